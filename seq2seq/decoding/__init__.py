@@ -1,1 +1,1 @@
-"""TODO"""
+"""From a trained model to text: search, translation, evaluation."""

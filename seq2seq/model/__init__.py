@@ -1,1 +1,1 @@
-"""TODO"""
+"""The model: encoder, attention, decoder. Torch only; plain numbers in every constructor."""

@@ -1,0 +1,53 @@
+"""The whole model: encode the source once, decode over any number of target positions."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from seq2seq.model.attention import Memory
+from seq2seq.model.decoder import Decoder, State
+from seq2seq.model.encoder import Encoder
+
+
+class Decoding(NamedTuple):
+    """A batch of sentences in the course of decoding: what search carries from step to step."""
+
+    memory: Memory  # one row a sentence
+    state: State  # one row a hypothesis
+
+    def select(self, rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "Decoding":
+        """The given hypotheses in that order; the given sentences, or all of them."""
+        memory = self.memory if sentences is None else self.memory.select(sentences)
+        return Decoding(memory, self.state.select(rows))
+
+
+class Seq2Seq(nn.Module):
+    """An encoder and an attentional decoder."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder):
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def encode(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Decoding:
+        """The memory that the decoder looks at, and its first state."""
+        states, last = self.encoder(src, lengths)
+        mask = torch.arange(src.size(1), device=src.device) < lengths[:, None]
+        return Decoding(self.decoder.attention.memorize(states, mask), self.decoder.start(last))
+
+    def forward(
+        self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
+    ) -> tuple[Float[Tensor, "batch tgt attentional"], Float[Tensor, "batch head tgt src"]]:
+        """The attentional states and the attention weights under a given target (which starts with `<s>`)."""
+        attentional, weights, _ = self.decoder(tgt, *self.encode(src, lengths))
+        return attentional, weights
+
+    def logits(self, attentional: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
+        """W_y s_t + b_y."""
+        return self.decoder.logits(attentional)
+
+    def step(self, tokens: Int[Tensor, " rows"], decoding: Decoding) -> tuple[Float[Tensor, "rows vocab"], Decoding]:
+        """The logits of the token after `tokens`, one row a hypothesis, and where decoding then stands."""
+        s, _, state = self.decoder(tokens[:, None], *decoding)
+        return self.logits(s[:, 0]), Decoding(decoding.memory, state)
