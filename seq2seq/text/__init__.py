@@ -1,1 +1,1 @@
-"""TODO"""
+"""Text and token ids: reading parallel corpora, tokenizers, batches, pretrained word vectors."""

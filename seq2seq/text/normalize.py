@@ -1,0 +1,17 @@
+"""The one normalization of text: what training reads, what is translated and what is printed all pass through it."""
+
+import re
+import unicodedata
+
+_SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff]+")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+
+
+def normalize(text: str) -> str:
+    """One line of clean text: NFC, single spaces, none at the ends. Normalizing twice changes nothing.
+
+    Whitespace of every kind (tabs, no-break spaces, U+2028, ...), control characters (NUL, ESC, the C1 block, ...) and
+    byte order marks count as spaces, so that words they separate do not fuse. A lone surrogate, which no UTF-8 can
+    hold, becomes U+FFFD.
+    """
+    return unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))

@@ -1,0 +1,297 @@
+"""Text to token ids and back: sentencepiece subwords, or words through torchtext.
+
+In every vocabulary the first four ids are pad, unk, bos and eos. They are made by code alone: text that happens to
+spell `</s>` or `<pad>` is ordinary text. Both kinds of tokenizer expect normalized text and print normalized text.
+"""
+
+import io
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol, Self
+
+from seq2seq.errors import UserError
+from seq2seq.text.normalize import normalize
+
+PAD, UNK, BOS, EOS = 0, 1, 2, 3
+SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
+
+TokenizerType = Literal["unigram", "bpe", "char", "word"]
+
+_MAX_TRAINING_LINES = 1_000_000  # a vocabulary gains nothing from more
+
+
+class Tokenizer(Protocol):
+    """What the rest of the program knows of a tokenizer."""
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of normalized text, without bos and eos."""
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids, one normalized line; pad, bos and eos are left out."""
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """One readable string a token, special ones included, for pictures of attention."""
+
+    def __len__(self) -> int:
+        """The size of the vocabulary."""
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write the vocabulary to a file called `name`, with the ending of its kind, in `folder`."""
+
+
+class SubwordTokenizer:
+    """A sentencepiece model with byte fallback: it has no unknown words, and decoding gives the text back.
+
+    The exception is U+2581, sentencepiece's own mark for a space, which comes back as a space.
+    """
+
+    def __init__(self, model: bytes, lowercase: bool):
+        from sentencepiece import SentencePieceProcessor
+
+        self._model = model
+        self._processor = SentencePieceProcessor(model_proto=model)
+        self.lowercase = lowercase
+
+    @classmethod
+    def train(cls, type: str, vocab_size: int, lowercase: bool, lines: Sequence[str]) -> Self:
+        """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes.
+
+        Raises:
+            UserError: `vocab_size` cannot hold the characters and bytes that every text may need, or there is no text.
+        """
+        import sentencepiece
+
+        # U+2585 stands for "unknown" inside the trainer, which skips every line that holds one.
+        lines = [_cased(line, lowercase).replace("\u2585", " ") for line in _sample(lines)]
+        characters = len(set().union(*lines) - {" "})
+        if not characters:
+            raise UserError("there is no text to learn a vocabulary from: every line of the training corpus is blank")
+        model = io.BytesIO()
+        try:
+            sentencepiece.SentencePieceTrainer.train(
+                sentence_iterator=iter(lines),
+                model_writer=model,
+                model_type=type,
+                vocab_size=vocab_size,
+                hard_vocab_limit=False,
+                pad_id=PAD,
+                unk_id=UNK,
+                bos_id=BOS,
+                eos_id=EOS,
+                normalization_rule_name="identity",
+                remove_extra_whitespaces=False,
+                character_coverage=1.0,
+                byte_fallback=True,
+                max_sentence_length=2**30,  # bytes; the default silently skips lines over 4192
+                shuffle_input_sentence=False,
+                num_threads=4,  # fixed: the order in which floats are summed depends on it
+                minloglevel=3,
+            )
+        except RuntimeError as error:
+            needed = len(SPECIALS) + 256 + characters + 1
+            if vocab_size < needed:
+                raise UserError(
+                    f"tokenizer.vocab_size is {vocab_size}: too small; the training text needs at least {needed} "
+                    f"({characters} characters, the space, 256 bytes and 4 special tokens)"
+                ) from None
+            raise UserError(f"tokenizer.vocab_size is {vocab_size}: sentencepiece failed: {error}") from None
+        return cls(model.getvalue(), lowercase)
+
+    @classmethod
+    def load(cls, folder: Path, name: str, lowercase: bool) -> Self:
+        """Read what `save` wrote."""
+        path = folder / f"{name}.model"
+        try:
+            return cls(path.read_bytes(), lowercase)
+        except (OSError, RuntimeError):
+            raise UserError(f"{path}: not a readable sentencepiece model; copy the run folder again") from None
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write `name.model`, an ordinary sentencepiece model."""
+        (folder / f"{name}.model").write_bytes(self._model)
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of normalized text, without bos and eos."""
+        return self._processor.encode(_cased(text, self.lowercase))
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
+        return normalize(self._processor.decode([i for i in ids if i > EOS]))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """Sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
+        return [self._processor.id_to_piece(i) for i in ids]
+
+    def __len__(self) -> int:
+        return self._processor.get_piece_size()
+
+
+class WordTokenizer:
+    """torchtext's tokenizer and vocabulary: the most frequent words have an id, all others are `<unk>`.
+
+    `decode` joins words with a space and does not undo what the torchtext tokenizer did; for `split` there is nothing
+    to undo. A word of the text that is spelled like a special token is unknown.
+    """
+
+    def __init__(self, words: Sequence[str], word_tokenizer: str, lowercase: bool):
+        """Give `words` the ids from 4 on, in their order."""
+        from torchtext.vocab import Vocab
+
+        ranked = Counter({word: len(words) - rank for rank, word in enumerate(words)})
+        self._vocab = Vocab(ranked, specials=SPECIALS, specials_first=True)
+        self._split = _word_splitter(word_tokenizer)
+        self.lowercase = lowercase
+
+    @classmethod
+    def train(cls, vocab_size: int, lowercase: bool, word_tokenizer: str, lines: Sequence[str]) -> Self:
+        """Keep the most frequent words of the lines, `vocab_size` less the four special tokens at most.
+
+        Raises:
+            UserError: no room for a word, no text, or an unknown `word_tokenizer`.
+        """
+        from torchtext.vocab import Vocab
+
+        if vocab_size <= len(SPECIALS):
+            raise UserError(f"tokenizer.vocab_size is {vocab_size}: too small; 4 are special tokens, write 5 or more")
+        split = _word_splitter(word_tokenizer)
+        counts = Counter(word for line in lines for word in split(_cased(line, lowercase)))
+        words = Vocab(counts, max_size=vocab_size - len(SPECIALS), specials=SPECIALS).itos[len(SPECIALS) :]
+        if not words:
+            raise UserError("there is no text to learn a vocabulary from: every line of the training corpus is blank")
+        return cls(words, word_tokenizer, lowercase)
+
+    @classmethod
+    def load(cls, folder: Path, name: str, word_tokenizer: str, lowercase: bool) -> Self:
+        """Read what `save` wrote."""
+        path = folder / f"{name}.txt"
+        try:
+            words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+        except (OSError, UnicodeDecodeError):
+            words = []
+        if words[: len(SPECIALS)] != SPECIALS or len(set(words)) < len(words):
+            raise UserError(f"{path}: not a readable word list; copy the run folder again")
+        return cls(words[len(SPECIALS) :], word_tokenizer, lowercase)
+
+    def save(self, folder: Path, name: str) -> None:
+        """Write `name.txt`: a word a line, the id is the line number counted from 0."""
+        (folder / f"{name}.txt").write_bytes("".join(f"{word}\n" for word in self._vocab.itos).encode("utf-8"))
+
+    def encode(self, text: str) -> list[int]:
+        """The ids of the words of normalized text, without bos and eos."""
+        ids = (self._vocab[word] for word in self._split(_cased(text, self.lowercase)))
+        return [i if i > EOS else UNK for i in ids]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
+        return normalize(" ".join(self._vocab.itos[i] for i in ids if i > EOS or i == UNK))
+
+    def pieces(self, ids: Iterable[int]) -> list[str]:
+        """The words, special ones included."""
+        return [self._vocab.itos[i] for i in ids]
+
+    def __len__(self) -> int:
+        return len(self._vocab)
+
+
+@dataclass(frozen=True)
+class Tokenizers:
+    """The tokenizers of both sides, one and the same object where the vocabulary is joint, and how they were made."""
+
+    src: Tokenizer
+    tgt: Tokenizer
+    type: TokenizerType
+    lowercase: bool
+    word_tokenizer: str
+
+    @property
+    def joint(self) -> bool:
+        """Whether both sides share one vocabulary."""
+        return self.src is self.tgt
+
+    def save(self, folder: Path) -> None:
+        """Write `tokenizer.json` and the vocabularies, `joint` or `src` and `tgt`, into `folder`, made where missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        keys = {
+            "type": self.type,
+            "joint": self.joint,
+            "lowercase": self.lowercase,
+            "word_tokenizer": self.word_tokenizer,
+        }
+        (folder / "tokenizer.json").write_text(json.dumps(keys, indent=2) + "\n", encoding="utf-8")
+        for name in ["joint"] if self.joint else ["src", "tgt"]:
+            (self.tgt if name == "tgt" else self.src).save(folder, name)
+
+
+def train_tokenizers(
+    type: TokenizerType,
+    vocab_size: int,
+    joint: bool,
+    lowercase: bool,
+    word_tokenizer: str,
+    src_lines: Sequence[str],
+    tgt_lines: Sequence[str],
+) -> Tokenizers:
+    """Learn the vocabularies of both sides from normalized lines; `vocab_size` is the ceiling of each.
+
+    Args:
+        type: `unigram`, `bpe` or `char` (sentencepiece), or `word` (torchtext).
+        vocab_size: at most so many tokens, special ones included; a small corpus gives fewer.
+        joint: one vocabulary over both sides rather than one for each.
+        lowercase: fold case before anything else.
+        word_tokenizer: for `word`: `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows.
+        src_lines: the source side of the training corpus.
+        tgt_lines: the target side.
+    """
+
+    def train(lines: Sequence[str]) -> Tokenizer:
+        if type == "word":
+            return WordTokenizer.train(vocab_size, lowercase, word_tokenizer, lines)
+        return SubwordTokenizer.train(type, vocab_size, lowercase, lines)
+
+    src = train([*src_lines, *tgt_lines] if joint else src_lines)
+    tgt = src if joint else train(tgt_lines)
+    return Tokenizers(src, tgt, type, lowercase, word_tokenizer)
+
+
+def load_tokenizers(folder: Path) -> Tokenizers:
+    """Read what `Tokenizers.save` wrote.
+
+    Raises:
+        UserError: a file is missing or broken.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        keys = json.loads(path.read_bytes())
+        type, joint, lowercase, word_tokenizer = (keys[k] for k in ("type", "joint", "lowercase", "word_tokenizer"))
+    except (OSError, ValueError, LookupError, TypeError):
+        raise UserError(f"{path}: not a readable tokenizer description; copy the run folder again") from None
+
+    def load(name: str) -> Tokenizer:
+        if type == "word":
+            return WordTokenizer.load(folder, name, word_tokenizer, lowercase)
+        return SubwordTokenizer.load(folder, name, lowercase)
+
+    src = load("joint" if joint else "src")
+    return Tokenizers(src, src if joint else load("tgt"), type, lowercase, word_tokenizer)
+
+
+def _cased(text: str, lowercase: bool) -> str:
+    return text.lower() if lowercase else text
+
+
+def _sample(lines: Sequence[str]) -> Sequence[str]:
+    """At most `_MAX_TRAINING_LINES` lines, evenly spaced: every part of the corpus counts, and nothing is random."""
+    return lines[:: -(-len(lines) // _MAX_TRAINING_LINES) or 1]
+
+
+def _word_splitter(name: str) -> Callable[[str], list[str]]:
+    from torchtext.data import get_tokenizer
+
+    try:
+        return get_tokenizer(None if name == "split" else name)
+    except (ImportError, ValueError, AttributeError, LookupError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"tokenizer.word_tokenizer is {name}: not available ({reason}); write split") from None

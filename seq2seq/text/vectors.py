@@ -1,0 +1,74 @@
+"""Pretrained word vectors for an embedding, read with torchtext from a local text file (GloVe, word2vec, fastText)."""
+
+import contextlib
+import gzip
+import io
+import ssl
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float32
+from torch import Tensor
+
+from seq2seq.errors import UserError
+from seq2seq.text.tokenizer import SPECIALS, Tokenizer
+
+
+def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor, "vocab dim"], Bool[Tensor, "vocab"]]:
+    """The vectors of a vocabulary's tokens, and which tokens have one; rows without one are zero.
+
+    The file has a word and its numbers a line, separated by single spaces, and may be gzipped (`.gz`). Special tokens
+    never have a vector. Nothing is fetched, and nothing is left beside the file.
+
+    Raises:
+        UserError: the file cannot be read, or a line of it, named, does not hold as many numbers as the first.
+    """
+    from torchtext.vocab import Vectors
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; give a local text file of word vectors")
+    try:
+        with _contained() as cache:
+            vectors = Vectors(name=str(path), cache=cache)
+    except (RuntimeError, ValueError, TypeError, EOFError, OSError):
+        raise UserError(_first_fault(path)) from None
+    rows = torch.zeros(len(tokenizer), vectors.dim)
+    found = torch.zeros(len(tokenizer), dtype=torch.bool)
+    for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer)))):
+        if i >= len(SPECIALS) and piece in vectors.stoi:
+            rows[i], found[i] = vectors[piece], True
+    return rows, found
+
+
+@contextlib.contextmanager
+def _contained() -> Iterator[str]:
+    """Undo what torchtext's `Vectors` does to the process: TLS verification off, a cache on disk, a progress bar."""
+    https_context = ssl._create_default_https_context
+    try:
+        with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stderr(io.StringIO()):
+            yield cache
+    finally:
+        ssl._create_default_https_context = https_context
+
+
+def _first_fault(path: str | Path) -> str:
+    """Why torchtext could not read the file, with the first line at fault."""
+    dim = None
+    try:
+        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
+            for number, line in enumerate(file, start=1):
+                numbers = line.rstrip().split(b" ")[1:]
+                if number == 1 and len(numbers) == 1:
+                    continue  # word2vec's header: how many vectors, of how many numbers
+                dim = dim or len(numbers)
+                if dim < 3 or len(numbers) != dim:
+                    return f"{path}:{number}: {len(numbers)} numbers after the word; every line needs {max(dim, 3)}"
+                try:
+                    list(map(float, numbers))
+                except ValueError as error:
+                    return f"{path}:{number}: {error}; a line is a word and {dim} numbers with single spaces between"
+    except (OSError, EOFError) as error:
+        return f"{path}: cannot be read: {error}"
+    return f"{path}: not a file of word vectors; a line is a word and its numbers with single spaces between"
