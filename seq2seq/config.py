@@ -1,0 +1,509 @@
+"""The configuration: one YAML file, typed. Each key has its type, its default and its meaning here and nowhere else.
+
+`Config`, below the sections it is made of, is the whole file; a key is named by its path, `model.attention.score`.
+`load_config` reads a file and the `section.key=value` overrides of a command line. A config never changes once made. A
+mistake is an error of one line that names the file and line, the key, the value and what may stand there.
+"""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, get_args
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from seq2seq.errors import UserError
+
+# ---------------------------------------------------------------------------------------------------- the sections
+
+SCORE_ALIASES = {
+    "luong": "general",
+    "bilinear": "general",
+    "additive": "concat",
+    "mlp": "concat",
+    "bahdanau": "concat",
+}
+
+
+def canonical_score(name: Any) -> Any:
+    """`Scaled-Dot` -> `scaled_dot`, `luong` -> `general`: the one name of an attention score, any case, `-` as `_`."""
+    if not isinstance(name, str):
+        return name
+    name = name.lower().replace("-", "_")
+    return SCORE_ALIASES.get(name, name)
+
+
+Positive = Annotated[int, Field(ge=1)]
+Natural = Annotated[int, Field(ge=0)]
+Text = Annotated[str, Field(min_length=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+Cell = Literal["rnn", "gru", "lstm"]
+Score = Annotated[
+    Literal["none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head"],
+    BeforeValidator(canonical_score),
+]
+
+
+class Section(BaseModel):
+    """What all sections share: an unknown key is an error, a string is never taken for a number, nothing changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class DataConfig(Section):
+    """The parallel text. A path is a prefix (`data/train`: `train.en` beside `train.de`), a .tsv or a .jsonl file."""
+
+    train: Text = Field(description="sentence pairs to learn from")
+    dev: Text = Field(description="sentence pairs to validate on: they choose the best checkpoint")
+    test: Text | None = Field(default=None, description="sentence pairs to measure the finished model on")
+    src: Text = Field(description="source language: the file suffix, the first column of a TSV, the key in a JSONL")
+    tgt: Text = Field(description="target language: the file suffix, the second column of a TSV, the key in a JSONL")
+    max_length: Positive = Field(
+        default=100, description="tokens a side, without `</s>`; longer training pairs are dropped"
+    )
+
+
+class TokenizerConfig(Section):
+    """How a line becomes tokens. The tokenizer is learned from the training pairs and kept with the run."""
+
+    type: Literal["unigram", "bpe", "char", "word"] = Field(default="unigram", description="unit of text")
+    vocab_size: int = Field(
+        default=2000, ge=5, description="a ceiling, with the 4 special tokens; a side each if not `joint`"
+    )
+    joint: bool = Field(default=True, description="one vocabulary for both languages, not one each")
+    word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = Field(
+        default="split",
+        description="`type: word` only: torchtext's name of what finds the words; `split` cuts at white space",
+    )
+    lowercase: bool = Field(
+        default=False, description="lowercase both sides, so that translations are lowercase as well"
+    )
+
+
+class PretrainedConfig(Section):
+    """Word vectors to start from: text files, a word and its numbers a line. Only with `tokenizer.type: word`."""
+
+    src: Text | None = Field(default=None, description="vectors of source words; none: start from random ones")
+    tgt: Text | None = Field(default=None, description="vectors of target words; none: start from random ones")
+
+
+class EncoderConfig(Section):
+    """The recurrent network that reads the source."""
+
+    type: Literal["rnn"] = Field(default="rnn", description="kind of encoder")
+    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
+    hidden_size: Positive = Field(default=256, description="units of an encoder state; each of two directions has half")
+    num_layers: Positive = Field(default=1, description="layers on top of each other")
+    bidirectional: bool = Field(default=True, description="read the source in both directions")
+    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
+
+
+class AttentionConfig(Section):
+    """How the decoder looks at the source."""
+
+    score: Score = Field(default="general", description="how well a decoder state and a source position fit")
+    num_heads: Positive = Field(
+        default=4, description="`multi_head` only: heads; must divide `model.decoder.hidden_size`"
+    )
+    chunk_size: Natural = Field(
+        default=0,
+        description="`concat` only: target positions scored at a time, 0 for all; fewer take less memory, more time",
+    )
+    window: Literal["global"] = Field(default="global", description="source positions looked at")
+    coverage: Literal[False] = Field(default=False, description="let the score see the sum of earlier weights")
+
+
+class DecoderConfig(Section):
+    """The recurrent network that writes the target."""
+
+    type: Literal["rnn"] = Field(default="rnn", description="kind of decoder; `rnn` is Luong's")
+    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
+    hidden_size: Positive = Field(default=256, description="units of a decoder state")
+    num_layers: Positive = Field(default=1, description="layers on top of each other")
+    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
+    input_feeding: bool = Field(
+        default=False,
+        description="give the last attentional state to the next step (Luong et al. 2015): slower training",
+    )
+
+
+class ModelConfig(Section):
+    """The network."""
+
+    embedding_size: Positive = Field(default=256, description="units of a token's vector")
+    dropout: Probability = Field(default=0.2, description="share of units silenced in training")
+    tie_embeddings: Literal["none", "decoder", "all"] = Field(
+        default="decoder",
+        description="`decoder`: target embeddings are the output weights as well; `all`: and the source embeddings, "
+        "which needs `tokenizer.joint: true`",
+    )
+    pretrained_embeddings: PretrainedConfig | None = Field(default=None, description="word vectors to start from")
+    encoder: EncoderConfig = EncoderConfig()
+    attention: AttentionConfig = AttentionConfig()
+    decoder: DecoderConfig = DecoderConfig()
+
+
+class TrainingConfig(Section):
+    """How the network learns. An update is one step of the optimizer; a validation measures on `data.dev`."""
+
+    batch_type: Literal["tokens", "sentences"] = Field(default="tokens", description="what the size of a batch counts")
+    batch_tokens: Positive = Field(default=2048, description="tokens a batch, with `batch_type: tokens`")
+    batch_sentences: Positive = Field(default=64, description="sentence pairs a batch, with `batch_type: sentences`")
+    max_updates: Positive = Field(default=600, description="updates after which training ends")
+    accumulate: Positive = Field(default=1, description="batches an update: their gradients are added up")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="rule of an update")
+    learning_rate: float = Field(default=2.0e-3, gt=0, description="the peak of the schedule")
+    weight_decay: float = Field(default=0.0, ge=0, description="as the optimizer of torch defines it")
+    schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = Field(
+        default="constant", description="course of the learning rate after the warmup"
+    )
+    warmup_updates: Natural = Field(default=0, description="updates in which the learning rate climbs to its peak")
+    decay_factor: float = Field(
+        default=0.5, gt=0, lt=1, description="`plateau` only: what multiplies the learning rate"
+    )
+    decay_patience: Positive = Field(
+        default=2, description="`plateau` only: validations without improvement before a decay"
+    )
+    label_smoothing: Probability = Field(default=0.1, description="probability spread over the whole vocabulary")
+    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient, 0 for no limit")
+    validate_every: Positive = Field(default=100, description="updates between validations; each saves a checkpoint")
+    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = Field(
+        default="bleu", description="what the best checkpoint is best in, on `data.dev`"
+    )
+    patience: Natural = Field(default=5, description="validations without improvement that end training, 0 for never")
+    keep: Positive = Field(default=3, description="newest checkpoints kept, beside the best")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="numbers computed with; `auto`: bf16 autocast on a GPU that supports it, else fp32"
+    )
+    device: str = Field(
+        default="auto",
+        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
+        description="`auto` takes a GPU where there is one; `cuda:1` is the second",
+    )
+
+
+class SearchConfig(Section):
+    """How a translation is searched for."""
+
+    beam: Positive = Field(default=5, description="hypotheses kept at each step; 1 is greedy search")
+    length_penalty: float = Field(default=0.6, ge=0, description="alpha of GNMT's penalty (Wu et al. 2016), 0 for none")
+    max_length: Positive | None = Field(
+        default=None, description="tokens of a translation; none: 3 x source tokens + 20"
+    )
+    batch_size: Positive = Field(default=64, description="sentences translated at a time")
+
+
+class Config(Section):
+    """A whole experiment: `load_config` makes one, `to_yaml` writes it. Only `data` has keys that must be given."""
+
+    seed: int = Field(default=1, ge=0, lt=2**32, description="start of all random numbers")
+    data: DataConfig
+    tokenizer: TokenizerConfig = TokenizerConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    search: SearchConfig = SearchConfig()
+
+    def to_yaml(self) -> str:
+        """All keys as YAML, in the order above; `load_config` reads it back to an equal config."""
+        return yaml.dump(self.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+    @model_validator(mode="after")
+    def _check(self) -> "Config":
+        """What must hold between keys, each rule on its own; the first one broken is the error."""
+        for broken in _broken_rules(self):
+            raise ValueError(broken)
+        return self
+
+
+def _broken_rules(config: Config) -> Iterator[str]:
+    data, tokenizer, model, training = config.data, config.tokenizer, config.model, config.training
+    encoder, attention, decoder, pretrained = model.encoder, model.attention, model.decoder, model.pretrained_embeddings
+    if data.src == data.tgt:
+        yield f"data.src and data.tgt are both {data.src!r}; they name two different languages"
+    if encoder.bidirectional and encoder.hidden_size % 2:
+        yield (
+            f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even, "
+            "each direction has half"
+        )
+    if attention.score in ("dot", "scaled_dot", "cosine") and encoder.hidden_size != decoder.hidden_size:
+        yield (
+            f"model.attention.score {attention.score} needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
+            f"model.decoder.hidden_size ({decoder.hidden_size}); make them equal, or use the score general"
+        )
+    if attention.score == "multi_head" and decoder.hidden_size % attention.num_heads:
+        yield (
+            f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size "
+            f"({decoder.hidden_size})"
+        )
+    if model.tie_embeddings == "all" and not tokenizer.joint:
+        yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
+    if pretrained and (pretrained.src or pretrained.tgt):
+        if tokenizer.type != "word":
+            yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type}"
+        if model.tie_embeddings == "all" and pretrained.src != pretrained.tgt:
+            yield (
+                "model.tie_embeddings all has one table of embeddings; give model.pretrained_embeddings.src and "
+                "model.pretrained_embeddings.tgt the same file"
+            )
+    if training.schedule in ("one_cycle", "cosine") and training.warmup_updates >= training.max_updates:
+        yield (
+            f"training.warmup_updates is {training.warmup_updates}; with training.schedule {training.schedule} it must "
+            f"be less than training.max_updates ({training.max_updates})"
+        )
+
+
+# ------------------------------------------------------------------------------------------------------ public API
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """The config in a YAML file, with `section.key=value` overrides applied; values are read as YAML too.
+
+    Raises UserError for a file that cannot be read, a syntax error, and a key or a value that is wrong.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'this is not UTF-8 text'}") from None
+    data, source = _read_yaml(text, str(path))
+    if not isinstance(data, dict | None):
+        raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {_shown(data, None)}")
+    sources = [source]
+    for override in overrides:
+        key, equals, value_text = override.partition("=")
+        keys = tuple(part.strip() for part in key.split("."))
+        if not equals or not all(keys):
+            raise UserError(f"override {override!r}: write section.key=value, such as search.beam=5")
+        value, source = _read_yaml(value_text, "override", keys)
+        data = _replaced(data, keys, value)
+        sources.append(source)
+    return _validated(data, str(path), sources)
+
+
+def parse_config(data: dict[str, Any], where: str) -> Config:
+    """The config in nested dicts; `where` starts the message of an error. Raises UserError."""
+    return _validated(data, where, [])
+
+
+def resolve_paths(config: Config) -> Config:
+    """A copy whose data and embedding paths are absolute, so that it means the same from every directory."""
+    model, pretrained = config.model, config.model.pretrained_embeddings
+    if pretrained:
+        model = model.model_copy(
+            update={"pretrained_embeddings": pretrained.model_copy(update=_absolute(pretrained, "src", "tgt"))}
+        )
+    data = config.data.model_copy(update=_absolute(config.data, "train", "dev", "test"))
+    return config.model_copy(update={"data": data, "model": model})
+
+
+def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[Section]]:
+    """The class of each section by its path: `model.encoder` is `EncoderConfig`, the empty path is `Config`."""
+    found = {path: section}
+    for key, field in section.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                found |= sections(kind, f"{path}.{key}".lstrip("."))
+    return found
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """The allowed name most like this one, whatever its case, or None when none is close."""
+    folded = {other.lower(): other for other in allowed}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return folded[close[0]] if close else None
+
+
+# ------------------------------------------------------------------------------------------------- reading the YAML
+
+_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML 1.1 in which `1e-3` is a number, not a string, and a key that stands twice is an error."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                problem = f"the key {key.value} stands here twice"
+                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
+            seen.add(str(key.value))
+        return node
+
+
+class _Dumper(yaml.SafeDumper):
+    """The writer for `_Loader`: it quotes a string such as '1e-3'."""
+
+
+for _class in (_Loader, _Dumper):
+    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """A YAML text: what to call it, the path of keys at which its value stands in the config, and its syntax tree."""
+
+    name: str
+    keys: tuple[str, ...]
+    node: yaml.Node | None
+
+    def find(self, path: Sequence[str | int]) -> tuple[yaml.Node | None, yaml.Node | None]:
+        """The node that spells the last key of a path known here, and the node of its value, None if it has none."""
+        spelled, node = self.node, self.node
+        for key in path[len(self.keys) :]:
+            pairs = node.value if isinstance(node, yaml.MappingNode) else []
+            match = [pair for pair in pairs if pair[0].value == str(key)]
+            if not match:
+                return spelled, None
+            spelled, node = match[-1]
+        return spelled, node
+
+
+def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, _Source]:
+    try:
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        return (None if node is None else loader.construct_document(node)), _Source(name, keys, node)
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f":{mark.line + 1}" if mark and not keys else ""
+        where = f"{name} {'.'.join(keys)}={text}" if keys else name + line
+        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+        raise UserError(f"{where}: {problem}") from None
+
+
+def _replaced(data: Any, keys: Sequence[str], value: Any) -> Any:
+    """A copy of nested dicts with one value replaced; what is no dict on the way there becomes one."""
+    if not keys:
+        return value
+    section = data if isinstance(data, dict) else {}
+    return {**section, keys[0]: _replaced(section.get(keys[0]), keys[1:], value)}
+
+
+# ------------------------------------------------------------------------------------------------ explaining errors
+
+_FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest name would not find ours
+    "accum_count": "training.accumulate",
+    "alpha": "search.length_penalty",
+    "batch_multiplier": "training.accumulate",
+    "batch_size": "training.batch_tokens, or training.batch_sentences with training.batch_type sentences",
+    "beam_size": "search.beam",
+    "early_stopping": "training.patience",
+    "embedding_dim": "model.embedding_size",
+    "epochs": "training.max_updates",
+    "fp16": "training.precision",
+    "global_attention": "model.attention.score",
+    "keep_last_ckpts": "training.keep",
+    "layers": "model.encoder.num_layers and model.decoder.num_layers",
+    "level": "tokenizer.type",
+    "lr": "training.learning_rate",
+    "max_sent_length": "data.max_length",
+    "rnn_size": "model.encoder.hidden_size and model.decoder.hidden_size",
+    "rnn_type": "model.encoder.cell and model.decoder.cell",
+    "share_embeddings": "model.tie_embeddings all",
+    "share_vocab": "tokenizer.joint",
+    "src_seq_length": "data.max_length",
+    "src_vocab": "tokenizer.vocab_size",
+    "testing": "search",
+    "tgt_vocab": "tokenizer.vocab_size",
+    "tied_embeddings": "model.tie_embeddings all",
+    "tied_softmax": "model.tie_embeddings decoder",
+    "train_steps": "training.max_updates",
+    "trg": "data.tgt",
+    "trg_vocab": "tokenizer.vocab_size",
+    "use_cuda": "training.device",
+    "valid": "data.dev",
+    "valid_steps": "training.validate_every",
+    "validation_freq": "training.validate_every",
+    "voc_limit": "tokenizer.vocab_size",
+    "word_vec_size": "model.embedding_size",
+}
+
+_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of the error
+
+_PLAIN_WORDS = {  # for those in pydantic's messages
+    "a valid integer": "a whole number",
+    "a valid number": "a number",
+    "a valid string": "a string",
+    "a valid boolean": "true or false",
+    "greater than or equal to": "at least",
+    "False": "false",
+}
+
+
+def _validated(data: dict[str, Any] | None, where: str, sources: Sequence[_Source]) -> Config:
+    try:
+        return Config.model_validate(data or {})
+    except ValidationError as error:
+        _raise_first(error, where, sources)
+
+
+def _raise_first(errors: ValidationError, where: str, sources: Sequence[_Source]) -> NoReturn:
+    """Raises the UserError for one of the errors: an unknown key first, as it may be why another key is missing."""
+    error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in _UNKNOWN_KEY)
+    path = [str(key) for key in error["loc"][: -1 if error["type"] == "invalid_key" else None]]
+    written = None
+    for source in reversed(sources):
+        if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
+            spelled, node = source.find(path)
+            written = node.value if isinstance(node, yaml.ScalarNode) else None
+            line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
+            where = source.name + line
+            break
+    raise UserError(f"{where}: {_explained(error, path, written)}")
+
+
+def _explained(error: Any, path: Sequence[str], written: str | None) -> str:
+    """One error of pydantic in our words; `written` is the value as the YAML spells it."""
+    key, value, kind = ".".join(path), error["input"], error["type"]
+    if kind == "value_error":
+        return str(error["ctx"]["error"])
+    if kind == "missing":
+        return f"{key} is missing"
+    if kind in _UNKNOWN_KEY:
+        return f"{key} is not a key; {_hint(path)}"
+    if kind == "model_type":
+        keys = ", ".join(sections()[key].model_fields)
+        return f"{key} is {_shown(value, written)}; it must be a section with keys of {keys}"
+    if kind == "string_type" and written:
+        return f'{key} is {_shown(value, written)}; it must be a string, so quote it: "{written}"'
+    rule = re.sub(r"^(Input|String|Value) should", "it must", error["msg"])
+    for theirs, ours in _PLAIN_WORDS.items():
+        rule = rule.replace(theirs, ours)
+    if kind == "literal_error" and (guess := nearest(str(value), re.findall(r"'([^']*)'", rule))):
+        rule += f"; did you mean {guess}?"
+    return f"{key} is {_shown(value, written)}; {rule}"
+
+
+def _shown(value: Any, written: str | None) -> str:
+    """A value as its writer would recognize it, with what YAML made of it where that surprises."""
+    if isinstance(value, dict | list):
+        return "a section" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        return repr(value)
+    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if value is None and not written:
+        return "empty"
+    return f"{written}, which YAML reads as {read}" if written and written != read else read
+
+
+def _hint(path: Sequence[str]) -> str:
+    """What a reader who wrote this unknown key may have meant."""
+    *parents, name = path
+    section = ".".join(parents)
+    keys = {path: list(kind.model_fields) for path, kind in sections().items()}
+    if name in _FOREIGN_KEYS:
+        return f"here it is {_FOREIGN_KEYS[name]}"
+    if elsewhere := [f"{other}.{name}".lstrip(".") for other in keys if name in keys[other]]:
+        return f"did you mean {' or '.join(elsewhere)}?"
+    if guess := nearest(name, keys[section]):
+        return f"did you mean {guess}?"
+    return f"the keys of {section or 'a config'} are {', '.join(keys[section])}"
+
+
+def _absolute(section: Section, *keys: str) -> dict[str, str]:
+    return {key: os.path.abspath(path) for key in keys if (path := getattr(section, key)) is not None}
