@@ -106,7 +106,7 @@ class Batches:
         rng = np.random.default_rng([self._seed, epoch])
         dealt = rng.permutation(len(self._pairs))
         src, tgt = self._lengths[dealt].T
-        ordered = dealt[np.lexsort((src, tgt, self._costs[dealt]))]  # by cost, then tgt, then src; ties as dealt
+        ordered = dealt[np.lexsort((tgt, src, self._costs[dealt]))]  # by cost, then src, then tgt; ties as dealt
         batches: list[list[int]] = [[]]
         widest = 0
         for row, cost in zip(ordered.tolist(), self._costs[ordered].tolist(), strict=True):

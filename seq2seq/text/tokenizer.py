@@ -4,6 +4,7 @@ In every vocabulary the first four ids are pad, unk, bos and eos. They are made 
 spell `</s>` or `<pad>` is ordinary text. Both kinds of tokenizer expect normalized text and print normalized text.
 """
 
+import contextlib
 import io
 import json
 from collections import Counter
@@ -212,7 +213,7 @@ class Tokenizers:
         return self.src is self.tgt
 
     def save(self, folder: Path) -> None:
-        """Write `tokenizer.json` and the vocabularies, `joint` or `src` and `tgt`, into `folder`, made where missing."""
+        """Write `tokenizer.json` and the vocabularies, `joint` or `src` and `tgt`, into `folder`, made if missing."""
         folder.mkdir(parents=True, exist_ok=True)
         keys = {
             "type": self.type,
@@ -291,7 +292,10 @@ def _word_splitter(name: str) -> Callable[[str], list[str]]:
     from torchtext.data import get_tokenizer
 
     try:
-        return get_tokenizer(None if name == "split" else name)
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints advice on a missing package
+            return get_tokenizer(None if name == "split" else name)
     except (ImportError, ValueError, AttributeError, LookupError, OSError) as error:
         reason = " ".join(str(error).split())
-        raise UserError(f"tokenizer.word_tokenizer is {name}: not available ({reason}); write split") from None
+        raise UserError(
+            f"tokenizer.word_tokenizer is {name}: not available ({reason}); write split or basic_english"
+        ) from None

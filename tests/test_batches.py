@@ -1,0 +1,135 @@
+"""Batches: padding, the token ceiling, the order of an epoch, resuming."""
+
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.text.batches import Batches, Position, make_batch
+from seq2seq.text.tokenizer import BOS, EOS, PAD
+
+LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=40)
+
+
+def pairs_of(lengths):
+    """Pairs of the given lengths (EOS not counted); the tokens tell pairs apart."""
+    return [([10 + n] * src + [EOS], [10 + n] * tgt + [EOS]) for n, (src, tgt) in enumerate(lengths)]
+
+
+def random_pairs(number=300):
+    rng = np.random.default_rng(0)
+    src = rng.integers(1, 40, number)
+    return pairs_of(zip(src, np.maximum(1, src + rng.integers(-3, 4, number)), strict=True))
+
+
+def members(batch):
+    """Which pairs a batch holds, by their first source token."""
+    return [int(token) for token in batch.src[:, 0]]
+
+
+def same(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one[:4], other[:4], strict=True)) and one.tokens == other.tokens
+
+
+def test_a_batch_is_padded_and_the_decoder_reads_one_token_behind():
+    batch = make_batch([([5, 6, EOS], [7, EOS]), ([5, EOS], [8, 9, 8, EOS])])
+    assert batch.src.tolist() == [[5, 6, EOS], [5, EOS, PAD]]
+    assert batch.src_lengths.tolist() == [3, 2]
+    assert batch.tgt_in.tolist() == [[BOS, 7, PAD, PAD], [BOS, 8, 9, 8]]
+    assert batch.tgt_out.tolist() == [[7, EOS, PAD, PAD], [8, 9, 8, EOS]]
+    assert {tensor.dtype for tensor in batch[:4]} == {torch.int64}
+
+
+def test_tokens_counts_real_target_tokens():
+    batch = make_batch(random_pairs(9))
+    assert batch.tokens == int((batch.tgt_out != PAD).sum()) == int((batch.tgt_in != PAD).sum())
+
+
+def test_a_batch_moves_whole():
+    batch = make_batch(random_pairs(2)).to("meta")
+    assert {tensor.device.type for tensor in batch[:4]} == {"meta"}
+
+
+@settings(deadline=None, max_examples=50)
+@given(LENGTHS, st.integers(1, 40), st.sampled_from(["tokens", "sentences"]), st.integers(0, 3))
+def test_every_pair_occurs_once_an_epoch(lengths, size, batch_type, epoch):
+    batches = Batches(pairs_of(lengths), size, batch_type, seed=1)
+    seen = Counter(member for batch in batches.iterate(epoch) for member in members(batch))
+    assert seen == Counter(range(10, 10 + len(lengths)))
+
+
+@settings(deadline=None, max_examples=50)
+@given(LENGTHS, st.integers(1, 40))
+def test_padded_tokens_stay_under_the_ceiling_unless_a_pair_is_alone(lengths, size):
+    for batch in Batches(pairs_of(lengths), size, "tokens", seed=1).iterate(0):
+        assert max(batch.src.numel(), batch.tgt_out.numel()) <= size or len(batch.src) == 1
+
+
+def test_batches_of_sentences_have_that_many_pairs():
+    sizes = [len(batch.src) for batch in Batches(random_pairs(50), 16, "sentences", seed=1).iterate(0)]
+    assert sorted(sizes) == [2, 16, 16, 16]
+
+
+def test_the_order_depends_on_seed_and_epoch_and_nothing_else():
+    torch.manual_seed(1)
+    first = [members(batch) for batch in Batches(random_pairs(), 200, "tokens", seed=1).iterate(3)]
+    torch.manual_seed(2)
+    batches = Batches(random_pairs(), 200, "tokens", seed=1)
+    assert [members(batch) for batch in batches.iterate(3)] == first
+    assert [members(batch) for batch in batches.iterate(4)] != first
+    assert [members(batch) for batch in Batches(random_pairs(), 200, "tokens", seed=2).iterate(3)] != first
+
+
+def test_pairs_of_one_length_change_company_between_epochs():
+    batches = Batches(pairs_of([(3, 3)] * 20), 5, "sentences", seed=1)
+    company = [{frozenset(members(batch)) for batch in batches.iterate(epoch)} for epoch in (0, 1)]
+    assert company[0] != company[1]
+
+
+def test_no_global_random_state_is_touched():
+    before = np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    list(Batches(random_pairs(), 200, "tokens", seed=1).iterate(0))
+    assert (np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()) == before
+
+
+def test_len_of_epoch_counts_its_batches():
+    batches = Batches(random_pairs(), 200, "tokens", seed=1)
+    assert [batches.len_of_epoch(e) for e in (0, 1)] == [len(list(batches.iterate(e))) for e in (0, 1)]
+
+
+def test_resuming_from_any_position_equals_the_uninterrupted_stream():
+    fresh = Batches(random_pairs(40), 200, "tokens", seed=1)
+    whole = list(islice(fresh.stream(Position(0, 0)), 3 * fresh.len_of_epoch(0)))
+    starts = [Position(0, 0), *(after for after, _ in whole[:-1])]
+    for n, start in enumerate(starts):
+        resumed = Batches(random_pairs(40), 200, "tokens", seed=1).stream(start)
+        for (after, batch), (after_again, batch_again) in zip(whole[n:], islice(resumed, 4), strict=False):
+            assert after == after_again
+            assert same(batch, batch_again)
+
+
+def test_the_position_after_the_last_batch_is_the_next_epoch():
+    batches = Batches(random_pairs(40), 200, "tokens", seed=1)
+    positions = [after for after, _ in islice(batches.stream(Position()), batches.len_of_epoch(0) + 1)]
+    assert positions[-2:] == [Position(1, 0), Position(1, 1)]
+
+
+def test_streams_over_one_corpus_do_not_disturb_each_other():
+    batches = Batches(random_pairs(40), 200, "tokens", seed=1)
+    ahead, behind = batches.stream(Position(5)), batches.stream(Position(0))
+    both = [(members(next(ahead)[1]), members(next(behind)[1])) for _ in range(6)]
+    alone = [members(batch) for _, batch in islice(batches.stream(Position(0)), 6)]
+    assert [second for _, second in both] == alone
+
+
+@pytest.mark.parametrize(("size", "batch_type"), [(600, "tokens"), (16, "sentences")])
+def test_padding_share_is_what_the_batches_hold_and_small(size, batch_type):
+    batches = Batches(random_pairs(2000), size, batch_type, seed=1)
+    padding = [(side == PAD).sum() for batch in batches.iterate(2) for side in (batch.src, batch.tgt_out)]
+    places = [side.numel() for batch in batches.iterate(2) for side in (batch.src, batch.tgt_out)]
+    assert batches.padding_share(2) == pytest.approx(float(sum(padding)) / sum(places))
+    assert batches.padding_share(2) < 0.05
