@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
@@ -77,7 +77,8 @@ class TokenizerConfig(Section):
     joint: bool = Field(default=True, description="one vocabulary for both languages, not one each")
     word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = Field(
         default="split",
-        description="`type: word` only: torchtext's name of what finds the words; `split` cuts at white space",
+        description="`type: word` only: torchtext's name of what finds the words; `split` cuts at white space; "
+        "all but `split` and `basic_english` need a package of their own",
     )
     lowercase: bool = Field(
         default=False, description="lowercase both sides, so that translations are lowercase as well"
@@ -87,8 +88,8 @@ class TokenizerConfig(Section):
 class PretrainedConfig(Section):
     """Word vectors to start from: text files, a word and its numbers a line. Only with `tokenizer.type: word`."""
 
-    src: Text | None = Field(default=None, description="vectors of source words; none: start from random ones")
-    tgt: Text | None = Field(default=None, description="vectors of target words; none: start from random ones")
+    src: Text | None = Field(default=None, description="vectors of source words; null: they start random")
+    tgt: Text | None = Field(default=None, description="vectors of target words; null: they start random")
 
 
 class EncoderConfig(Section):
@@ -105,7 +106,11 @@ class EncoderConfig(Section):
 class AttentionConfig(Section):
     """How the decoder looks at the source."""
 
-    score: Score = Field(default="general", description="how well a decoder state and a source position fit")
+    score: Score = Field(
+        default="general",
+        description="how well a decoder state and a source position fit; `dot`, `scaled_dot` and "
+        "`cosine` need the same `hidden_size` in encoder and decoder",
+    )
     num_heads: Positive = Field(
         default=4, description="`multi_head` only: heads; must divide `model.decoder.hidden_size`"
     )
@@ -151,17 +156,23 @@ class TrainingConfig(Section):
     """How the network learns. An update is one step of the optimizer; a validation measures on `data.dev`."""
 
     batch_type: Literal["tokens", "sentences"] = Field(default="tokens", description="what the size of a batch counts")
-    batch_tokens: Positive = Field(default=2048, description="tokens a batch, with `batch_type: tokens`")
-    batch_sentences: Positive = Field(default=64, description="sentence pairs a batch, with `batch_type: sentences`")
+    batch_tokens: Positive = Field(
+        default=2048,
+        description="with `batch_type: tokens`: ceiling on the tokens of either side of a batch, padding included",
+    )
+    batch_sentences: Positive = Field(default=64, description="with `batch_type: sentences`: pairs a batch")
     max_updates: Positive = Field(default=600, description="updates after which training ends")
     accumulate: Positive = Field(default=1, description="batches an update: their gradients are added up")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="rule of an update")
     learning_rate: float = Field(default=2.0e-3, gt=0, description="the peak of the schedule")
     weight_decay: float = Field(default=0.0, ge=0, description="as the optimizer of torch defines it")
     schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = Field(
-        default="constant", description="course of the learning rate after the warmup"
+        default="constant",
+        description="the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`",
     )
-    warmup_updates: Natural = Field(default=0, description="updates in which the learning rate climbs to its peak")
+    warmup_updates: Natural = Field(
+        default=0, description="updates in which the learning rate climbs from 0 to its peak"
+    )
     decay_factor: float = Field(
         default=0.5, gt=0, lt=1, description="`plateau` only: what multiplies the learning rate"
     )
@@ -192,7 +203,7 @@ class SearchConfig(Section):
     beam: Positive = Field(default=5, description="hypotheses kept at each step; 1 is greedy search")
     length_penalty: float = Field(default=0.6, ge=0, description="alpha of GNMT's penalty (Wu et al. 2016), 0 for none")
     max_length: Positive | None = Field(
-        default=None, description="tokens of a translation; none: 3 x source tokens + 20"
+        default=None, description="tokens of a translation, at most; null: 3 x source tokens + 20"
     )
     batch_size: Positive = Field(default=64, description="sentences translated at a time")
 
@@ -200,7 +211,7 @@ class SearchConfig(Section):
 class Config(Section):
     """A whole experiment: `load_config` makes one, `to_yaml` writes it. Only `data` has keys that must be given."""
 
-    seed: int = Field(default=1, ge=0, lt=2**32, description="start of all random numbers")
+    seed: int = Field(default=1, ge=0, le=2**32 - 1, description="start of all random numbers")
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
@@ -220,7 +231,7 @@ class Config(Section):
 
 
 def _broken_rules(config: Config) -> Iterator[str]:
-    data, tokenizer, model, training = config.data, config.tokenizer, config.model, config.training
+    data, tokenizer, model = config.data, config.tokenizer, config.model
     encoder, attention, decoder, pretrained = model.encoder, model.attention, model.decoder, model.pretrained_embeddings
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; they name two different languages"
@@ -249,11 +260,6 @@ def _broken_rules(config: Config) -> Iterator[str]:
                 "model.tie_embeddings all has one table of embeddings; give model.pretrained_embeddings.src and "
                 "model.pretrained_embeddings.tgt the same file"
             )
-    if training.schedule in ("one_cycle", "cosine") and training.warmup_updates >= training.max_updates:
-        yield (
-            f"training.warmup_updates is {training.warmup_updates}; with training.schedule {training.schedule} it must "
-            f"be less than training.max_updates ({training.max_updates})"
-        )
 
 
 # ------------------------------------------------------------------------------------------------------ public API
@@ -431,6 +437,7 @@ _PLAIN_WORDS = {  # for those in pydantic's messages
     "a valid string": "a string",
     "a valid boolean": "true or false",
     "greater than or equal to": "at least",
+    "less than or equal to": "at most",
     "False": "false",
 }
 
@@ -439,13 +446,13 @@ def _validated(data: dict[str, Any] | None, where: str, sources: Sequence[_Sourc
     try:
         return Config.model_validate(data or {})
     except ValidationError as error:
-        _raise_first(error, where, sources)
+        raise UserError(_report(error, where, sources)) from None
 
 
-def _raise_first(errors: ValidationError, where: str, sources: Sequence[_Source]) -> NoReturn:
-    """Raises the UserError for one of the errors: an unknown key first, as it may be why another key is missing."""
+def _report(errors: ValidationError, where: str, sources: Sequence[_Source]) -> str:
+    """The line on one of the errors: an unknown key first, as it may be why another key is missing."""
     error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in _UNKNOWN_KEY)
-    path = [str(key) for key in error["loc"][: -1 if error["type"] == "invalid_key" else None]]
+    path = [str(key) for key in error["loc"]]
     written = None
     for source in reversed(sources):
         if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
@@ -454,7 +461,7 @@ def _raise_first(errors: ValidationError, where: str, sources: Sequence[_Source]
             line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
             where = source.name + line
             break
-    raise UserError(f"{where}: {_explained(error, path, written)}")
+    return f"{where}: {_explained(error, path, written)}"
 
 
 def _explained(error: Any, path: Sequence[str], written: str | None) -> str:

@@ -1,0 +1,113 @@
+"""Writes docs/config.md and docs/config.schema.json from seq2seq/config.py; `--check` says whether they are current."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config import SCORE_ALIASES, Config, DataConfig, Section, sections
+
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+
+INTRO = """\
+# Configuration
+
+<!-- Written by scripts/make_config_docs.py from seq2seq/config.py: change it there. -->
+
+An experiment is one YAML file. `data` must be given; every other key has a default. Here each key is named by its path:
+`model.attention.score` is the key `score` in the section `attention` in the section `model`.
+
+- **Overrides.** Any key can be set on the command line, after the file, as often as you like; the last one wins:
+  `seq2seq train configs/toy.yaml model.attention.score=concat training.max_updates=300`. A value is read as YAML:
+  `search.max_length=null`, `'model.encoder={cell: gru, num_layers: 2}'` (which replaces the whole section).
+- **Paths** are relative to the directory you start in. The config in a run folder has absolute ones.
+- **Numbers.** `0.001`, `1e-3` and `1E-3` are the same number; `1e5` is not a whole number, `100000` and `100_000` are.
+- **Words that YAML takes for something else** need quotes: Norwegian is `src: "no"`, since a bare `no` means false.
+- **Mistakes.** An unknown key, a key that stands twice, or a value that is not allowed is an error that names the file,
+  the line, the key and what may stand there.
+- **Editors** that know the YAML language server complete and check keys, with this first line in a file in `configs/`:
+  `# yaml-language-server: $schema=../docs/config.schema.json`.
+"""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON schema of the YAML, for editors; unlike the types, it lists the aliases of a score among its names."""
+    schema = Config.model_json_schema()
+    schema["$defs"]["AttentionConfig"]["properties"]["score"]["enum"] += SCORE_ALIASES
+    return schema
+
+
+def allowed(key: dict[str, Any]) -> str:
+    """What a key may be, from its JSON schema: the names of a choice, or a type and its limits."""
+    if "anyOf" in key:
+        return " or ".join(allowed(kind) for kind in key["anyOf"])
+    if "enum" in key or "const" in key:
+        return ", ".join(f"`{literal(name)}`" for name in key.get("enum", [key.get("const")]))
+    if "pattern" in key:
+        return "`auto`, `cpu`, `mps`, `cuda`, `cuda:N`"
+    kind = {
+        "integer": "whole number",
+        "number": "number",
+        "string": "string",
+        "boolean": "`true`, `false`",
+        "null": "`null`",
+    }
+    signs = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
+    return ", ".join(
+        [kind[key["type"]], *(f"{sign} {key[limit]:.10g}" for limit, sign in signs.items() if limit in key)]
+    )
+
+
+def literal(value: Any) -> str:
+    """A value as YAML has it."""
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def table(section: type[Section]) -> str:
+    """The keys of a section, without those that are sections themselves; empty if there are none."""
+    schema = section.model_json_schema()
+    rows = []
+    for name, key in schema["properties"].items():
+        if "$ref" in json.dumps(key):
+            continue
+        default = f"`{literal(key['default'])}`" if "default" in key else "must be given"
+        rows.append(f"| `{name}` | {allowed(key)} | {default} | {key['description']} |\n")
+    return "| key | value | default | meaning |\n|---|---|---|---|\n" + "".join(rows) if rows else ""
+
+
+def page() -> str:
+    """The text of docs/config.md."""
+    parts = [INTRO]
+    for path, section in sections().items():
+        if path:
+            note = "\n\nNot there unless given (`null`)." if path == "model.pretrained_embeddings" else ""
+            parts.append(f"## {path}\n\n{section.__doc__}{note}\n\n{table(section)}")
+        else:
+            parts.append(f"## The whole file\n\n{table(section)}")
+        if path == "model.attention":
+            aliases = ", ".join(f"`{alias}` for `{name}`" for alias, name in SCORE_ALIASES.items())
+            parts.append(f"A score has other names too: {aliases}. Capitals do not matter, and `-` is `_`.\n")
+    data = DataConfig(train="data/toy/train", dev="data/toy/dev", src="en", tgt="de")
+    parts.append(f"## Example: every key, with its default\n\n```yaml\n{Config(data=data).to_yaml()}```\n")
+    return "\n".join(parts)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is not current")
+    check = parser.parse_args().check
+    texts = {"config.md": page(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    for name, text in texts.items():
+        file = DOCS / name
+        if check:
+            if not file.exists() or file.read_text(encoding="utf-8") != text:
+                print(f"docs/{name} is not current: run python scripts/make_config_docs.py", file=sys.stderr)
+                return 1
+        else:
+            file.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

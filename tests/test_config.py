@@ -1,0 +1,432 @@
+"""The config: what it accepts, what it refuses, and in which words."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from pydantic import ValidationError
+
+from seq2seq.config import SCORE_ALIASES, Config, Section, load_config, nearest, parse_config, resolve_paths, sections
+from seq2seq.errors import UserError
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = "data: {train: train, dev: dev, src: en, tgt: de}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "a.yaml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+@pytest.fixture
+def load(write):
+    """Loads a YAML text, after the lines that every config needs."""
+    return lambda text="", *overrides: load_config(write(DATA + text), overrides)
+
+
+@pytest.fixture
+def error(load):
+    """The message that a YAML text and overrides give, without the path of its folder; always one line."""
+
+    def error(text="", *overrides):
+        with pytest.raises(UserError) as raised:
+            load(text, *overrides)
+        message = str(raised.value)
+        assert "\n" not in message
+        return message[message.find("a.yaml") :] if "a.yaml" in message else message
+
+    return error
+
+
+def test_only_data_must_be_given(load):
+    config = load()
+    assert (config.seed, config.model.attention.score, config.search.beam) == (1, "general", 5)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.name)
+def test_every_config_of_the_project_loads(path):
+    assert load_config(path).data.src
+
+
+def test_the_toy_config_is_there():
+    assert load_config(ROOT / "configs/toy.yaml").data.train == "data/toy/train"
+
+
+# ------------------------------------------------------------------------------------------------------------- keys
+
+
+def test_an_unknown_key_is_named_with_its_line_and_the_nearest_name(error):
+    message = error("model:\n  attention:\n    scor: dot\n")
+    assert message == "a.yaml:4: model.attention.scor is not a key; did you mean score?"
+
+
+def test_an_unknown_key_like_no_other_gets_the_list_of_keys(error):
+    assert error("search: {zzz: 1}").endswith("the keys of search are beam, length_penalty, max_length, batch_size")
+
+
+def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(error):
+    assert error("beam: 4").endswith("beam is not a key; did you mean search.beam?")
+    assert "model.encoder.hidden_size or model.decoder.hidden_size" in error("model: {hidden_size: 64}")
+
+
+@pytest.mark.parametrize(
+    ("key", "ours"),
+    [
+        ("training.epochs", "training.max_updates"),
+        ("training.batch_size", "training.batch_tokens"),
+        ("model.rnn_size", "model.encoder.hidden_size"),
+        ("model.encoder.rnn_type", "model.encoder.cell"),
+        ("search.beam_size", "search.beam"),
+        ("search.alpha", "search.length_penalty"),
+        ("data.src_vocab", "tokenizer.vocab_size"),
+        ("data.trg", "data.tgt"),
+    ],
+)
+def test_a_key_of_another_toolkit_is_translated(error, key, ours):
+    assert f"{key} is not a key; here it is {ours}" in error("", f"{key}=1")
+
+
+def test_every_hint_for_a_key_of_another_toolkit_names_keys_that_exist():
+    from seq2seq.config import _FOREIGN_KEYS
+
+    known = {f"{path}.{key}".lstrip(".") for path, section in sections().items() for key in section.model_fields}
+    for hint in _FOREIGN_KEYS.values():
+        assert hint.split()[0].rstrip(",") in known
+
+
+def test_no_hint_for_a_key_of_another_toolkit_hides_a_nearer_key_of_ours():
+    from seq2seq.config import _FOREIGN_KEYS
+
+    ours = {key for path, section in sections().items() if path != "search" for key in section.model_fields}
+    assert not ours & set(_FOREIGN_KEYS)
+
+
+def test_a_doubled_key_is_an_error_with_its_line(error):
+    assert error("search:\n  beam: 4\n  beam: 5\n") == "a.yaml:4: the key beam stands here twice"
+    assert error("data: {}\n") == "a.yaml:2: the key data stands here twice"
+
+
+def test_a_merged_mapping_may_be_overruled_and_is_no_doubled_key(load):
+    config = load("model:\n  encoder: &rnn {cell: gru, num_layers: 2}\n  decoder: {<<: *rnn, cell: lstm}\n")
+    assert (config.model.decoder.cell, config.model.decoder.num_layers) == ("lstm", 2)
+
+
+def test_a_key_that_is_no_string_is_unknown(error):
+    assert error("1: 2").startswith("a.yaml:2: 1 is not a key")
+
+
+def test_an_unknown_key_is_reported_before_the_missing_key_it_stands_for(write):
+    with pytest.raises(UserError, match=r"a.yaml:1: data.trian is not a key; did you mean train\?"):
+        load_config(write("data: {trian: a, dev: b, src: en, tgt: de}"))
+
+
+def test_a_missing_key_is_named(write):
+    with pytest.raises(UserError, match=r"a.yaml:1: data.tgt is missing"):
+        load_config(write("data: {train: a, dev: b, src: en}"))
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "{}"])
+def test_an_empty_file_lacks_data(write, text):
+    with pytest.raises(UserError, match="data is missing"):
+        load_config(write(text))
+
+
+# ----------------------------------------------------------------------------------------------------------- values
+
+
+def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
+    message = error("model: {decoder: {cell: lstn}}")
+    assert message == ("a.yaml:2: model.decoder.cell is 'lstn'; it must be 'rnn', 'gru' or 'lstm'; did you mean lstm?")
+
+
+@pytest.mark.parametrize(
+    ("override", "rule"),
+    [
+        ("search.beam=0", "search.beam is 0; it must be at least 1"),
+        ("search.beam=five", "search.beam is 'five'; it must be a whole number"),
+        ("search.beam='5'", "search.beam is '5'; it must be a whole number"),
+        ("search.beam=2.5", "search.beam is 2.5; it must be a whole number"),
+        ("search.beam=true", "search.beam is true; it must be a whole number"),
+        ("seed=-1", "seed is -1; it must be at least 0"),
+        ("seed=4294967296", "seed is 4294967296; it must be at most 4294967295"),
+        ("model.dropout=1", "model.dropout is 1; it must be less than 1"),
+        ("training.learning_rate=0", "training.learning_rate is 0; it must be greater than 0"),
+        ("training.clip_norm=.inf", "it must be a finite number"),
+        ("training.clip_norm=.nan", "it must be a finite number"),
+        ("model.encoder.bidirectional=1", "model.encoder.bidirectional is 1; it must be true or false"),
+        ("model.attention.coverage=true", "model.attention.coverage is true; it must be false"),
+        ("training.device=gpu", "training.device is 'gpu'; it must match"),
+        ("data.train=[a]", "data.train is a list; it must be a string"),
+        ("data.train=", "data.train is empty; it must be a string"),
+        ("data.train=''", "data.train is ''; it must have at least 1 character"),
+        ("model.tie_embeddings=no", "model.tie_embeddings is no, which YAML reads as false; it must be 'none'"),
+        ("seed.x=1", "seed is a section; it must be a whole number"),
+    ],
+)
+def test_a_wrong_value_names_key_value_and_rule(error, override, rule):
+    assert rule in error("", override)
+
+
+def test_a_section_given_a_scalar_is_told_its_keys(error):
+    message = error("search: 5")
+    keys = "beam, length_penalty, max_length, batch_size"
+    assert message == f"a.yaml:2: search is 5; it must be a section with keys of {keys}"
+    assert "search is empty" in error("search:\n")
+
+
+@pytest.mark.parametrize(
+    ("written", "read"), [("no", "false"), ("on", "true"), ("~", "null"), ("1e5", "100000.0"), ("0x10", "16")]
+)
+def test_a_word_that_yaml_takes_for_something_else_must_be_quoted(write, written, read):
+    text = "data:\n  train: a\n  dev: b\n  tgt: de\n  src: {}\n"
+    with pytest.raises(UserError) as raised:
+        load_config(write(text.format(written)))
+    reason = f'data.src is {written}, which YAML reads as {read}; it must be a string, so quote it: "{written}"'
+    assert str(raised.value).endswith(f"a.yaml:5: {reason}")
+    assert load_config(write(text.format(f'"{written}"'))).data.src == written
+
+
+@pytest.mark.parametrize("number", ["0.001", "1e-3", "1E-3", "1.e-3", "+1.0e-03", ".1e-2", "10.0E-4", "1_0e-4"])
+def test_every_way_to_write_a_number_is_read_as_one(load, number):
+    assert load(f"training: {{learning_rate: {number}}}").training.learning_rate == pytest.approx(1e-3)
+    assert load("", f"training.learning_rate={number}").training.learning_rate == pytest.approx(1e-3)
+
+
+def test_a_whole_number_will_do_for_a_float(load):
+    assert load("", "training.clip_norm=5").training.clip_norm == 5
+
+
+def test_what_only_looks_like_a_number_is_a_string(load):
+    assert load("", "data.test=1e-3x").data.test == "1e-3x"
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:1"])
+def test_a_device_may_have_a_number(load, device):
+    assert load("", f"training.device={device}").training.device == device
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [*SCORE_ALIASES.items(), ("Luong", "general"), ("Multi-Head", "multi_head"), ("SCALED_DOT", "scaled_dot")],
+)
+def test_an_attention_score_may_be_called_by_its_aliases(load, name, canonical):
+    assert load("", f"model.attention.score={name}").model.attention.score == canonical
+
+
+def test_nearest_ignores_case_and_finds_nothing_far_away():
+    assert nearest("LSTN", ["rnn", "lstm"]) == "lstm"
+    assert nearest("transformer", ["rnn", "lstm"]) is None
+
+
+# ----------------------------------------------------------------------------------------------- rules between keys
+
+
+@pytest.mark.parametrize("score", ["dot", "scaled_dot", "cosine"])
+def test_a_score_without_weights_needs_equal_sizes(error, score):
+    message = error("", f"model.attention.score={score}", "model.decoder.hidden_size=512")
+    assert "model.encoder.hidden_size (256)" in message
+    assert "model.decoder.hidden_size (512)" in message
+    assert message.endswith("or use the score general")
+
+
+@pytest.mark.parametrize("score", ["none", "general", "concat", "location", "multi_head"])
+def test_a_score_with_weights_allows_different_sizes(load, score):
+    load("", f"model.attention.score={score}", "model.decoder.hidden_size=512")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "named"),
+    [
+        (["model.tie_embeddings=all", "tokenizer.joint=false"], ["model.tie_embeddings", "tokenizer.joint"]),
+        (["model.encoder.hidden_size=255"], ["model.encoder.hidden_size is 255", "even"]),
+        (
+            ["model.attention.score=multi_head", "model.attention.num_heads=3"],
+            ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
+        ),
+        (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
+        (["model.pretrained_embeddings.src=v"], ["model.pretrained_embeddings", "tokenizer.type word", "unigram"]),
+        (
+            ["tokenizer.type=word", "model.tie_embeddings=all", "model.pretrained_embeddings={src: v, tgt: w}"],
+            ["model.tie_embeddings all", "model.pretrained_embeddings.src", "model.pretrained_embeddings.tgt"],
+        ),
+    ],
+)
+def test_keys_that_contradict_each_other_are_both_named(error, overrides, named):
+    message = error("", *overrides)
+    assert message.startswith("a.yaml: ")
+    for part in named:
+        assert part in message
+
+
+def test_each_rule_between_keys_leaves_what_it_does_not_concern_alone(load):
+    load("", "model.encoder.hidden_size=255", "model.encoder.bidirectional=false", "model.attention.num_heads=3")
+    load("", "tokenizer.joint=false", "tokenizer.type=word", "model.pretrained_embeddings={src: v, tgt: w}")
+    load("", "tokenizer.type=word", "model.tie_embeddings=all", "model.pretrained_embeddings={src: v, tgt: v}")
+
+
+# -------------------------------------------------------------------------------------------------------- overrides
+
+
+def test_an_override_beats_the_file_and_the_last_override_beats_the_first(load):
+    config = load("search: {beam: 2, length_penalty: 0.1}", "search.beam=3", "search.beam=4")
+    assert (config.search.beam, config.search.length_penalty) == (4, 0.1)
+
+
+def test_an_override_may_set_what_the_file_leaves_out_or_set_a_section(load):
+    config = load("", "model.encoder={cell: gru}", "model.encoder.num_layers=2", "search.max_length=null")
+    assert (config.model.encoder.cell, config.model.encoder.num_layers) == ("gru", 2)
+
+
+def test_an_override_changes_one_of_two_sections_that_share_an_anchor(load):
+    text = "model:\n  encoder: &rnn {hidden_size: 64}\n  decoder: *rnn\n"
+    config = load(text, "model.encoder.hidden_size=128")
+    assert (config.model.encoder.hidden_size, config.model.decoder.hidden_size) == (128, 64)
+
+
+def test_an_override_may_hold_an_equals_sign(load):
+    assert load("", "data.test=a=b").data.test == "a=b"
+
+
+def test_an_override_may_mend_the_file(load):
+    assert load("search: {beam: 0}", "search.beam=1").search.beam == 1
+
+
+@pytest.mark.parametrize("override", ["search.beam", "=5", "search..beam=5", ".beam=5", ""])
+def test_an_override_that_is_no_key_and_value_says_how_to_write_one(error, override):
+    assert error("", override) == f"override {override!r}: write section.key=value, such as search.beam=5"
+
+
+def test_an_error_in_an_override_says_so(error):
+    assert error("", "search.bean=5") == "override: search.bean is not a key; did you mean beam?"
+    assert error("", "foo.bar=5").startswith("override: foo is not a key")
+    assert error("", "data.src=no").endswith('quote it: "no"')
+    assert error("", "search={beam: 1, beam: 2}").endswith("the key beam stands here twice")
+    assert error("", "search.beam=[1").startswith("override search.beam=[1: ")
+
+
+# ------------------------------------------------------------------------------------------------------------ files
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("search: {beam: 5\n", 3),
+        ("a: b: c\n", 2),
+        ("seed:\n\t1\n", 3),
+        ("seed: !!python/name:os.system\n", 2),
+        ("seed: !!float x\n", None),
+        ("test: 2014-99-99\n", None),
+        ("---\nseed: 1\n", 2),
+    ],
+)
+def test_broken_yaml_is_an_error_with_its_line(error, text, line):
+    assert error(text).startswith(f"a.yaml:{line}: " if line else "a.yaml: ")
+
+
+@pytest.mark.parametrize("text", ["- a\n", "5\n", "words\n"])
+def test_a_file_that_is_no_mapping_is_an_error(write, text):
+    with pytest.raises(UserError, match="a config is a section of keys"):
+        load_config(write(text), ["seed=1"])
+
+
+def test_a_file_that_cannot_be_read_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"nope\.yaml: No such file"):
+        load_config(tmp_path / "nope.yaml")
+    with pytest.raises(UserError, match=f"^{tmp_path}: "):
+        load_config(tmp_path)
+    (tmp_path / "latin.yaml").write_bytes(b"seed: \xe9")
+    with pytest.raises(UserError, match=r"latin\.yaml: this is not UTF-8 text"):
+        load_config(tmp_path / "latin.yaml")
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    (tmp_path / "a.yaml").write_bytes(b"\xef\xbb\xbf" + DATA.encode())
+    assert load_config(tmp_path / "a.yaml").data.src == "en"
+
+
+def test_a_dict_is_checked_like_a_file_and_the_error_names_its_origin():
+    data = {"train": "a", "dev": "b", "src": "en", "tgt": "de"}
+    assert parse_config({"data": data}, "demo").data.train == "a"
+    with pytest.raises(UserError, match=r"^demo: search.bean is not a key; did you mean beam\?$"):
+        parse_config({"data": data, "search": {"bean": 5}}, "demo")
+    with pytest.raises(UserError, match=r"^demo: data.src is false; it must be a string$"):
+        parse_config({"data": data | {"src": False}}, "demo")
+
+
+# -------------------------------------------------------------------------------------------------------- the value
+
+
+def test_the_yaml_of_a_config_loads_to_an_equal_config(load, write):
+    config = load(
+        "seed: 7\n",
+        "data={train: 1e-3, dev: 'a: b', test: données/é, src: 'no', tgt: '2014-01-01'}".replace("1e-3", "'1e-3'"),
+        "training.learning_rate=1e-7",
+        "model.attention.score=luong",
+        "model.pretrained_embeddings={src: v}",
+        "tokenizer.type=word",
+    )
+    assert load_config(write(config.to_yaml())) == config
+
+
+def test_the_yaml_of_a_config_has_its_keys_in_the_order_of_the_classes(load):
+    lines = load().to_yaml().splitlines()
+    assert [line.split(":")[0] for line in lines if line[0] != " "] == list(Config.model_fields)
+
+
+def test_a_config_does_not_change(load):
+    config = load()
+    with pytest.raises(ValidationError):
+        config.seed = 2
+    with pytest.raises(ValidationError):
+        config.model.encoder.cell = "gru"
+
+
+def test_resolved_paths_are_absolute_and_nothing_else_changes(load, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load("", "data.dev=/there/dev", "tokenizer.type=word", "model.pretrained_embeddings.tgt=../v.txt")
+    resolved = resolve_paths(config)
+    assert (resolved.data.train, resolved.data.dev) == (str(tmp_path / "train"), "/there/dev")
+    assert resolved.data.test is None
+    assert resolved.model.pretrained_embeddings.src is None
+    assert resolved.model.pretrained_embeddings.tgt == str(tmp_path.parent / "v.txt")
+    assert resolved.search == config.search
+    assert config.data.train == "train"
+    assert resolve_paths(resolved) == resolved
+
+
+def test_resolved_paths_leave_a_config_without_vectors_without_them(load):
+    assert resolve_paths(load()).model.pretrained_embeddings is None
+
+
+# ------------------------------------------------------------------------------------------------- the documentation
+
+
+@pytest.mark.parametrize("path", [path for path in sections() if path])
+def test_every_key_is_explained(path):
+    section = sections()[path]
+    assert section.__doc__
+    for name, field in section.model_fields.items():
+        kinds = (field.annotation, *get_args(field.annotation))
+        is_section = any(isinstance(kind, type) and issubclass(kind, Section) for kind in kinds)
+        assert field.description or is_section, f"{path}.{name}"
+
+
+def test_the_config_docs_are_current():
+    command = [sys.executable, ROOT / "scripts/make_config_docs.py", "--check"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_importing_the_config_does_not_import_torch():
+    code = "import sys, seq2seq.config; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
