@@ -22,7 +22,7 @@ from pathlib import Path
 from random import Random
 from typing import NamedTuple, Protocol
 
-SEED = 3
+SEED = 1
 SIZES = {"train": 10_500, "dev": 500, "test": 500}
 PRONOUN_ITEMS = 500
 HELD_OUT_SHARE = 0.04  # of all pairs, for dev and for test each
@@ -180,6 +180,7 @@ A = (("", "en", "em"), ("e", "e", "er"), ("", "", "em"))  # ein, mein
 AFTER_A = (("er", "en", "en"), ("e", "e", "en"), ("es", "es", "en"))
 ER_SIE_ES = ("er", "sie", "es")
 Gloss = tuple[str, str, str]  # English, German, Korean
+NOTHING: Gloss = ("", "", "")
 Combination = tuple[str, ...]  # its kind, then its words
 
 
@@ -277,7 +278,7 @@ class Relative:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun phrase; also is a second one, joined by "and"."""
+    """A noun with what belongs to it; `also` is a second phrase, joined by "and"."""
 
     noun: Noun
     article: str  # the, a, my or nothing
@@ -316,9 +317,6 @@ class Phrase:
 
     def ko(self, particle: Particle) -> str:
         return with_particle(self.korean_bare(), particle)
-
-
-NOTHING: Gloss = ("", "", "")
 
 
 class Sentence(Protocol):
@@ -493,7 +491,7 @@ class Question:
         return join(self.word[1], self.clause.de("after"))
 
     def ko(self, ending: str, particle: Particle) -> str:
-        return self.clause.ko("니", TOPIC if self.word[2] else SUBJECT, inserted=self.word[2])
+        return self.clause.ko("니", SUBJECT if self.word == NOTHING else TOPIC, inserted=self.word[2])
 
 
 class Example(NamedTuple):
@@ -549,7 +547,7 @@ def fits(kinds: str, noun: Noun) -> bool:
 
 @dataclass
 class Sampler:
-    """Draws one tree at a time; remembers the nouns it has used and the combinations it has made."""
+    """Draws one tree at a time; keeps the nouns it has used, for no noun comes twice, and the combinations made."""
 
     rng: Random
     nouns: list[Noun] = field(default_factory=nouns)
@@ -627,7 +625,9 @@ class Sampler:
         german = re.sub("^in dem ", "im ", join(de, phrase.de(DATIVE)))
         return join(en, phrase.en()), german, phrase.korean_bare() + ko
 
-    def clause(self, main: bool = False, accept: Callable[[Verb], bool] = lambda verb: True) -> Clause:
+    def clause(
+        self, main: bool = False, accept: Callable[[Verb], bool] = lambda verb: True, may_have_place: bool = True
+    ) -> Clause:
         """main: the clause may start with its time."""
         few = self.rng.random() < 0.18
         verb = self.verb(lambda v: accept(v) and (v.objects == "-") == few)
@@ -642,7 +642,7 @@ class Sampler:
             clause = Clause(subject, verb, self.object(verb, "f" if to_animal else ""), recipient)
         else:
             clause = Clause(subject, verb, self.shaped_object(verb))
-        return self.negated(clause) if self.chance(0.14, 0.05) else self.situated(clause, main)
+        return self.negated(clause) if self.chance(0.14, 0.05) else self.situated(clause, main, may_have_place)
 
     def shaped_object(self, verb: Verb) -> Phrase:
         phrase = self.object(verb)
@@ -656,12 +656,12 @@ class Sampler:
         known = not target or (target.article != "a" and not target.relative and not target.also)
         return replace(clause, negated=known and not clause.recipient)
 
-    def situated(self, clause: Clause, main: bool) -> Clause:
+    def situated(self, clause: Clause, main: bool, may_have_place: bool = True) -> Clause:
         """With its place, time and manner; none that could belong to an object's relative clause."""
         if clause.verb.aspect == "state":
             return clause
         closed = bool(clause.object and clause.object.relative)
-        if not closed and self.chance(0.25, 0.45):
+        if may_have_place and not closed and self.chance(0.25, 0.45):
             clause = replace(clause, place=self.place())
         if (main or not closed) and self.chance(0.25, 0.35):
             first = main and (closed or self.rng.random() < 0.6)
@@ -671,13 +671,13 @@ class Sampler:
         return clause
 
     def question(self) -> Question:
-        word = self.rng.choice([NOTHING, NOTHING, *glosses(QUESTION_WORDS)])
-        clause = replace(self.clause(accept=lambda v: v.aspect != "state"), negated=False)
-        if word[0] == "when":
-            clause = replace(clause, time=NOTHING)
-        if word[0] == "where":
-            clause = replace(clause, place=NOTHING)
-        return Question(clause, word)
+        en, de, ko = self.rng.choice([NOTHING, NOTHING, *glosses(QUESTION_WORDS)])
+        clause = self.clause(accept=lambda v: v.aspect != "state", may_have_place=en != "where")
+        if en == "when":
+            clause = replace(clause, time=("", "", ko))
+        if en == "where":
+            clause = replace(clause, place=("", "", ko))
+        return Question(replace(clause, negated=False), (en, de, ko if en == "why" else ""))
 
     def subordinate(self, main: bool = True) -> Subordinate:
         """main: the subordinate clause, or a time, may come first."""
