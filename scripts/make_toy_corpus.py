@@ -205,7 +205,7 @@ def join(*parts: str) -> str:
 
 @dataclass(frozen=True)
 class Noun:
-    kinds: str
+    kinds: frozenset[str]
     en: str
     de: str
     gender: int  # 0 masculine, 1 feminine, 2 neuter: the order of every triple below
@@ -215,6 +215,10 @@ class Noun:
     @property
     def is_person(self) -> bool:
         return "p" in self.kinds
+
+    @property
+    def is_animal(self) -> bool:
+        return "a" in self.kinds
 
 
 @dataclass(frozen=True)
@@ -525,7 +529,7 @@ def glosses(text: str) -> list[Gloss]:
 
 def nouns() -> list[Noun]:
     return [
-        Noun(kinds, en.removeprefix("my "), de, "mfn".index(gender), ko, en.startswith("my "))
+        Noun(frozenset(kinds), en.removeprefix("my "), de, "mfn".index(gender), ko, en.startswith("my "))
         for kinds, en, de, gender, ko in table(NOUNS)
     ]
 
@@ -542,7 +546,7 @@ def adjectives() -> list[Adjective]:
 
 
 def fits(kinds: str, noun: Noun) -> bool:
-    return any(kind in kinds for kind in noun.kinds)
+    return not noun.kinds.isdisjoint(kinds)
 
 
 @dataclass
@@ -701,14 +705,14 @@ class Sampler:
         subject = self.subject(verb, self.noun("a" if animal else "p"))
         target = self.object(verb)
         clause = Clause(subject, verb, target)
-        by_subject = subject.noun.kinds == "a" or subject.noun.en in HE_OR_SHE
+        by_subject = subject.noun.is_animal or subject.noun.en in HE_OR_SHE
         antecedent = subject if by_subject and self.rng.random() < 0.5 else target
         conjunctions = [BECAUSE, BECAUSE, ALTHOUGH]
         conjunctions += [BUT] if main else []
         conjunctions += [WHEN] if fits("paf", antecedent.noun) else []
         conjunction = self.rng.choice(conjunctions)
         predicate = self.predicate(clause, conjunction, antecedent)
-        if subject.noun.kinds == "a":
+        if subject.noun.is_animal:
             self.combinations.append(("pronoun", subject.noun.en, target.noun.en, predicate.en))
         return Pronoun(self.situated(clause, main), conjunction, predicate, antecedent)
 
@@ -768,7 +772,7 @@ def held_out(sampler: Sampler) -> dict[str, set[Combination]]:
         for subject in sampler.nouns
         for target in sampler.nouns
         for adjective in sampler.adjectives
-        if subject.kinds == "a" and fits("ft", target) and subject.gender != target.gender and adjective.reason != "0"
+        if subject.is_animal and fits("ft", target) and subject.gender != target.gender and adjective.reason != "0"
         if fits(adjective.kinds, subject) or fits(adjective.kinds, target)
     ]
     sampler.rng.shuffle(triples)

@@ -1,1 +1,1 @@
-"""TODO"""
+"""The training loop and its learning-rate schedules."""

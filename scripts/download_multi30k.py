@@ -1,0 +1,54 @@
+"""Fill data/multi30k: German-English image captions (Multi30k, task 1; Elliott et al. 2016), raw text.
+
+    python scripts/download_multi30k.py               from the data's own repository
+    python scripts/download_multi30k.py --from DIR    from a folder that has the files, gzipped or not
+
+Writes {train,val,test_2016_flickr}.{de,en}. The data stay under the terms of the Multi30k repository (research use) and
+are ignored by git.
+"""
+
+import argparse
+import gzip
+import sys
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+SOURCE = "https://raw.githubusercontent.com/multi30k/dataset/master/data/task1/raw"
+LINES = {"train": 29_000, "val": 1_014, "test_2016_flickr": 1_000}
+
+
+def read_local(folder: Path, name: str) -> bytes:
+    for path in (folder / name, folder / f"{name}.gz"):
+        if path.is_file():
+            data = path.read_bytes()
+            return gzip.decompress(data) if path.suffix == ".gz" else data
+    sys.exit(f"{folder / name}: no such file, gzipped or not; give a folder with the Multi30k files to --from")
+
+
+def read_remote(name: str) -> bytes:
+    try:
+        with urllib.request.urlopen(f"{SOURCE}/{name}.gz", timeout=60) as response:
+            return gzip.decompress(response.read())
+    except urllib.error.URLError as error:
+        sys.exit(f"{SOURCE}/{name}.gz: {error}; get the files by other means and give their folder to --from")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the files already")
+    parser.add_argument("--out", type=Path, default=Path("data/multi30k"), help="where to (default: %(default)s)")
+    args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
+    for split, lines in LINES.items():
+        for language in ("de", "en"):
+            name = f"{split}.{language}"
+            data = read_local(args.folder, name) if args.folder else read_remote(name)
+            if data.count(b"\n") != lines:
+                sys.exit(f"{name}: {data.count(b'\n'):,} lines where Multi30k has {lines:,}; nothing written")
+            (args.out / name).write_bytes(data)
+            print(f"{args.out / name}: {lines:,} lines")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,134 @@
+"""Measuring translations against references: BLEU, chrF and TER by sacrebleu, exact match, character error rate."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rapidfuzz.distance import Levenshtein
+from sacrebleu.metrics import BLEU, CHRF, TER
+
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.text.normalize import normalize
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A score, in percent, and what exactly was computed: sacrebleu's signature, or the definition in words."""
+
+    score: float
+    signature: str
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The translations of a test set and how good they are."""
+
+    sentences: int
+    seconds: float  # translation alone, with the model loaded
+    bleu: Measure
+    chrf: Measure
+    ter: Measure
+    exact_match: Measure
+    cer: Measure
+    hypotheses: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything but the hypotheses, for JSON."""
+        return {key: value for key, value in asdict(self).items() if key != "hypotheses"}
+
+
+def evaluate(
+    translator: Translator,
+    sources: Sequence[str],
+    references: Sequence[Sequence[str]],
+    *,
+    beam: int | None = None,
+    tokenize: str = "13a",
+    lowercase: bool = False,
+) -> Evaluation:
+    """Translate and measure.
+
+    Args:
+        translator: the model.
+        sources: lines to translate.
+        references: one or more reference translations of all lines.
+        beam: as in `Translator.translate`.
+        tokenize: sacrebleu's tokenizer for BLEU: `13a`, `none`, `char`, `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...
+        lowercase: compare without regard to case.
+
+    Raises:
+        UserError: a tokenizer that sacrebleu does not know, or whose package is not installed.
+    """
+    bleu = _bleu(tokenize, lowercase)
+    start = time.perf_counter()
+    hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False)]
+    seconds = time.perf_counter() - start
+    references = [[normalize(line) for line in lines] for lines in references]
+    return Evaluation(
+        len(hypotheses),
+        seconds,
+        _measured(bleu, hypotheses, references),
+        _measured(CHRF(lowercase=lowercase), hypotheses, references),
+        _measured(TER(case_sensitive=not lowercase), hypotheses, references),
+        exact_match(hypotheses, references, lowercase),
+        character_error_rate(hypotheses, references, lowercase),
+        hypotheses,
+    )
+
+
+def quick_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+    """What a validation looks at: bleu, chrf, exact_match and cer, in percent."""
+    return {
+        "bleu": _measured(_bleu("13a", False), hypotheses, [references]).score,
+        "chrf": _measured(CHRF(), hypotheses, [references]).score,
+        "exact_match": exact_match(hypotheses, [references]).score,
+        "cer": character_error_rate(hypotheses, [references]).score,
+    }
+
+
+def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False) -> Measure:
+    """The share of hypotheses that equal a reference, in percent."""
+    hits = sum(h in options for h, options in _beside(hypotheses, references, lowercase))
+    return Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + ", lowercased" * lowercase)
+
+
+def character_error_rate(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False
+) -> Measure:
+    """Character edits (Levenshtein) over the references' characters, in percent; of several references the nearest."""
+    errors = characters = 0
+    for hypothesis, options in _beside(hypotheses, references, lowercase):
+        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
+        errors += distance
+        characters += len(nearest)
+    return Measure(
+        100 * errors / max(characters, 1), "character edits / reference characters" + ", lowercased" * lowercase
+    )
+
+
+def _beside(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
+) -> list[tuple[str, list[str]]]:
+    """Each hypothesis with its references."""
+
+    def cased(line: str) -> str:
+        return line.lower() if lowercase else line
+
+    columns = zip(*references, strict=True)
+    return [(cased(h), [cased(r) for r in options]) for h, options in zip(hypotheses, columns, strict=True)]
+
+
+def _measured(metric: BLEU | CHRF | TER, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
+    score = metric.corpus_score(list(hypotheses), [list(lines) for lines in references]).score
+    return Measure(score, str(metric.get_signature()))
+
+
+def _bleu(tokenize: str, lowercase: bool) -> BLEU:
+    if tokenize not in BLEU.TOKENIZERS:
+        raise UserError(f"--tokenize is {tokenize}; sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
+    try:
+        return BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
+    except (ImportError, RuntimeError) as error:
+        raise UserError(f"--tokenize is {tokenize}, which needs a package: {' '.join(str(error).split())}") from None

@@ -1,0 +1,381 @@
+"""The run folder: all that a training leaves behind, and all that every later command needs.
+
+    config.yaml        the resolved config            environment.json   versions, commit, device, command, data digests
+    tokenizer/         the vocabularies               metrics.jsonl      one line a report
+    checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}
+    best, last         one-line text files that name a checkpoint
+
+This module is also the only place where a config becomes modules.
+"""
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_model, save_model
+from torch import nn
+
+from seq2seq.config import Config, load_config, resolve_paths
+from seq2seq.errors import UserError
+from seq2seq.model.attention import build_attention
+from seq2seq.model.decoder import Decoder
+from seq2seq.model.encoder import Encoder
+from seq2seq.model.recurrent import Recurrent
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers, load_tokenizers
+from seq2seq.text.vectors import load_vectors
+
+# ------------------------------------------------------------------------------------------- config -> modules
+
+
+def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
+    """The untrained model of a config; its random numbers come from torch's global generator."""
+    model = config.model
+    tied_to_source = model.tie_embeddings == "all"
+    src = _embedding(tokenizers.src, model.embedding_size)
+    tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
+    encoder, decoder = model.encoder, model.decoder
+    attentional_size = decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
+    W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
+    if model.tie_embeddings != "none":
+        W_y.weight = tgt.weight
+    read = Recurrent(
+        encoder.cell,
+        model.embedding_size,
+        encoder.hidden_size,
+        encoder.num_layers,
+        bidirectional=encoder.bidirectional,
+        dropout=model.dropout,
+        residual=encoder.residual,
+    )
+    write = Recurrent(
+        decoder.cell,
+        model.embedding_size + (attentional_size if decoder.input_feeding else 0),
+        decoder.hidden_size,
+        decoder.num_layers,
+        dropout=model.dropout,
+        residual=decoder.residual,
+    )
+    attention = build_attention(
+        model.attention.score,
+        decoder.hidden_size,
+        encoder.hidden_size,
+        num_heads=model.attention.num_heads,
+        chunk_size=model.attention.chunk_size,
+        max_positions=config.data.max_length + 1,  # and </s>
+    )
+    return Seq2Seq(
+        Encoder(src, read, model.dropout),
+        Decoder(
+            tgt,
+            write,
+            attention,
+            attentional_size,
+            W_y,
+            encoder_last_size=read.parts * encoder.hidden_size,
+            dropout=model.dropout,
+            input_feeding=decoder.input_feeding,
+        ),
+    )
+
+
+def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
+    """Embeddings of norm about 1, so that tied output weights give logits of unit scale; zero for padding."""
+    embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
+    nn.init.normal_(embedding.weight, std=size**-0.5)
+    with torch.no_grad():
+        embedding.weight[PAD].zero_()
+    return embedding
+
+
+def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -> list[str]:
+    """Copy `model.pretrained_embeddings` into the model; one line a side that says how many tokens had a vector.
+
+    Raises:
+        UserError: a file that is no file of vectors, or vectors of another size than the embeddings.
+    """
+    wanted = config.model.pretrained_embeddings
+    report = []
+    for side, tokenizer, embedding in (
+        ("src", tokenizers.src, model.encoder.embedding),
+        ("tgt", tokenizers.tgt, model.decoder.embedding),
+    ):
+        path = getattr(wanted, side, None)
+        if path is None:
+            continue
+        vectors, found = load_vectors(path, tokenizer)
+        if vectors.size(1) != config.model.embedding_size:
+            raise UserError(
+                f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
+                f"set model.embedding_size to {vectors.size(1)} (it is {config.model.embedding_size})"
+            )
+        with torch.no_grad():
+            embedding.weight[found] = vectors[found].to(embedding.weight)
+        report.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
+    return report
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    device = torch.device(name)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"training.device is {name}, which this machine does not have; write auto or cpu")
+    return device
+
+
+# ----------------------------------------------------------------------------------------------- the folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder on disk; holds nothing in memory but its path."""
+
+    path: Path
+
+    @classmethod
+    def create(cls, path: Path, config: Config) -> "Run":
+        """Begin a run: the folder with `config.yaml` and `environment.json`.
+
+        Raises:
+            UserError: the folder already holds a run, or cannot be written.
+        """
+        run = cls(path)
+        if run.exists():
+            raise UserError(
+                f"{path} already holds a run: add --resume to go on with it, or --run DIR to train in another folder"
+            )
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            _write_json(path / "environment.json", _environment(config))
+            run.save_config(config)
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> "Run":
+        """A run that is there.
+
+        Raises:
+            UserError: the folder holds no run.
+        """
+        run = cls(Path(path))
+        if not run.exists():
+            raise UserError(
+                f"{path}: not a run folder (no config.yaml in it); `seq2seq train CONFIG --run {path}` makes one"
+            )
+        return run
+
+    def exists(self) -> bool:
+        """Whether the folder holds a run."""
+        return (self.path / "config.yaml").is_file()
+
+    def save_config(self, config: Config) -> None:
+        """Keep a config, its paths made absolute."""
+        _replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
+
+    def config(self) -> Config:
+        """The resolved config that the run was begun with."""
+        return load_config(self.path / "config.yaml")
+
+    def tokenizers(self) -> Tokenizers | None:
+        """The vocabularies, or None where the run was stopped before it had them."""
+        folder = self.path / "tokenizer"
+        return load_tokenizers(folder) if folder.is_dir() else None
+
+    def save_tokenizers(self, tokenizers: Tokenizers) -> None:
+        """Keep the vocabularies; they are there whole or not at all."""
+        unfinished = self.path / ".tokenizer"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        tokenizers.save(unfinished)
+        unfinished.rename(self.path / "tokenizer")
+
+    # -- metrics
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Add a line to `metrics.jsonl`."""
+        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The lines of `metrics.jsonl`."""
+        path = self.path / "metrics.jsonl"
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+    def cut_metrics(self, update: int) -> None:
+        """Forget what was logged after an update: a resumed run logs it again."""
+        kept = [record for record in self.metrics() if record["update"] <= update]
+        _replace_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
+    # -- checkpoints
+
+    def save_checkpoint(
+        self, update: int, model: nn.Module, training: dict[str, Any], *, best: bool, keep: int
+    ) -> None:
+        """Write a checkpoint, let `last` (and `best`) name it, and delete all but the `keep` newest and the best.
+
+        The files are written in a folder beside, which gets its name when all of it is on disk.
+        """
+        folder = self.path / "checkpoints" / f"step-{update:06d}"
+        unfinished = folder.with_name(f".{folder.name}")
+        for leftover in (unfinished, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        save_model(model, str(unfinished / "model.safetensors"))
+        torch.save(training, unfinished / "training.pt")
+        files = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
+        _write_json(unfinished / "manifest.json", {"update": update, "files": files})
+        for file in unfinished.iterdir():
+            _sync(file)
+        _sync(unfinished)
+        unfinished.rename(folder)
+        _sync(folder.parent)
+        for pointer in ["last"] + ["best"] * best:
+            _replace_text(self.path / pointer, folder.name + "\n")
+        kept = {self.checkpoint("best"), *sorted(folder.parent.glob("step-*"))[-keep:]}
+        for old in set(folder.parent.glob("step-*")) - kept:
+            shutil.rmtree(old)
+
+    def checkpoint(self, pointer: str) -> Path | None:
+        """The checkpoint folder that `best` or `last` names; None before the first one."""
+        file = self.path / pointer
+        return self.path / "checkpoints" / file.read_text(encoding="utf-8").strip() if file.is_file() else None
+
+    def load_model(self, pointer: str = "best", device: torch.device | str = "cpu") -> tuple[Seq2Seq, Tokenizers]:
+        """The trained model, in eval mode, and its tokenizers.
+
+        Raises:
+            UserError: there is no checkpoint yet, or it is damaged.
+        """
+        checkpoint, tokenizers = self.checkpoint(pointer), self.tokenizers()
+        if checkpoint is None or tokenizers is None:
+            raise UserError(f"{self.path}: no checkpoint yet; train it first, with `seq2seq train CONFIG --resume`")
+        model = build_model(self.config(), tokenizers)
+        self.restore(model, checkpoint)
+        return model.to(device).eval(), tokenizers
+
+    def restore(self, model: nn.Module, checkpoint: Path) -> None:
+        """Read a checkpoint's weights into a model.
+
+        Raises:
+            UserError: a file that is missing or is not what the manifest says.
+        """
+        self.verify(checkpoint)
+        load_model(model, str(checkpoint / "model.safetensors"))
+
+    def training_state(self, checkpoint: Path) -> dict[str, Any]:
+        """What `save_checkpoint` was given as `training`. Only tensors, numbers and strings are read: no code runs."""
+        self.verify(checkpoint)
+        state: dict[str, Any] = torch.load(checkpoint / "training.pt", weights_only=True)
+        return state
+
+    def verify(self, checkpoint: Path) -> None:
+        """Compare a checkpoint's files with the sizes and digests in its manifest.
+
+        Raises:
+            UserError: a file that is missing or damaged.
+        """
+        try:
+            manifest = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
+            for name, fingerprint in manifest["files"].items():
+                if _fingerprint(checkpoint / name) != fingerprint:
+                    raise UserError(f"{checkpoint / name}: damaged, it is not what was written; use another checkpoint")
+        except (OSError, ValueError, KeyError) as error:
+            raise UserError(f"{checkpoint}: not a whole checkpoint ({error}); use another one") from None
+
+
+def _environment(config: Config) -> dict[str, Any]:
+    """Where and from what a run is made."""
+    packages = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
+    return {
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": str(choose_device(config.training.device)),
+        "packages": {name: _version(name) for name in packages},
+        "commit": _commit(),
+        "data": {split: _digests(prefix) for split, prefix in _splits(config)},
+    }
+
+
+def _splits(config: Config) -> Iterable[tuple[str, str]]:
+    return ((split, prefix) for split in ("train", "dev", "test") if (prefix := getattr(config.data, split)))
+
+
+def _digests(prefix: str) -> dict[str, str]:
+    """SHA-256 of the files whose name begins with a prefix and a dot, or of the prefix where it is a file."""
+    path = Path(prefix)
+    files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
+    return {file.name: _fingerprint(file)["sha256"] for file in files if file.is_file()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The git commit of this package's own checkout, marked where it has changes; None where it is installed alone."""
+    describe = [
+        "git",
+        "-C",
+        str(Path(__file__).parent),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
+    try:
+        done = subprocess.run(describe, capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _replace_text(path: Path, text: str) -> None:
+    """Give a file new content in one rename: a reader sees the old or the new, never half of it."""
+    unfinished = path.with_name(f".{path.name}")
+    unfinished.write_text(text, encoding="utf-8")
+    _sync(unfinished)
+    unfinished.rename(path)
+    _sync(path.parent)
+
+
+def _sync(path: Path) -> None:
+    """Have the disk hold what was written to a file or folder."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,60 @@
+"""One update of the weights.
+
+loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update), with label smoothing
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from seq2seq.config import TrainingConfig
+from seq2seq.errors import UserError
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.text.batches import Batch
+from seq2seq.text.tokenizer import PAD
+
+
+def update(
+    model: Seq2Seq, optimizer: torch.optim.Optimizer, micro_batches: list[Batch], training: TrainingConfig
+) -> tuple[float, float]:
+    """One step of the optimizer. Gives the loss, in nats a target token, and the gradient's norm before clipping."""
+    tokens = sum(batch.tokens for batch in micro_batches)
+    total = 0.0
+    optimizer.zero_grad()
+    for batch in micro_batches:
+        with autocast(batch.src.device, training.precision):
+            loss = loss_sum(model, batch, training.label_smoothing) / tokens
+        loss.backward()
+        total += loss.item()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf)
+    optimizer.step()
+    return total, norm.item()
+
+
+def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
+    """Cross entropy of a batch in nats, summed over real tokens; only they meet the vocabulary."""
+    attentional, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+    real = batch.tgt_out != PAD
+    logits = model.logits(attentional[real])
+    return F.cross_entropy(logits, batch.tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bf16 where asked for, or, with `auto`, on a GPU that computes in it; else the model's own fp32."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    if precision == "bf16" and not able:
+        raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=able and precision != "fp32")
+
+
+def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimizer of a config."""
+    kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+    kind = kinds[training.optimizer]
+    optimizer: torch.optim.Optimizer = kind(
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+    )
+    return optimizer

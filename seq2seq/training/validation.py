@@ -1,0 +1,67 @@
+"""Validation: the loss of the dev set, and the scores of its translations, by real decoding."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from seq2seq.decoding.evaluate import quick_scores
+from seq2seq.decoding.translator import Translator
+from seq2seq.text.batches import Batches
+from seq2seq.text.corpus import Pair, encode_corpus
+from seq2seq.training.update import loss_sum
+
+BATCH_TOKENS = 4096  # of the loss; it changes nothing but memory and speed
+
+
+class Validation:
+    """The dev set, ready to be measured again and again.
+
+    Every line is translated greedily: close to what beam search would say of which checkpoint is best, and many times
+    cheaper. The loss is the cross entropy without label smoothing.
+
+    Args:
+        dev: the sentence pairs.
+        translator: of the model in training.
+    """
+
+    def __init__(self, dev: Sequence[Pair], translator: Translator):
+        self._dev, self._translator = dev, translator
+        tokenizers = translator.tokenizers
+        no_limit = 2**31
+        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, no_limit)
+        self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
+
+    def run(self) -> tuple[dict[str, Any], str]:
+        """The scores of the model as it is now, and its translation of the first line, beside source and reference."""
+        start = time.perf_counter()
+        model = self._translator.model.eval()
+        nats = tokens = 0.0
+        with torch.inference_mode():
+            for batch in self._batches.iterate(epoch=0):
+                nats += loss_sum(model, batch.to(self._translator.device)).item()
+                tokens += batch.tokens
+        sources = [pair.src for pair in self._dev]
+        hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
+        scores = quick_scores(hypotheses, [pair.tgt for pair in self._dev])
+        loss = nats / tokens
+        seconds = time.perf_counter() - start
+        return {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, "seconds": seconds}, triple(
+            self._dev[0], hypotheses[0]
+        )
+
+
+def triple(pair: Pair, hypothesis: str) -> str:
+    """Source, reference and translation below each other."""
+    return f"    source      {pair.src}\n    reference   {pair.tgt}\n    translation {hypothesis}"
+
+
+def headline(update: int, record: dict[str, Any], scores: dict[str, Any], best: bool) -> str:
+    """One line about a validation: `record` of the last updates, `scores` on the dev set."""
+    return (
+        f"update {update:6,}  train loss {record['loss']:.3f}  dev loss {scores['loss']:.3f}  "
+        f"perplexity {scores['perplexity']:.2f}  BLEU {scores['bleu']:.1f}  chrF {scores['chrf']:.1f}  "
+        f"{record['tokens_per_second']:,.0f} tokens/s{'  best' if best else ''}"
+    )
