@@ -44,8 +44,9 @@ def main() -> None:
         for language in ("de", "en"):
             name = f"{split}.{language}"
             data = read_local(args.folder, name) if args.folder else read_remote(name)
-            if data.count(b"\n") != lines:
-                sys.exit(f"{name}: {data.count(b'\n'):,} lines where Multi30k has {lines:,}; nothing written")
+            found = data.count(b"\n")
+            if found != lines:
+                sys.exit(f"{name}: {found:,} lines where Multi30k has {lines:,}; nothing written")
             (args.out / name).write_bytes(data)
             print(f"{args.out / name}: {lines:,} lines")
 

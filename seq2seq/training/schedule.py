@@ -12,7 +12,7 @@ def rate(schedule: str, update: int, *, warmup: int, total: int, reductions: int
     - `plateau`: factor ** reductions; the loop counts a reduction when the dev score stands still.
     - `inverse_sqrt`: falls with the square root of the updates since the warm-up (Vaswani et al. 2017).
     - `cosine`: half a cosine, from 1 to 0 at `total` (Loshchilov and Hutter 2017).
-    - `one_cycle`: climbs over the first 30 % of `total`, or a longer warm-up, then half a cosine (Smith and Topin 2018).
+    - `one_cycle`: climbs over the first 30 % of `total`, or the warm-up, then half a cosine (Smith and Topin 2018).
 
     Raises:
         ValueError: an unknown schedule.
