@@ -1,5 +1,6 @@
 """Measuring translations against references: BLEU, chrF and TER by sacrebleu, exact match, character error rate."""
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
+from seq2seq.run import Run
+from seq2seq.text.corpus import read_pairs, read_sides
 from seq2seq.text.normalize import normalize
 
 
@@ -32,11 +35,28 @@ class Evaluation:
     ter: Measure
     exact_match: Measure
     cer: Measure
+    sources: list[str]
+    references: list[list[str]]  # one list a set of references
     hypotheses: list[str]
 
+    def measures(self) -> dict[str, Measure]:
+        """The measures by the names that people read."""
+        return {
+            "BLEU": self.bleu,
+            "chrF": self.chrf,
+            "TER": self.ter,
+            "exact match": self.exact_match,
+            "CER": self.cer,
+        }
+
+    def examples(self, count: int) -> list[tuple[str, str, str]]:
+        """Source, first reference and hypothesis of the first lines."""
+        return list(zip(self.sources, self.references[0], self.hypotheses, strict=True))[:count]
+
     def as_dict(self) -> dict[str, Any]:
-        """Everything but the hypotheses, for JSON."""
-        return {key: value for key, value in asdict(self).items() if key != "hypotheses"}
+        """Everything but the texts, for JSON."""
+        texts = ("sources", "references", "hypotheses")
+        return {key: value for key, value in asdict(self).items() if key not in texts}
 
 
 def evaluate(
@@ -65,17 +85,51 @@ def evaluate(
     start = time.perf_counter()
     hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False)]
     seconds = time.perf_counter() - start
-    references = [[normalize(line) for line in lines] for lines in references]
+    normalized = [[normalize(line) for line in lines] for lines in references]
     return Evaluation(
         len(hypotheses),
         seconds,
-        _measured(bleu, hypotheses, references),
-        _measured(CHRF(lowercase=lowercase), hypotheses, references),
-        _measured(TER(case_sensitive=not lowercase), hypotheses, references),
-        exact_match(hypotheses, references, lowercase),
-        character_error_rate(hypotheses, references, lowercase),
+        _measured(bleu, hypotheses, normalized),
+        _measured(CHRF(lowercase=lowercase), hypotheses, normalized),
+        _measured(TER(case_sensitive=not lowercase), hypotheses, normalized),
+        exact_match(hypotheses, normalized, lowercase),
+        character_error_rate(hypotheses, normalized, lowercase),
+        list(sources),
+        normalized,
         hypotheses,
     )
+
+
+def split_texts(run: Run, split: str) -> tuple[list[str], list[list[str]]]:
+    """The source lines of a run's `dev` or `test` set, and its references.
+
+    Raises:
+        UserError: the run's config has no such set, or it cannot be read.
+    """
+    data = run.config().data
+    prefix = {"dev": data.dev, "test": data.test}[split]
+    if prefix is None:
+        raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
+    pairs = read_pairs(prefix, data.src, data.tgt)
+    return [pair.src for pair in pairs], [[pair.tgt for pair in pairs]]
+
+
+def file_texts(src: str, references: Sequence[str]) -> tuple[list[str], list[list[str]]]:
+    """The lines of a source file and of one or more reference files.
+
+    Raises:
+        UserError: a file that cannot be read, is empty, or has another number of lines than the source.
+    """
+    columns = [read_sides(src, reference) for reference in references]
+    if not columns[0]:
+        raise UserError(f"{src}: empty; there is nothing to measure")
+    return [source for source, _ in columns[0]], [[reference for _, reference in column] for column in columns]
+
+
+def keep(run: Run, name: str, evaluation: Evaluation) -> None:
+    """Write the hypotheses to `name.hyp` and the measures to `name.json` in the run folder."""
+    (run.path / f"{name}.hyp").write_text("".join(line + "\n" for line in evaluation.hypotheses), encoding="utf-8")
+    (run.path / f"{name}.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8")
 
 
 def quick_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:

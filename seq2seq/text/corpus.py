@@ -5,9 +5,10 @@ a corpus against the other.
 """
 
 import gzip
+import io
 import json
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -55,10 +56,17 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
     """
-    lines = _read_bytes(path).removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    if not lines[-1]:
-        lines.pop()
-    return [_decode(line.removesuffix(b"\r"), f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    return list(decode_lines(io.BytesIO(_read_bytes(path)), str(path)))
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """The lines of an open binary file, as `read_lines` gives them, one by one; `name` stands in errors."""
+    for number, line in enumerate(lines, start=1):
+        if number == 1:
+            line = line.removeprefix(b"\xef\xbb\xbf")
+            if not line:
+                return
+        yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}:{number}")
 
 
 def _read_bytes(path: str | Path) -> bytes:
@@ -94,7 +102,7 @@ def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
     if prefix.endswith(_TABLES) and Path(prefix).is_file():
         file, rows = prefix, _read_table(prefix, src, tgt)
     elif src_file and tgt_file:
-        file, rows = src_file, _read_sides(src_file, tgt_file)
+        file, rows = src_file, read_sides(src_file, tgt_file)
     elif table := next((prefix + end for end in _TABLES if Path(prefix + end).is_file()), None):
         file, rows = table, _read_table(table, src, tgt)
     else:
@@ -110,7 +118,12 @@ def _existing(path: str) -> str | None:
     return next((name for name in (path, f"{path}.gz") if Path(name).exists()), None)
 
 
-def _read_sides(src_file: str, tgt_file: str) -> list[tuple[str, str]]:
+def read_sides(src_file: str | Path, tgt_file: str | Path) -> list[tuple[str, str]]:
+    """The lines of two files side by side, not yet normalized.
+
+    Raises:
+        UserError: as `read_lines`, or files with different numbers of lines.
+    """
     src, tgt = read_lines(src_file), read_lines(tgt_file)
     if len(src) != len(tgt):
         longer = src_file if len(src) > len(tgt) else tgt_file

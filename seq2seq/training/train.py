@@ -7,7 +7,7 @@ checkpoint.
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -17,9 +17,9 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.run import Run, build_model, choose_device, start_from_vectors
-from seq2seq.text.batches import Batches, EncodedPair
-from seq2seq.text.corpus import Pair, encode_corpus, read_pairs
-from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
+from seq2seq.text.batches import Batches
+from seq2seq.text.corpus import encode_corpus
+from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.schedule import rate
 from seq2seq.training.update import make_optimizer, update
@@ -35,21 +35,6 @@ FREE_TO_CHANGE = (
     "data.test",
     "search.",
 )
-
-
-class Corpora(NamedTuple):
-    """The text of a training, read and checked before anything is written."""
-
-    train: list[Pair]
-    dev: list[Pair]
-    test: list[Pair] | None
-
-    @classmethod
-    def read(cls, config: Config) -> "Corpora":
-        """All splits of a config; UserError for the first file at fault."""
-        data = config.data
-        test = read_pairs(data.test, data.src, data.tgt) if data.test else None
-        return cls(read_pairs(data.train, data.src, data.tgt), read_pairs(data.dev, data.src, data.tgt), test)
 
 
 def train(config: Config, path: Path, *, resume: bool = False) -> Run:
@@ -69,7 +54,10 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
 
     # 2. The run folder and its vocabularies
     run = _reopened(path, config) if resume and Run(path).exists() else Run.create(path, config)
-    tokenizers = run.tokenizers() or learn_tokenizers(run, config, corpora.train)
+    tokenizers = run.tokenizers()
+    if tokenizers is None:
+        tokenizers = learn_tokenizers(config, corpora.train)
+        run.save_tokenizers(tokenizers)
     pairs, report = encode_corpus(corpora.train, tokenizers.src, tokenizers.tgt, config.data.max_length)
     log.info("training pairs: %s", report)
 
@@ -147,29 +135,6 @@ def updates(
             yield record | {"gradient_norm": norm, "learning_rate": lr}
             window = Window()
     bar.close()
-
-
-def make_batches(config: Config, pairs: list[EncodedPair]) -> Batches:
-    """The training batches of a config."""
-    training = config.training
-    size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
-    return Batches(pairs, size, training.batch_type, config.seed)
-
-
-def learn_tokenizers(run: Run, config: Config, pairs: list[Pair]) -> Tokenizers:
-    """Learn the vocabularies from the training pairs and keep them in the run."""
-    tokenizer = config.tokenizer
-    tokenizers = train_tokenizers(
-        tokenizer.type,
-        tokenizer.vocab_size,
-        tokenizer.joint,
-        tokenizer.lowercase,
-        tokenizer.word_tokenizer,
-        [pair.src for pair in pairs],
-        [pair.tgt for pair in pairs],
-    )
-    run.save_tokenizers(tokenizers)
-    return tokenizers
 
 
 # -------------------------------------------------------------------------------------------- stopping and resuming

@@ -1,0 +1,59 @@
+# make train      a translator for the toy corpus: trained, measured, shown (3 minutes on two cores)
+# make test       the tests, in minutes         make test-all   the slow ones too: they train models
+# make lint       style, types, import layers   make toy        the toy corpus, from its grammar
+#
+# Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
+# index of CPU builds (pytorch.org names it) and saves gigabytes.
+
+PYTHON ?= python3
+VENV ?= .venv
+RUN ?= runs/toy
+TORCH_INDEX ?=
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
+
+.PHONY: train test test-all lint toy docs clean
+.DEFAULT_GOAL := train
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.11")'
+	@echo "setting up $(VENV) (once, a few minutes)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==2.13.0
+	@$(PIP) --editable ".[dev]"
+	@touch $@
+
+train: $(VENV)/.installed
+	@if [ -e $(RUN)/config.yaml ]; then \
+	  echo "$(RUN) already holds a run. You can"; \
+	  echo "  use it              $(BIN)/seq2seq translate $(RUN)"; \
+	  echo "  measure it          $(BIN)/seq2seq evaluate $(RUN)"; \
+	  echo "  go on training      $(BIN)/seq2seq train configs/toy.yaml --run $(RUN) --resume"; \
+	  echo "  train another       make train RUN=runs/toy2"; \
+	else \
+	  $(BIN)/seq2seq train configs/toy.yaml --run $(RUN); \
+	fi
+
+test: $(VENV)/.installed
+	@$(BIN)/python -m pytest
+
+test-all: $(VENV)/.installed
+	@$(BIN)/python -m pytest -m ""
+
+lint: $(VENV)/.installed
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/python scripts/make_config_docs.py --check
+	@echo "lines in text, model, run, decoding and training (aim: near 2,500):" \
+	  $$(cat seq2seq/text/*.py seq2seq/model/*.py seq2seq/run.py seq2seq/decoding/*.py seq2seq/training/*.py | wc -l)
+
+toy: $(VENV)/.installed
+	@$(BIN)/python scripts/make_toy_corpus.py
+
+docs: $(VENV)/.installed
+	@$(BIN)/python scripts/make_config_docs.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

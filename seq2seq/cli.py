@@ -1,0 +1,325 @@
+"""The command `seq2seq`. Each command imports what it needs when it runs, so that `--help` answers at once."""
+
+import argparse
+import json
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from io import TextIOWrapper
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
+
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.decoding.evaluate import Evaluation
+    from seq2seq.decoding.translator import Translation, Translator
+
+SHOWN = 3  # source / reference / translation triples after a training
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; its exit code. A user's mistake is one line on standard error and 2."""
+    args = build_parser().parse_args(argv)
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # translations are UTF-8 whatever the locale
+    try:
+        args.command(args)
+        sys.stdout.flush()
+        return 0
+    except UserError as error:
+        print(f"seq2seq: error: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # whoever read our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="seq2seq", description="Train an attention-based translator from parallel text, measure it, use it."
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    def command(function, help: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        sub = commands.add_parser(function.__name__, help=help, description=function.__doc__)
+        sub.set_defaults(command=function)
+        return sub
+
+    def on_run(function, help: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+        sub = command(function, help)
+        sub.add_argument("run", metavar="RUN", help="a run folder, made by train")
+        return sub
+
+    sub = command(train, "train a model from a YAML config")
+    _add_config(sub)
+    sub.add_argument("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
+    sub.add_argument("--resume", action="store_true", help="go on with the run in the folder, if there is one")
+
+    sub = on_run(evaluate, "measure BLEU, chrF, TER, exact match and character error rate")
+    sub.add_argument("--split", choices=("dev", "test"), default="test", help="of the run's data (default: test)")
+    sub.add_argument("--src", metavar="FILE", help="translate these lines instead of a split; needs --ref")
+    sub.add_argument("--ref", metavar="FILE", nargs="+", help="their reference translations, one file or several")
+    _add_search(sub)
+    sub.add_argument("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
+    sub.add_argument("--lowercase", action="store_true", help="compare without regard to case")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    sub = on_run(translate, "translate lines, or in a session where standard input is a terminal")
+    sub.add_argument("--input", metavar="FILE", help="lines to translate (default: standard input)")
+    sub.add_argument("--output", metavar="FILE", help="where to write the translations (default: standard output)")
+    _add_search(sub)
+    sub.add_argument("--nbest", type=int, default=1, metavar="N", help="the N best: `line ||| translation ||| score`")
+    sub.add_argument("--json", action="store_true", help="print an object a line, with scores and tokens")
+    sub.add_argument("--attention", action="store_true", help="with --json or in a session: the attention matrix too")
+    sub.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
+    sub.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of --sample: below 1 is bolder")
+    sub.add_argument("--top-k", type=int, default=0, metavar="K", help="of --sample: from the K likeliest tokens")
+    sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="of --sample: from the likeliest of mass P")
+    sub.add_argument("--seed", type=int, default=1, metavar="N", help="of --sample")
+
+    sub = on_run(score, "log-probability of given translations")
+    sub.add_argument("--src", required=True, metavar="FILE", help="source lines")
+    sub.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
+
+    sub = on_run(attention, "show what the model looks at while it translates a text")
+    sub.add_argument("text", metavar="TEXT", help="a source sentence")
+    sub.add_argument("--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: the terminal)")
+    sub.add_argument("--beam", type=int, metavar="N", help="hypotheses kept at each step (default: the config's)")
+
+    sub = on_run(plot, "draw the learning curves")
+    sub.add_argument("--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png)")
+
+    sub = command(check, "read a config and its data, build the model, run one step; change nothing")
+    _add_config(sub)
+    return parser
+
+
+def _add_config(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; docs/config.md explains every key")
+    sub.add_argument("overrides", metavar="section.key=value", nargs="*", help="any key, such as search.beam=8")
+
+
+def _add_search(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--beam", type=int, metavar="N", help="hypotheses kept at each step; 1 is greedy")
+    sub.add_argument("--batch-size", type=int, metavar="N", help="sentences translated at a time")
+
+
+# ------------------------------------------------------------------------------------------------------ commands
+
+
+def train(args: argparse.Namespace) -> None:
+    """Train a model, then measure it on the test set and show some translations."""
+    from seq2seq.config import load_config
+    from seq2seq.decoding.evaluate import evaluate as measure
+    from seq2seq.decoding.evaluate import keep, split_texts
+    from seq2seq.training.train import train as loop
+
+    config = load_config(args.config, args.overrides)
+    with _log_beside_progress_bar():
+        run = loop(config, args.run or Path("runs") / args.config.stem, resume=args.resume)
+    translator = _translator(run.path)
+    split = "test" if config.data.test else "dev"
+    evaluation = measure(translator, *split_texts(run, split))
+    keep(run, split, evaluation)
+    _print_evaluation(f"{split} set", evaluation)
+    _show_translations(translator, evaluation.examples(SHOWN))
+    print(f"\nThe model is in {run.path}. Translate with it: seq2seq translate {run.path}")
+
+
+def evaluate(args: argparse.Namespace) -> None:
+    """Translate a test set and measure: BLEU, chrF, TER (sacrebleu), exact match, character error rate."""
+    from seq2seq.decoding.evaluate import evaluate as measure
+    from seq2seq.decoding.evaluate import file_texts, keep, split_texts
+    from seq2seq.run import Run
+
+    if bool(args.src) != bool(args.ref):
+        raise UserError("--src and --ref go together: the lines to translate and their reference translations")
+    run = Run.open(args.run)
+    name = Path(args.src).name if args.src else args.split
+    sources, references = file_texts(args.src, args.ref) if args.src else split_texts(run, args.split)
+    translator = _translator(args.run, args.batch_size)
+    evaluation = measure(
+        translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
+    )
+    keep(run, name, evaluation)
+    if args.json:
+        print(json.dumps(evaluation.as_dict()))
+    else:
+        _print_evaluation(name, evaluation)
+
+
+def translate(args: argparse.Namespace) -> None:
+    """Translate: one line out for every line in. On a terminal, a session."""
+    from seq2seq.decoding.translator import Sampling
+
+    translator = _translator(args.run, args.batch_size)
+    if args.input is None and sys.stdin.isatty():
+        from seq2seq.serving.repl import session
+
+        session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention)
+        return
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed) if args.sample else None
+    with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
+        number = 0
+        for lines in _chunks(source, name, translator.search.batch_size):
+            for translation in translator.translate(
+                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention and args.json
+            ):
+                _write(out, number, translation, args)
+                number += 1
+            out.flush()
+
+
+def score(args: argparse.Namespace) -> None:
+    """Print the log-probability (natural, `</s>` included) that the model gives each translation, a number a line."""
+    from seq2seq.text.corpus import read_sides
+
+    pairs = read_sides(args.src, args.tgt)
+    for value in _translator(args.run).score([src for src, _ in pairs], [tgt for _, tgt in pairs]):
+        print(f"{value:.6f}")
+
+
+def attention(args: argparse.Namespace) -> None:
+    """Translate a text and show, for each token of the translation, which source tokens the model looked at."""
+    from seq2seq.plots import save_attention, terminal_attention
+
+    translation = _translator(args.run).translate([args.text], beam=args.beam)[0]
+    if not translation.tokens or translation.attention is None:
+        raise UserError("TEXT is empty: there is nothing to look at")
+    picture = (translation.source_tokens, translation.tokens, translation.attention)
+    if args.output:
+        save_attention(args.output, *picture)
+    else:
+        print(terminal_attention(*picture))
+    print(translation.text)
+
+
+def plot(args: argparse.Namespace) -> None:
+    """Draw the learning curves of a run: losses, scores on the dev set, learning rate."""
+    from seq2seq.plots import save_curves
+    from seq2seq.run import Run
+
+    run = Run.open(args.run)
+    output = args.output or run.path / "curves.png"
+    save_curves(output, run.metrics())
+    print(output)
+
+
+def check(args: argparse.Namespace) -> None:
+    """Read the data, learn the vocabularies, build the model, run one step forward, and say what there is."""
+    from seq2seq.config import load_config
+    from seq2seq.training.check import check as look
+
+    for line in look(load_config(args.config, args.overrides)):
+        print(line)
+
+
+# ------------------------------------------------------------------------------------------------ input and output
+
+
+def _translator(run: str | Path, batch_size: int | None = None) -> "Translator":
+    from seq2seq.decoding.translator import Translator
+
+    translator = Translator.load(run)
+    if batch_size is not None:
+        if batch_size < 1:
+            raise UserError(f"--batch-size is {batch_size}; write 1 or more")
+        translator.search = translator.search.model_copy(update={"batch_size": batch_size})
+    return translator
+
+
+def _chunks(file: Iterable[bytes], name: str, size: int) -> Iterator[list[str]]:
+    """The lines of a file, `size` at a time."""
+    from seq2seq.text.corpus import decode_lines
+
+    lines = decode_lines(file, name)
+    while chunk := list(islice(lines, size)):
+        yield chunk
+
+
+def _write(out: TextIO, number: int, translation: "Translation", args: argparse.Namespace) -> None:
+    if args.json:
+        keys = asdict(translation)
+        if not args.attention:
+            del keys["attention"]
+        out.write(json.dumps(keys, ensure_ascii=False) + "\n")
+    elif args.nbest == 1:
+        out.write(translation.text + "\n")
+    else:
+        best = (translation.text, translation.score)
+        for text, score in (best, *((other.text, other.score) for other in translation.alternatives)):
+            out.write(f"{number} ||| {text} ||| {score:.4f}\n")
+
+
+@contextmanager
+def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
+    """Standard input, or a file; with the name that stands in errors."""
+    if path is None:
+        yield sys.stdin.buffer, "standard input"
+    else:
+        with _opened("--input", path, "rb") as file:
+            yield file, path
+
+
+@contextmanager
+def _text_output(path: str | None) -> Iterator[TextIO]:
+    """Standard output, or a file; UTF-8 with line feeds on every system."""
+    if path is None:
+        yield sys.stdout
+    else:
+        with _opened("--output", path, "wb") as file:
+            yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+
+
+def _opened(option: str, path: str, mode: Literal["rb", "wb"]) -> BinaryIO:
+    try:
+        return open(path, mode)
+    except OSError as error:
+        raise UserError(f"{option} {path}: {error.strerror}; give a file that can be opened") from None
+
+
+def _print_evaluation(name: str, evaluation: "Evaluation") -> None:
+    print(f"\n{name}: {evaluation.sentences:,} sentences in {evaluation.seconds:.1f} s")
+    for label, measure in evaluation.measures().items():
+        print(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
+
+
+def _show_translations(translator: "Translator", examples: list[tuple[str, str, str]]) -> None:
+    """Source, reference and translation of some lines, and where the model looked for the first."""
+    from seq2seq.plots import terminal_attention
+
+    for source, reference, translation in examples:
+        print(f"\n  source       {source}\n  reference    {reference}\n  translation  {translation}")
+    shown = translator.translate([examples[0][0]])[0]
+    if shown.attention:
+        print(f"\n{terminal_attention(shown.source_tokens, shown.tokens, shown.attention)}")
+
+
+@contextmanager
+def _log_beside_progress_bar() -> Iterator[None]:
+    """Lines of the log on standard output, above the progress bar where there is one."""
+    from tqdm import tqdm
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.write(self.format(record), file=sys.stdout)
+            sys.stdout.flush()
+
+    log, handler = logging.getLogger("seq2seq"), Handler()
+    level = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(level)

@@ -1,0 +1,70 @@
+"""`seq2seq check`: what a training would read, build and drop, without writing anything."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+
+from seq2seq.config import Config
+from seq2seq.run import build_model, choose_device, start_from_vectors
+from seq2seq.text.batches import EncodedPair
+from seq2seq.text.corpus import encode_corpus
+from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
+from seq2seq.training.update import loss_sum
+
+
+def check(config: Config) -> Iterator[str]:
+    """Lines about the data, the vocabularies, the model and one step forward.
+
+    Raises:
+        UserError: whatever would stop a training before its first update.
+    """
+    corpora = Corpora.read(config)
+    device = choose_device(config.training.device)
+    for name, pairs in (("train", corpora.train), ("dev", corpora.dev), ("test", corpora.test)):
+        if pairs is not None:
+            blank = sum(not (pair.src and pair.tgt) for pair in pairs)
+            yield f"{name:<12}{len(pairs):,} sentence pairs" + f", {blank:,} of them blank" * bool(blank)
+
+    tokenizers = learn_tokenizers(config, corpora.train)
+    sizes = {config.data.src: len(tokenizers.src), config.data.tgt: len(tokenizers.tgt)}
+    shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
+    yield f"vocabulary  {shown} ({config.tokenizer.type})"
+    encoded, report = encode_corpus(corpora.train, tokenizers.src, tokenizers.tgt, config.data.max_length)
+    yield f"training    {report}"
+    for language, side in ((config.data.src, 0), (config.data.tgt, 1)):
+        yield f"length {language:<5}{_lengths(encoded, side)}"
+    batches = make_batches(config, encoded)
+    yield f"batches     {batches.len_of_epoch(0):,} an epoch, {batches.padding_share():.1%} of their positions padding"
+
+    torch.manual_seed(config.seed)
+    model = build_model(config, tokenizers)
+    for line in start_from_vectors(model, config, tokenizers):
+        yield f"vectors     {line}"
+    parts = {
+        "encoder": model.encoder,
+        "attention": model.decoder.attention,
+        "decoder": model.decoder,
+    }
+    total = sum(parameter.numel() for parameter in model.parameters())
+    yield f"parameters  {total:,}, in all; " + _listed({name: _own(part) for name, part in parts.items()})
+    batch = next(batches.iterate(epoch=0)).to(device)
+    with torch.no_grad():
+        loss = loss_sum(model.to(device), batch).item() / batch.tokens
+    uniform = float(np.log(len(tokenizers.tgt)))
+    yield f"one step    on {device}: loss {loss:.2f} nats a token, where a uniform guess has {uniform:.2f}"
+
+
+def _own(part: torch.nn.Module) -> int:
+    """Parameters of a part, the attention not counted as part of the decoder."""
+    return sum(p.numel() for name, p in part.named_parameters() if not name.startswith("attention."))
+
+
+def _listed(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
+
+
+def _lengths(encoded: Sequence[EncodedPair], side: int) -> str:
+    lengths = np.array([len(pair[side]) - 1 for pair in encoded])
+    median, long, longest = (int(n) for n in np.percentile(lengths, [50, 95, 100], method="higher"))
+    return f"mean {lengths.mean():.1f} tokens, median {median}, 95 % up to {long}, longest {longest}"
