@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
@@ -24,6 +24,7 @@ TokenizerType = Literal["unigram", "bpe", "char", "word"]
 _MAX_TRAINING_LINES = 1_000_000  # a vocabulary gains nothing from more
 
 
+@runtime_checkable  # so that tests check signatures
 class Tokenizer(Protocol):
     """What the rest of the program knows of a tokenizer."""
 
