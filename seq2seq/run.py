@@ -11,6 +11,7 @@ This module is also the only place where a config becomes modules.
 import hashlib
 import json
 import os
+import pickle
 import platform
 import shutil
 import subprocess
@@ -281,9 +282,17 @@ class Run:
         load_model(model, str(checkpoint / "model.safetensors"))
 
     def training_state(self, checkpoint: Path) -> dict[str, Any]:
-        """What `save_checkpoint` was given as `training`. Only tensors, numbers and strings are read: no code runs."""
+        """What `save_checkpoint` was given as `training`. Only tensors, numbers and strings are read: no code runs.
+
+        Raises:
+            UserError: a damaged checkpoint, or one with anything else in it.
+        """
         self.verify(checkpoint)
-        state: dict[str, Any] = torch.load(checkpoint / "training.pt", weights_only=True)
+        file = checkpoint / "training.pt"
+        try:
+            state: dict[str, Any] = torch.load(file, weights_only=True)
+        except pickle.UnpicklingError:
+            raise UserError(f"{file}: refused, it holds more than tensors, numbers and strings") from None
         return state
 
     def verify(self, checkpoint: Path) -> None:

@@ -47,6 +47,8 @@ class Recurrent(nn.Module):
             for size in [input_size] + [hidden_size] * (num_layers - 1)
         )
         self.dropout = nn.Dropout(dropout)
+        if cell == "lstm":
+            self._open_forget_gates()
 
     @overload
     def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
@@ -67,6 +69,13 @@ class Recurrent(nn.Module):
             if self.residual and i > 0:
                 x = _each(torch.add, x, below)
         return x, torch.stack(last, dim=1)
+
+    def _open_forget_gates(self) -> None:
+        """Start with what is in c staying there: forget gates near sigmoid(1), not 1/2 (Jozefowicz et al. 2015)."""
+        for layer in self.layers:
+            for name, bias in layer.named_parameters():
+                if name.startswith("bias_ih"):
+                    nn.init.ones_(bias.detach().chunk(4)[1])  # the gates in torch's order: input, forget, cell, output
 
     def _pack(self, end: Tensor | tuple[Tensor, Tensor]) -> Float[Tensor, "batch part hidden"]:
         parts = end if isinstance(end, tuple) else (end,)  # each (direction, batch, hidden / directions)

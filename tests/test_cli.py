@@ -1,0 +1,258 @@
+"""The command, run as a user runs it: what it prints, what it leaves, how it ends."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from tiny import write_config
+
+import seq2seq
+from seq2seq.cli import main
+
+COMMANDS = ["train", "evaluate", "translate", "score", "attention", "plot", "check"]
+
+
+class Stdin(io.TextIOWrapper):
+    """Standard input that is a pipe."""
+
+    def __init__(self, data: bytes):
+        super().__init__(io.BytesIO(data), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    config = write_config(folder, training={"max_updates": 60, "validate_every": 20})
+    assert main(["train", str(config), "--run", str(folder / "run")]) == 0
+    return str(folder / "run")
+
+
+def pipe(monkeypatch, data):
+    monkeypatch.setattr(sys, "stdin", Stdin(data))
+
+
+@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
+def test_help_answers_without_importing_torch(arguments):
+    code = (
+        "import sys\nfrom seq2seq.cli import main\n"
+        f"try: main({[*arguments, '--help']!r})\nexcept SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'pydantic', 'sacrebleu'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert "usage: seq2seq" in done.stdout
+
+
+def test_the_module_is_the_command():
+    done = subprocess.run([sys.executable, "-m", "seq2seq", "--help"], capture_output=True, text=True, timeout=60)
+    assert all(command in done.stdout for command in COMMANDS)
+
+
+def test_training_reports_evaluates_and_shows(folder, capsys):
+    config = write_config(folder, training={"max_updates": 20, "validate_every": 10})
+    assert main(["train", str(config), "--run", str(folder / "shown")]) == 0
+    out = capsys.readouterr().out
+    for shown in (
+        "dev loss",
+        "BLEU",
+        "test set: 12 sentences",
+        "reference",
+        "translation",
+        "</s>",
+        "seq2seq translate",
+    ):
+        assert shown in out, shown
+    assert (folder / "shown" / "test.hyp").exists()
+
+
+def test_a_folder_that_holds_a_run_is_refused_with_exit_code_2(run, folder, capsys):
+    assert main(["train", str(folder / "tiny.yaml"), "--run", run]) == 2
+    assert "--resume" in capsys.readouterr().err
+
+
+def test_resuming_a_finished_run_only_evaluates(folder, capsys):
+    config = write_config(folder, training={"max_updates": 20, "validate_every": 10})
+    arguments = ["train", str(config), "--run", str(folder / "finished"), "--resume"]
+    assert main(arguments) == 0
+    before = (folder / "finished" / "metrics.jsonl").read_bytes()
+    capsys.readouterr()
+    assert main(arguments) == 0
+    assert (folder / "finished" / "metrics.jsonl").read_bytes() == before
+    assert "test set: 12 sentences" in capsys.readouterr().out
+
+
+def test_overrides_reach_the_run(folder, capsys):
+    config = write_config(folder)
+    arguments = ["training.max_updates=5", "model.attention.score=bahdanau"]
+    assert main(["train", str(config), *arguments, "--run", str(folder / "overridden")]) == 0
+    from seq2seq.run import Run
+
+    kept = Run.open(folder / "overridden").config()
+    assert (kept.training.max_updates, kept.model.attention.score) == (5, "concat")
+
+
+def test_evaluate_as_json_has_the_promised_keys(run, capsys):
+    assert main(["evaluate", run, "--json", "--beam", "2"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["sentences"] == 12
+    assert result["seconds"] > 0
+    for name in ("bleu", "chrf", "ter"):
+        assert set(result[name]) == {"score", "signature"}
+
+
+def test_evaluate_takes_files_and_several_references(run, folder, capsys):
+    src, ref = str(folder / "dev.en"), str(folder / "dev.de")
+    assert main(["evaluate", run, "--src", src, "--ref", ref, ref, "--json"]) == 0
+    assert "nrefs:2" in json.loads(capsys.readouterr().out)["bleu"]["signature"]
+
+
+def test_evaluate_with_a_source_alone_is_refused(run, folder, capsys):
+    assert main(["evaluate", run, "--src", str(folder / "dev.en")]) == 2
+    assert "--src and --ref go together" in capsys.readouterr().err
+
+
+def test_a_pipe_gives_a_line_for_every_line(run, monkeypatch, capsys):
+    pipe(monkeypatch, "the cat\n\nold dog\r\n네 the\u2028cat\nlast".encode())
+    assert main(["translate", run]) == 0
+    lines = capsys.readouterr().out.split("\n")
+    assert len(lines) == 6
+    assert lines[5] == ""
+    assert [bool(line) for line in lines[:5]] == [True, False, True, True, True]
+
+
+def test_pipe_files_evaluation_and_python_say_the_same(run, folder, monkeypatch, capsys):
+    source = (folder / "test.en").read_bytes()
+    pipe(monkeypatch, source)
+    main(["translate", run])
+    piped = capsys.readouterr().out
+    out = folder / "out.de"
+    main(["translate", run, "--input", str(folder / "test.en"), "--output", str(out), "--batch-size", "1"])
+    main(["evaluate", run, "--batch-size", "5"])
+    in_python = [t.text for t in seq2seq.load(run).translate(source.decode().splitlines())]
+    assert piped == out.read_text(encoding="utf-8") == (folder / "run" / "test.hyp").read_text(encoding="utf-8")
+    assert piped.splitlines() == in_python
+
+
+def test_lines_are_written_as_they_are_ready(run):
+    """Two batches of one line: the first translation arrives before the second line is sent."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seq2seq", "translate", run, "--batch-size", "1"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    with process:
+        process.stdin.write(b"the cat\n")
+        process.stdin.flush()
+        assert process.stdout.readline().strip()
+        process.stdin.write(b"the dog\n")
+        process.stdin.close()
+        assert process.stdout.readline().strip()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_json_lines_have_the_promised_keys(run, monkeypatch, capsys):
+    pipe(monkeypatch, b"the cat sees\n")
+    assert main(["translate", run, "--json", "--nbest", "2"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert {"text", "score", "tokens", "source_tokens", "alternatives"} <= set(result)
+    assert "attention" not in result
+    assert len(result["alternatives"]) == 1
+
+
+def test_json_lines_have_the_attention_when_asked_for(run, monkeypatch, capsys):
+    pipe(monkeypatch, b"the cat sees\n")
+    assert main(["translate", run, "--json", "--attention"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert len(result["attention"]) == len(result["tokens"])
+    assert len(result["attention"][0]) == len(result["source_tokens"])
+
+
+def test_an_nbest_list_names_its_line(run, monkeypatch, capsys):
+    pipe(monkeypatch, b"the cat\nold dog\n")
+    assert main(["translate", run, "--nbest", "2"]) == 0
+    cells = [line.split(" ||| ") for line in capsys.readouterr().out.splitlines()]
+    assert [cell[0] for cell in cells] == ["0", "0", "1", "1"]
+    assert all(float(cell[2]) < 0 for cell in cells)
+
+
+def test_score_prints_a_number_a_line(run, folder, capsys):
+    assert main(["score", run, "--src", str(folder / "dev.en"), "--tgt", str(folder / "dev.de")]) == 0
+    values = [float(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(values) == 12
+    assert all(value < 0 for value in values)
+
+
+def test_attention_in_the_terminal_shows_both_sides(run, capsys):
+    assert main(["attention", run, "the old cat", "--beam", "2"]) == 0
+    out = capsys.readouterr().out
+    assert "old" in out
+    assert "</s>" in out
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_attention_as_a_picture(run, folder, name):
+    assert main(["attention", run, "the old cat", "--output", str(folder / name)]) == 0
+    assert (folder / name).stat().st_size > 1000
+
+
+def test_attention_of_nothing_is_refused(run, capsys):
+    assert main(["attention", run, "  "]) == 2
+    assert "TEXT is empty" in capsys.readouterr().err
+
+
+def test_plot_draws_into_the_run(run, folder, capsys):
+    assert main(["plot", run]) == 0
+    assert (folder / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_check_says_what_there_is(folder, capsys):
+    assert main(["check", str(write_config(folder))]) == 0
+    out = capsys.readouterr().out
+    assert "120 sentence pairs" in out
+    assert "parameters" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["evaluate", "nowhere"], "nowhere: not a run folder"),
+        (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
+        (["translate", "{run}", "--input", "nowhere.txt"], "--input nowhere.txt: No such file"),
+        (["translate", "{run}", "--input", "{bad}"], "bad.txt:2: byte 3"),
+        (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam 0"),
+        (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
+        (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
+        (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
+        (["score", "{run}", "--src", "{good}", "--tgt", "{bad}"], "bad.txt:2"),
+        (["attention", "{run}", "a", "--output", "a.gif"], "a.gif"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(run, folder, capsys, arguments, message):
+    (folder / "good.txt").write_text("the cat\n")
+    (folder / "bad.txt").write_bytes(b"fine\nab\xff\n")
+    names = {"run": run, "good": str(folder / "good.txt"), "bad": str(folder / "bad.txt")}
+    capsys.readouterr()
+    assert main([argument.format(**names) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+
+
+def test_a_reader_that_goes_away_is_no_error(run):
+    done = subprocess.run(
+        f"yes the cat | head -500 | {sys.executable} -m seq2seq translate {run} --batch-size 8 | head -1",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,95 @@
+"""Measures against their definitions, and what evaluation keeps."""
+
+import json
+
+import pytest
+import sacrebleu
+from tiny import write_config
+
+from seq2seq.config import load_config
+from seq2seq.decoding.evaluate import character_error_rate, evaluate, exact_match, file_texts, keep, split_texts
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.training.train import train
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("evaluate")
+    return train(load_config(write_config(folder), ["training.max_updates=60"]), folder / "run")
+
+
+@pytest.fixture(scope="module")
+def translator(run):
+    return Translator.load(run.path, device="cpu")
+
+
+def test_scores_are_sacrebleus_own(run, translator):
+    sources, references = split_texts(run, "test")
+    evaluation = evaluate(translator, sources, references)
+    assert evaluation.bleu.score == sacrebleu.corpus_bleu(evaluation.hypotheses, references).score
+    assert evaluation.chrf.score == sacrebleu.corpus_chrf(evaluation.hypotheses, references).score
+    assert evaluation.ter.score == sacrebleu.corpus_ter(evaluation.hypotheses, references).score
+    assert "tok:13a" in evaluation.bleu.signature
+    assert f"version:{sacrebleu.__version__}" in evaluation.ter.signature
+
+
+def test_tokenizer_case_and_number_of_references_reach_the_signature(run, translator):
+    sources, references = split_texts(run, "test")
+    evaluation = evaluate(translator, sources, references * 2, tokenize="char", lowercase=True)
+    assert evaluation.bleu.signature.startswith("nrefs:2|case:lc|")
+    assert "tok:char" in evaluation.bleu.signature
+    assert "lowercased" in evaluation.cer.signature
+
+
+def test_an_unknown_tokenizer_is_named_with_those_there_are(translator):
+    with pytest.raises(UserError, match=r"--tokenize is 13b; sacrebleu knows .*13a"):
+        evaluate(translator, ["the"], [["die"]], tokenize="13b")
+
+
+def test_evaluation_and_translation_say_the_same(run, translator):
+    sources, references = split_texts(run, "dev")
+    hypotheses = evaluate(translator, sources, references).hypotheses
+    assert hypotheses == [t.text for t in translator.translate(sources)]
+
+
+def test_exact_match_counts_lines_equal_to_any_reference():
+    assert exact_match(["a", "b", "c", "D"], [["a", "x", "x", "d"], ["x", "b", "x", "x"]]).score == 50
+    assert exact_match(["D"], [["d"]], lowercase=True).score == 100
+
+
+def test_character_error_rate_is_edits_over_reference_characters():
+    # kitten -> sitting: 3 edits of 7 characters; "" -> ab: 2 of 2
+    assert character_error_rate(["kitten", ""], [["sitting", "ab"]]).score == pytest.approx(100 * 5 / 9)
+
+
+def test_character_error_rate_takes_the_nearest_reference():
+    assert character_error_rate(["abcd"], [["wxyz"], ["abce"]]).score == 25
+
+
+def test_hypotheses_and_measures_are_kept_in_the_run(run, translator):
+    sources, references = split_texts(run, "test")
+    evaluation = evaluate(translator, sources, references)
+    keep(run, "test", evaluation)
+    assert (run.path / "test.hyp").read_text(encoding="utf-8").splitlines() == evaluation.hypotheses
+    kept = json.loads((run.path / "test.json").read_text())
+    assert kept["bleu"] == {"score": evaluation.bleu.score, "signature": evaluation.bleu.signature}
+    assert kept["sentences"] == 12
+
+
+def test_a_split_that_is_not_set_says_what_to_do(run):
+    config = run.config()
+    without = config.model_copy(update={"data": config.data.model_copy(update={"test": None})})
+    run.save_config(without)
+    try:
+        with pytest.raises(UserError, match=r"data\.test is not set; use --split dev"):
+            split_texts(run, "test")
+    finally:
+        run.save_config(config)
+
+
+def test_reference_files_must_be_as_long_as_the_source(tmp_path):
+    (tmp_path / "src").write_text("a\nb\n")
+    (tmp_path / "ref").write_text("a\n")
+    with pytest.raises(UserError, match=r"src:2 has no partner"):
+        file_texts(str(tmp_path / "src"), [str(tmp_path / "ref")])

@@ -1,0 +1,183 @@
+"""The run folder: what is kept, how it is written, and what damage does."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny import write_config
+
+from seq2seq.config import load_config
+from seq2seq.errors import UserError
+from seq2seq.run import Run, build_model, choose_device, start_from_vectors
+from seq2seq.training.data import Corpora, learn_tokenizers
+
+
+@pytest.fixture
+def config(tmp_path):
+    return load_config(write_config(tmp_path))
+
+
+@pytest.fixture
+def tokenizers(config):
+    return learn_tokenizers(config, Corpora.read(config).train)
+
+
+@pytest.fixture
+def run(tmp_path, config, tokenizers):
+    run = Run.create(tmp_path / "run", config)
+    run.save_tokenizers(tokenizers)
+    return run
+
+
+def save(run, config, tokenizers, update, *, best=True, keep=2):
+    torch.manual_seed(update)
+    model = build_model(config, tokenizers)
+    run.save_checkpoint(update, model, {"update": update}, best=best, keep=keep)
+    return model
+
+
+def names(run):
+    return sorted(path.name for path in (run.path / "checkpoints").iterdir())
+
+
+def test_a_folder_that_holds_a_run_is_refused_and_both_ways_out_are_named(run, config):
+    with pytest.raises(UserError, match=r"already holds a run.*--resume.*--run DIR"):
+        Run.create(run.path, config)
+
+
+def test_a_folder_without_a_run_cannot_be_opened(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        Run.open(tmp_path)
+
+
+def test_the_config_in_the_run_has_absolute_paths_and_the_same_values(run, config, monkeypatch, tmp_path):
+    relative = config.model_copy(update={"data": config.data.model_copy(update={"train": "train"})})
+    monkeypatch.chdir(tmp_path)
+    run.save_config(relative)
+    assert run.config() == config
+
+
+def test_the_environment_names_versions_command_and_the_digests_of_the_data(run):
+    environment = json.loads((run.path / "environment.json").read_text())
+    assert environment["packages"]["torch"] == torch.__version__
+    assert set(environment["data"]) == {"train", "dev", "test"}
+    assert {"train.en", "train.de"} <= set(environment["data"]["train"])
+    assert all(len(digest) == 64 for digest in environment["data"]["train"].values())
+
+
+def test_a_loaded_model_is_the_saved_one(run, config, tokenizers):
+    saved = save(run, config, tokenizers, 10)
+    loaded, _ = run.load_model()
+    assert not loaded.training
+    for (name, a), (_, b) in zip(saved.state_dict().items(), loaded.state_dict().items(), strict=True):
+        assert torch.equal(a, b), name
+
+
+@pytest.mark.parametrize("tie", ["none", "decoder", "all"])
+def test_tied_weights_are_still_tied_after_loading(run, config, tokenizers, tie):
+    config = config.model_copy(update={"model": config.model.model_copy(update={"tie_embeddings": tie})})
+    run.save_config(config)
+    save(run, config, tokenizers, 10)
+    model, _ = run.load_model()
+    tied = {
+        "W_y": model.decoder.W_y.weight.data_ptr() == model.decoder.embedding.weight.data_ptr(),
+        "source": model.encoder.embedding.weight.data_ptr() == model.decoder.embedding.weight.data_ptr(),
+    }
+    assert tied == {"W_y": tie != "none", "source": tie == "all"}
+
+
+def test_best_and_last_name_checkpoints_and_only_the_newest_and_the_best_are_kept(run, config, tokenizers):
+    for update, best in ((10, True), (20, False), (30, False), (40, False)):
+        save(run, config, tokenizers, update, best=best)
+    assert run.checkpoint("best").name == "step-000010"
+    assert run.checkpoint("last").name == "step-000040"
+    assert names(run) == ["step-000010", "step-000030", "step-000040"]
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
+def test_a_changed_byte_is_noticed(run, config, tokenizers, name):
+    save(run, config, tokenizers, 10)
+    file = run.checkpoint("last") / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.write_bytes(data)
+    with pytest.raises(UserError, match=rf"{name}: damaged"):
+        run.verify(run.checkpoint("last"))
+
+
+def test_a_missing_file_is_noticed(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    (run.checkpoint("last") / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="not a whole checkpoint"):
+        run.load_model()
+
+
+def test_a_run_without_a_checkpoint_says_so(run):
+    with pytest.raises(UserError, match="no checkpoint yet"):
+        run.load_model()
+
+
+def test_no_file_of_a_checkpoint_can_run_code(run, config, tokenizers):
+    class Payload:
+        def __reduce__(self):
+            return (Path.touch, (run.path / "was_here",))
+
+    save(run, config, tokenizers, 10)
+    checkpoint = run.checkpoint("last")
+    torch.save(Payload(), checkpoint / "training.pt")
+    (checkpoint / "manifest.json").write_text(json.dumps({"files": {}}))
+    with pytest.raises(UserError, match=r"training\.pt"):
+        run.training_state(checkpoint)
+    assert not (run.path / "was_here").exists()
+
+
+def test_metrics_are_cut_back_to_the_checkpoint(run):
+    for update in (10, 20, 30):
+        run.log({"update": update, "split": "dev"})
+    run.cut_metrics(20)
+    assert [record["update"] for record in run.metrics()] == [10, 20]
+
+
+def test_padding_has_a_zero_embedding(config, tokenizers):
+    model = build_model(config, tokenizers)
+    assert not model.encoder.embedding.weight[0].any()
+    assert not model.decoder.embedding.weight[0].any()
+
+
+def test_pretrained_vectors_become_embeddings_and_only_those_found(config, tokenizers, tmp_path):
+    (tmp_path / "vectors").write_text("cat " + " ".join(["0.5"] * 24) + "\nzebra " + " ".join(["1"] * 24) + "\n")
+    settings = config.model_dump()
+    settings["model"]["pretrained_embeddings"] = {"src": str(tmp_path / "vectors")}
+    config = type(config)(**settings)
+    torch.manual_seed(0)
+    before = build_model(config, tokenizers).encoder.embedding.weight.clone()
+    torch.manual_seed(0)
+    model = build_model(config, tokenizers)
+    report = start_from_vectors(model, config, tokenizers)
+    cat = tokenizers.src.encode("cat")[0]
+    after = model.encoder.embedding.weight
+    assert torch.equal(after[cat], torch.full((24,), 0.5))
+    others = torch.arange(len(after)) != cat
+    assert torch.equal(after[others], before[others])
+    assert "1 of" in report[0]
+
+
+def test_vectors_of_another_size_name_the_key_and_both_sizes(config, tokenizers, tmp_path):
+    (tmp_path / "vectors").write_text("cat 1 2 3\n")
+    settings = config.model_dump()
+    settings["model"]["pretrained_embeddings"] = {"tgt": str(tmp_path / "vectors")}
+    config = type(config)(**settings)
+    with pytest.raises(UserError, match=r"pretrained_embeddings\.tgt.*3 numbers.*embedding_size to 3 \(it is 24\)"):
+        start_from_vectors(build_model(config, tokenizers), config, tokenizers)
+
+
+def test_a_device_that_is_not_there_is_named():
+    absent = "mps" if not torch.backends.mps.is_available() else "cuda:99"
+    with pytest.raises(UserError, match=rf"training\.device is {absent}"):
+        choose_device(absent)
+
+
+def test_a_run_is_only_its_path(run):
+    assert replace(run) == Run(run.path)

@@ -1,0 +1,220 @@
+"""The loop: what it keeps, when it ends, how it goes on."""
+
+import importlib
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import write_config
+
+import seq2seq
+from seq2seq.config import load_config, parse_config
+from seq2seq.errors import UserError
+from seq2seq.run import Run
+from seq2seq.training.check import check
+from seq2seq.training.progress import Progress
+from seq2seq.training.train import train
+
+
+def weights(run, pointer="last"):
+    return load_file(run.checkpoint(pointer) / "model.safetensors")
+
+
+def same(a, b):
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def timeless(run):
+    """The metrics, but for what the clock says."""
+    times = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+
+
+class KilledError(Exception):
+    pass
+
+
+def train_and_kill(monkeypatch, config, path, validations):
+    """Train until, in the middle of the updates after so many validations, the process dies."""
+    module = importlib.import_module("seq2seq.training.train")
+    real, count = module.update, 0
+
+    def update(*args):
+        nonlocal count
+        count += 1
+        if count > 10 * validations + 5:
+            raise KilledError
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "update", update)
+        with pytest.raises(KilledError):
+            train(config, path)
+
+
+def test_a_run_has_all_that_the_design_promises(tmp_path):
+    run = train(load_config(write_config(tmp_path)), tmp_path / "run")
+    for name in ("config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "best", "last"):
+        assert (run.path / name).exists(), name
+    assert sorted(path.name for path in run.checkpoint("last").iterdir()) == [
+        "manifest.json",
+        "model.safetensors",
+        "training.pt",
+    ]
+    dev = [record for record in run.metrics() if record["split"] == "dev"]
+    assert [record["update"] for record in dev] == [10, 20, 30]
+    assert {"loss", "perplexity", "bleu", "chrf", "exact_match", "cer"} <= dev[0].keys()
+
+
+def test_training_lowers_the_loss_and_best_is_the_best(tmp_path):
+    run = train(load_config(write_config(tmp_path), ["training.max_updates=80"]), tmp_path / "run")
+    dev = [record for record in run.metrics() if record["split"] == "dev"]
+    assert dev[-1]["loss"] < dev[0]["loss"] - 0.5
+    best = max(dev, key=lambda record: (record["bleu"], -record["update"]))
+    assert run.checkpoint("best").name == f"step-{best['update']:06d}"
+
+
+def test_two_runs_of_one_config_are_the_same_to_the_bit(tmp_path):
+    config = load_config(write_config(tmp_path))
+    first, second = train(config, tmp_path / "a"), train(config, tmp_path / "b")
+    assert same(weights(first), weights(second))
+    assert timeless(first) == timeless(second)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["training.accumulate=2", "training.optimizer=adamw", "training.schedule=cosine"],
+        ["training.optimizer=sgd", "training.schedule=plateau", "training.decay_patience=1"],
+        ["model.decoder.input_feeding=true", "training.schedule=one_cycle"],
+    ],
+)
+def test_a_killed_run_resumes_to_the_same_bits(tmp_path, monkeypatch, overrides):
+    config = load_config(write_config(tmp_path), overrides)
+    whole = train(config, tmp_path / "whole")
+    train_and_kill(monkeypatch, config, tmp_path / "killed", validations=1)
+    resumed = train(config, tmp_path / "killed", resume=True)
+    assert same(weights(whole), weights(resumed))
+    assert timeless(whole) == timeless(resumed)
+
+
+def test_resume_begins_where_nothing_was_begun(tmp_path):
+    config = load_config(write_config(tmp_path))
+    run = train(config, tmp_path / "run", resume=True)
+    assert run.checkpoint("last").name == "step-000030"
+
+
+def test_resume_begins_where_there_is_no_checkpoint_yet(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path))
+    train_and_kill(monkeypatch, config, tmp_path / "run", validations=0)
+    assert same(
+        weights(train(config, tmp_path / "run", resume=True)), weights(train(config, tmp_path / "uninterrupted"))
+    )
+
+
+def test_resuming_a_finished_run_trains_no_more(tmp_path):
+    config = load_config(write_config(tmp_path))
+    run = train(config, tmp_path / "run")
+    before = (run.path / "metrics.jsonl").read_text()
+    train(config, tmp_path / "run", resume=True)
+    assert (run.path / "metrics.jsonl").read_text() == before
+
+
+def test_max_updates_may_grow_on_resuming(tmp_path):
+    path = write_config(tmp_path)
+    train(load_config(path, ["training.max_updates=20"]), tmp_path / "run")
+    longer = train(load_config(path), tmp_path / "run", resume=True)
+    assert same(weights(longer), weights(train(load_config(path), tmp_path / "whole")))
+
+
+def test_resuming_with_another_config_names_what_differs(tmp_path):
+    path = write_config(tmp_path)
+    train(load_config(path), tmp_path / "run")
+    with pytest.raises(UserError, match=r"begun with model\.dropout = 0\.1, and the config now says 0\.4"):
+        train(load_config(path, ["model.dropout=0.4"]), tmp_path / "run", resume=True)
+
+
+def test_bad_data_leave_nothing_behind(tmp_path):
+    path = write_config(tmp_path)
+    (tmp_path / "test.de").write_text("one line\n")
+    with pytest.raises(UserError, match=r"test\.de has 1"):
+        train(load_config(path), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("metric", "scores", "expected"),
+    [
+        ("bleu", [1, 3, 2, 3], [True, True, False, False]),
+        ("loss", [3, 1, 2, 0.5], [True, True, False, True]),
+        ("cer", [9, 9, 8, 7], [True, False, True, True]),
+    ],
+)
+def test_better_is_higher_but_for_loss_and_cer_and_a_tie_is_not_better(tmp_path, metric, scores, expected):
+    training = load_config(write_config(tmp_path, training={"early_stopping_metric": metric})).training
+    progress = Progress()
+    assert [progress.validated(score, training) for score in scores] == expected
+
+
+def test_patience_ends_a_training(tmp_path):
+    training = load_config(write_config(tmp_path, training={"patience": 2})).training
+    progress = Progress()
+    for score in (5, 4):
+        progress.validated(score, training)
+    assert progress.finished(training) is None
+    progress.validated(5, training)
+    assert "no better BLEU in 2 validations" in progress.finished(training)
+
+
+def test_plateau_reduces_the_rate_every_decay_patience_validations_without_improvement(tmp_path):
+    training = load_config(write_config(tmp_path, training={"schedule": "plateau", "decay_patience": 2})).training
+    progress = Progress()
+    reductions = []
+    for score in (5, 4, 4, 4, 4, 6, 5, 5):
+        progress.validated(score, training)
+        reductions.append(progress.reductions)
+    assert reductions == [0, 0, 1, 1, 2, 2, 2, 3]
+
+
+def test_progress_survives_json(tmp_path):
+    training = load_config(write_config(tmp_path)).training
+    progress = Progress(update=7)
+    progress.validated(3.5, training)
+    assert Progress.from_dict(json.loads(json.dumps(progress.as_dict()))) == progress
+
+
+def test_check_describes_without_writing(tmp_path):
+    path = write_config(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    text = "\n".join(check(load_config(path)))
+    assert "120 sentence pairs" in text
+    assert "parameters" in text
+    assert "dropped 0 blank" in text
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_python_and_command_are_the_same_loop(tmp_path):
+    path = write_config(tmp_path)
+    from_file = seq2seq.train(path, run=tmp_path / "a")
+    from_config = seq2seq.train(load_config(path), run=tmp_path / "b")
+    from_dict = seq2seq.train(load_config(path).model_dump(), run=tmp_path / "c")
+    assert same(weights(from_file), weights(from_config))
+    assert same(weights(from_file), weights(from_dict))
+
+
+def test_python_training_of_a_dict_needs_a_folder(tmp_path):
+    with pytest.raises(UserError, match="name the run folder"):
+        seq2seq.train(load_config(write_config(tmp_path)))
+
+
+def test_a_wrong_dict_is_a_users_error():
+    with pytest.raises(UserError):
+        parse_config({"data": {}}, "config")
+
+
+def test_loading_nothing_is_a_users_error(tmp_path):
+    with pytest.raises(UserError, match="not a run folder"):
+        seq2seq.load(tmp_path)
+    assert not Run(tmp_path).exists()

@@ -1,0 +1,116 @@
+"""From lines to translations: the same whatever the batch, and scores that mean what they say."""
+
+import pytest
+import torch
+from tiny import write_config
+
+import seq2seq
+from seq2seq.config import load_config
+from seq2seq.decoding.translator import Sampling, Translator
+from seq2seq.errors import UserError
+from seq2seq.training.train import train
+
+LINES = ["the cat sees the old dog", "", "cat", "네 the dog likes the cat", "   ", "the old old old old dog sees"]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("translator")
+    return train(load_config(write_config(folder), ["training.max_updates=60"]), folder / "run")
+
+
+@pytest.fixture
+def translator(run):
+    return Translator.load(run.path, device="cpu")
+
+
+def texts(translations):
+    return [translation.text for translation in translations]
+
+
+def test_python_loads_a_run_and_translates(run):
+    translation = seq2seq.load(str(run.path)).translate(["the cat"])[0]
+    assert translation.text
+    assert translation.score < 0
+    assert translation.tokens[-1] == "</s>"
+    assert len(translation.attention) == len(translation.tokens)
+
+
+def test_an_empty_line_has_an_empty_translation(translator):
+    translations = translator.translate(LINES)
+    assert [bool(t.text) for t in translations] == [True, False, True, True, False, True]
+    assert translations[1].tokens == []
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_the_batch_a_line_is_in_changes_nothing(translator, beam):
+    together = translator.translate(LINES, beam=beam)
+    translator.search = translator.search.model_copy(update={"batch_size": 1})
+    alone = translator.translate(LINES, beam=beam)
+    assert texts(together) == texts(alone)
+    assert [t.score for t in together] == pytest.approx([t.score for t in alone], abs=1e-4)
+
+
+def test_the_score_of_a_translation_is_its_log_probability(translator):
+    lines = [line for line in LINES if line.strip()]
+    translations = translator.translate(lines)
+    assert translator.score(lines, texts(translations)) == pytest.approx([t.score for t in translations], abs=1e-4)
+
+
+def test_scores_keep_their_line(translator):
+    sources, targets = ["the cat", "old dog sees", "the"], ["die Katze", "alte", "die Hund Hund Katze"]
+    alone = [translator.score([s], [t])[0] for s, t in zip(sources, targets, strict=True)]
+    assert translator.score(sources, targets) == pytest.approx(alone, abs=1e-4)
+
+
+def test_alternatives_follow_the_best_in_order_and_differ(translator):
+    translation = translator.translate(["the cat sees the dog"], nbest=3)[0]
+    scores = [translation.normalized_score, *(other.normalized_score for other in translation.alternatives)]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert len({translation.text, *(other.text for other in translation.alternatives)}) == 3
+
+
+def test_attention_is_a_distribution_over_source_tokens_for_each_token(translator):
+    translation = translator.translate(["the cat sees the dog"])[0]
+    weights = torch.tensor(translation.attention)
+    assert weights.shape == (len(translation.tokens), len(translation.source_tokens))
+    torch.testing.assert_close(weights.sum(1), torch.ones(len(weights)))
+
+
+def test_attention_is_left_out_where_it_is_not_wanted(translator):
+    assert translator.translate(["the cat"], attention=False)[0].attention is None
+
+
+def test_unicode_forms_and_spaces_do_not_matter(translator):
+    decomposed = "\u1102\u1166  the\u00a0cat"  # 네 in two code points
+    assert texts(translator.translate([decomposed])) == texts(translator.translate(["네 the cat"]))
+
+
+def test_the_longest_translation_is_bounded(run):
+    translator = Translator.load(run.path, device="cpu")
+    translator.search = translator.search.model_copy(update={"max_length": 3})
+    assert all(len(t.tokens) <= 3 for t in translator.translate(LINES))
+
+
+def test_sampling_repeats_with_its_seed_and_differs_without(translator):
+    lines = ["the cat sees the old dog"] * 8
+    hot = [texts(translator.translate(lines, sampling=Sampling(temperature=3.0, seed=seed))) for seed in (1, 1, 2)]
+    assert hot[0] == hot[1] != hot[2]
+
+
+def test_sampling_from_the_likeliest_token_is_greedy(translator):
+    lines = [line for line in LINES if line.strip()]
+    assert texts(translator.translate(lines, sampling=Sampling(top_k=1))) == texts(translator.translate(lines, beam=1))
+
+
+@pytest.mark.parametrize(("beam", "nbest"), [(0, 1), (3, 4), (3, 0)])
+def test_impossible_beams_are_refused(translator, beam, nbest):
+    with pytest.raises(UserError, match=rf"nbest is {nbest} and beam {beam}"):
+        translator.translate(["the"], beam=beam, nbest=nbest)
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
+def test_impossible_sampling_is_refused(wrong):
+    with pytest.raises(UserError, match="temperature must be over 0"):
+        Sampling(**wrong)
