@@ -23,12 +23,20 @@ from random import Random
 from typing import NamedTuple, Protocol
 
 SEED = 1
-SIZES = {"train": 10_500, "dev": 500, "test": 500}
+SIZES = {"train": 12_000, "dev": 500, "test": 500}
 PRONOUN_ITEMS = 500
 HELD_OUT_SHARE = 0.04  # of all pairs, for dev and for test each
 OFTEN = 5  # times a word of dev, test or the pronoun set occurs in train
 LONG = range(20, 35)  # English words in a long sentence
-SHARES = {"simple": 24, "question": 6, "pronoun": 20, "complex": 14, "reported": 9, "long": 27}  # percent
+SHARES = {
+    "simple": 16,
+    "question": 4,
+    "pronoun": 12,
+    "contrast": 26,
+    "complex": 10,
+    "reported": 6,
+    "long": 26,
+}  # percent
 
 # --- The lexicon. An underscore is a space; kinds of nouns: person, animal, food, thing, gear, readable, location ---
 

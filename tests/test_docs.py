@@ -1,0 +1,60 @@
+"""The documents say what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "seq2seq").rglob("*.py"))}
+
+
+def lines_quoted(page):
+    """The lines of code in a page's tables and Python blocks."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    quoted = re.findall(r"\| `([^`|]*(?:return| = )[^`]*)` \|", text)
+    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+        quoted += block.splitlines()
+    return [line.strip() for line in quoted if line.strip()]
+
+
+@pytest.mark.parametrize("line", lines_quoted("docs/attention.md"))
+def test_every_line_quoted_in_the_attention_page_stands_in_the_package(line):
+    stripped = {code.split("  #")[0].strip() for text in PACKAGE.values() for code in text.splitlines()}
+    assert line in stripped
+
+
+def test_the_attention_page_names_every_score_and_alias():
+    from seq2seq.config import SCORE_ALIASES
+    from seq2seq.model.attention import SCORES
+
+    text = (ROOT / "docs/attention.md").read_text(encoding="utf-8")
+    for name in SCORES:
+        assert f"| `{name}`" in text
+    for alias in SCORE_ALIASES:
+        assert alias in text
+
+
+def test_the_config_and_the_model_know_the_same_scores():
+    from typing import get_args
+
+    from seq2seq.config import Score
+    from seq2seq.model.attention import SCORES
+
+    assert get_args(get_args(Score)[0]) == SCORES
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/attention.md", "docs/config.md", "data/README.md"]
+)
+def test_every_relative_link_leads_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
+        assert ((ROOT / page).parent / target).exists(), target
+
+
+def test_every_config_of_the_repository_loads():
+    from seq2seq.config import load_config
+
+    for path in sorted((ROOT / "configs").glob("*.yaml")):
+        load_config(path)
