@@ -1,0 +1,77 @@
+"""Every command of the README, in its order, on a shortened corpus and a shortened training."""
+
+import io
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from seq2seq.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LINES = {"train": 300, "dev": 15, "test": 15, "pronouns": 15}
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+
+
+def commands():
+    lines = [line.split("  #")[0].strip() for block in blocks("sh") for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("seq2seq ")]
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A folder like a clone of the repository, its corpus and its trainings cut short."""
+    clone = tmp_path_factory.mktemp("clone")
+    for path in sorted((ROOT / "data/toy").iterdir()):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        short = clone / "data/toy" / path.name
+        short.parent.mkdir(parents=True, exist_ok=True)
+        short.write_text("".join(lines[: LINES.get(path.name.split(".")[0], 300)]), encoding="utf-8")
+    shutil.copytree(ROOT / "configs", clone / "configs")
+    for config in (clone / "configs").glob("*.yaml"):
+        text = re.sub(r"max_updates: \d+", "max_updates: 4", config.read_text(encoding="utf-8"))
+        text = re.sub(r"warmup_updates: \d+", "warmup_updates: 2", text)
+        config.write_text(re.sub(r"(?<!embedding_)(hidden_)?size: 256", r"\1size: 32", text), encoding="utf-8")
+    (clone / "mine").mkdir()
+    for split in ("train", "dev", "test"):
+        for toy, mine in (("en", "fr"), ("de", "oc")):
+            shutil.copy(clone / f"data/toy/{split}.{toy}", clone / f"mine/{split}.{mine}")
+    toy = (clone / "configs/toy.yaml").read_text(encoding="utf-8")
+    mine = re.sub(r"data:\n(  .*\n)+", blocks("yaml")[0], toy)
+    (clone / "configs/mine.yaml").write_text(mine, encoding="utf-8")
+    return clone
+
+
+@pytest.fixture
+def in_clone(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"The cat ate the fish.\n"), encoding="utf-8"))
+
+
+def test_make_train_trains_the_toy_config(in_clone):
+    assert "seq2seq train configs/toy.yaml --run $(RUN)" in (ROOT / "Makefile").read_text()
+    assert main(["train", "configs/toy.yaml", "--run", "runs/toy"]) == 0
+
+
+@pytest.mark.parametrize("command", commands(), ids=" ".join)
+def test_each_command_of_the_readme_works(in_clone, command, capsys):
+    assert main(command) == 0, capsys.readouterr().err
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_the_python_of_the_readme_works(in_clone, block, capsys):
+    exec(compile(block, "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+@pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "configs").glob("toy_*.yaml")))
+def test_the_other_toy_configs_train(in_clone, config, capsys):
+    assert main(["train", f"configs/{config}"]) == 0, capsys.readouterr().err

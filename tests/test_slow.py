@@ -1,0 +1,142 @@
+"""Trainings through the command line, and what must have been learned. `make test-all` runs them: minutes each."""
+
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from sacrebleu.metrics import BLEU
+
+from seq2seq import load
+from seq2seq.cli import main
+
+ROOT = Path(__file__).parent.parent
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(torch.multiprocessing.cpu_count())
+    yield
+    torch.set_num_threads(before)
+
+
+def trained(tmp_path_factory, config, *overrides):
+    """The run folder of a config of the repository, trained from its root."""
+    run = tmp_path_factory.mktemp("runs") / config
+    with pytest.MonkeyPatch.context() as patched:
+        patched.chdir(ROOT)
+        assert main(["train", f"configs/{config}.yaml", *overrides, "--run", str(run)]) == 0
+    return run
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory):
+    return trained(tmp_path_factory, "toy")
+
+
+@pytest.fixture(scope="module")
+def toy_without_attention(tmp_path_factory):
+    return trained(tmp_path_factory, "toy", "model.attention.score=none", "training.patience=0")
+
+
+def lines(name):
+    return (ROOT / "data/toy" / name).read_text(encoding="utf-8").splitlines()
+
+
+def longest_quarter_bleu(run):
+    """BLEU on the quarter of the test set whose sources have the most words."""
+    rows = list(
+        zip(lines("test.en"), lines("test.de"), (run / "test.hyp").read_text("utf-8").splitlines(), strict=True)
+    )
+    rows = sorted(rows, key=lambda row: -len(row[0].split()))[: len(rows) // 4]
+    return BLEU().corpus_score([hypothesis for _, _, hypothesis in rows], [[ref for _, ref, _ in rows]]).score
+
+
+def test_the_toy_config_reaches_95_bleu(toy):
+    assert json.loads((toy / "test.json").read_text())["bleu"]["score"] >= 95
+
+
+def test_the_right_pronoun_is_likelier_in_95_of_100_contrasts(toy):
+    translator = load(toy)
+    right, wrong = (
+        translator.score(lines("pronouns.en"), lines(name)) for name in ("pronouns.de", "pronouns.wrong.de")
+    )
+    assert sum(r > w for r, w in zip(right, wrong, strict=True)) >= 0.95 * len(right)
+
+
+def test_without_attention_long_sentences_are_10_bleu_worse(toy, toy_without_attention):
+    assert longest_quarter_bleu(toy) - longest_quarter_bleu(toy_without_attention) >= 10
+
+
+def test_session_pipe_evaluation_and_python_agree_on_every_line_at_batch_1_and_64(toy, tmp_path):
+    expected = (toy / "test.hyp").read_text(encoding="utf-8")
+    for size in ("1", "64"):
+        out = tmp_path / size
+        source = str(ROOT / "data/toy/test.en")
+        assert main(["translate", str(toy), "--input", source, "--output", str(out), "--batch-size", size]) == 0
+        assert out.read_text(encoding="utf-8") == expected
+    translator = load(toy)
+    assert [t.text for t in translator.translate(lines("test.en"))] == expected.splitlines()
+    assert [translator.translate([line])[0].text for line in lines("test.en")] == expected.splitlines()
+
+
+def test_korean_particles_follow_the_last_sound(tmp_path_factory):
+    """In what the model writes, not in the references: 은/을/이 after a consonant, 는/를/가 after a vowel."""
+    run = trained(tmp_path_factory, "toy_ko")
+    assert json.loads((run / "test.json").read_text())["bleu"]["score"] >= 90
+    words = re.findall(r"([가-힣]+)(은|는|을|를)(?= )", (run / "test.hyp").read_text(encoding="utf-8"))
+    right = sum(((ord(noun[-1]) - ord("가")) % 28 > 0) == (particle in "은을") for noun, particle in words)
+    assert len(words) > 500
+    assert right >= 0.98 * len(words)
+
+
+def test_characters_are_transliterated(tmp_path_factory):
+    run = trained(tmp_path_factory, "toy_char")
+    assert json.loads((run / "test.json").read_text())["exact_match"]["score"] >= 90
+
+
+def test_whole_words_with_pretrained_vectors_learn(tmp_path_factory):
+    run = trained(tmp_path_factory, "toy_word", "training.max_updates=500")
+    assert json.loads((run / "test.json").read_text())["bleu"]["score"] >= 80
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "score", "feeding"),
+    [("copy", list, "dot", False), ("reverse", lambda words: words[::-1], "general", True)],
+)
+def test_it_learns_to_copy_and_to_reverse(tmp_path, name, task, score, feeding):
+    """Sequences of 3 to 10 of 20 letters, of which no test sequence was seen in training."""
+    rng = random.Random(1)
+    letters = "abcdefghijklmnopqrst"
+    distinct = sorted({tuple(rng.choices(letters, k=rng.randint(3, 10))) for _ in range(8_000)})
+    rng.shuffle(distinct)
+    for split, rows in (("train", distinct[:-400]), ("dev", distinct[-400:-200]), ("test", distinct[-200:])):
+        (tmp_path / f"{split}.src").write_text("".join(" ".join(row) + "\n" for row in rows))
+        (tmp_path / f"{split}.tgt").write_text("".join(" ".join(task(row)) + "\n" for row in rows))
+    config = {
+        "data": {split: str(tmp_path / split) for split in ("train", "dev", "test")} | {"src": "src", "tgt": "tgt"},
+        "tokenizer": {"type": "word", "vocab_size": 24},
+        "model": {
+            "embedding_size": 64,
+            "dropout": 0.1,
+            "encoder": {"cell": "gru", "hidden_size": 96},
+            "attention": {"score": score},
+            "decoder": {"cell": "gru", "hidden_size": 96, "input_feeding": feeding},
+        },
+        "training": {
+            "batch_type": "sentences",
+            "max_updates": 900,
+            "validate_every": 300,
+            "learning_rate": 4e-3,
+            "schedule": "cosine",
+            "early_stopping_metric": "exact_match",
+        },
+    }
+    (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(config))
+    assert main(["train", str(tmp_path / f"{name}.yaml"), "--run", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run/test.json").read_text())["exact_match"]["score"] >= 95
