@@ -1,1 +1,1 @@
-"""TODO"""
+"""A trained model at work for people and programs: the interactive session, the HTTP server."""
