@@ -128,6 +128,9 @@ def save_attention(
     axes.set_yticks([i + 0.5 for i in range(len(rows))], rows, **text)
     axes.tick_params(length=0, labeltop=True, labelbottom=False)
     axes.spines[:].set_visible(False)
+    axes.xaxis.set_label_position("top")
+    axes.set_xlabel("source", color="#5c6773", labelpad=8)
+    axes.set_ylabel("translation", color="#5c6773", labelpad=8)
     if title:
         axes.set_title(title, pad=12, **text | {"fontsize": 12})
     bar = axes.inset_axes((1 + 1 / len(columns), 0, 0.5 / len(columns), 1))
@@ -184,17 +187,17 @@ def _curve(
     color: str,
     best: Callable[..., dict[str, Any]] | None = None,
 ) -> None:
-    """Draw a number of the records over updates, with a ring and the value where it is `best` (`min` or `max`)."""
+    """Draw a number of the records over updates; a ring and the legend say where it is `best` (`min` or `max`)."""
     points = [record for record in records if record.get(key) is not None]
     if not points:
         return
+    if best:
+        top = best(points, key=lambda record: record[key])
+        axes.plot(top["update"], top[key], "o", color=color, markersize=11, markerfacecolor="none")
+        label += f", best {top[key]:.4g} at {top['update']:,}"
     x, y = [record["update"] for record in points], [record[key] for record in points]
     marker = "." if best or len(points) == 1 else "none"
     axes.plot(x, y, color=color, label=label, linewidth=1.8, marker=marker, markersize=6)
-    if best:
-        top = best(points, key=lambda record: record[key])
-        label = f"best {label.split(':')[0]}: {top[key]:.4g} at {top['update']:,}"
-        axes.plot(top["update"], top[key], "o", color=color, label=label, markersize=10, markerfacecolor="none")
 
 
 def _finish(axes: "Axes", title: str, unit: str) -> None:
