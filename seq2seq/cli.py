@@ -38,14 +38,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nstopped", file=sys.stderr)
+        print("\nseq2seq: stopped; a training goes on from its last checkpoint with --resume", file=sys.stderr)
         return 130
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     parser = argparse.ArgumentParser(
-        prog="seq2seq", description="Train an attention-based translator from parallel text, measure it, use it."
+        prog="seq2seq",
+        description="Train an attention-based translator from parallel text, measure it, use it.",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 

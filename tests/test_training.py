@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -183,6 +185,35 @@ def test_progress_survives_json(tmp_path):
     progress = Progress(update=7)
     progress.validated(3.5, training)
     assert Progress.from_dict(json.loads(json.dumps(progress.as_dict()))) == progress
+
+
+def test_metrics_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
+    written = []
+
+    class SummaryWriter:
+        def __init__(self, folder):
+            self.folder = folder
+
+        def add_scalar(self, name, value, update):
+            written.append((name, value, update))
+
+        def flush(self):
+            pass
+
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", SimpleNamespace(SummaryWriter=SummaryWriter))
+    run = train(load_config(write_config(tmp_path)), tmp_path / "run")
+    expected = [
+        (f"{record['split']}/{name}", value, record["update"])
+        for record in run.metrics()
+        for name, value in record.items()
+        if name not in ("update", "split")
+    ]
+    assert written == expected
+
+
+def test_training_needs_no_tensorboard(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    assert train(load_config(write_config(tmp_path)), tmp_path / "run").metrics()
 
 
 def test_check_describes_without_writing(tmp_path):

@@ -22,6 +22,7 @@ from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.schedule import rate
+from seq2seq.training.tensorboard import scalars
 from seq2seq.training.update import make_optimizer, update
 from seq2seq.training.validation import Validation, headline
 
@@ -79,12 +80,16 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     # 4. Updates and validations, until one of them is the last
     batches = make_batches(config, pairs)
     validation = Validation(corpora.dev, Translator(model, tokenizers, config.search))
+    to_tensorboard = scalars(run.path / "tensorboard")
     for record in updates(config.training, model, optimizer, batches, progress, device):
         run.log(record)
+        to_tensorboard(record)
         if not progress.update % config.training.validate_every or progress.finished(config.training):
             scores, sample = validation.run()
             best = progress.validated(scores[config.training.early_stopping_metric], config.training)
-            run.log({"update": progress.update, "split": "dev", **scores})
+            dev = {"update": progress.update, "split": "dev", **scores}
+            run.log(dev)
+            to_tensorboard(dev)
             state = _state(progress, optimizer)
             run.save_checkpoint(progress.update, model, state, best=best, keep=config.training.keep)
             log.info(headline(progress.update, record, scores, best))
