@@ -145,6 +145,7 @@ def _history() -> History:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         path = Path(state) / "seq2seq" / "history"
         path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)  # what someone translates is theirs alone
         path.open("ab").close()
     except (OSError, RuntimeError):  # RuntimeError: no home
         return InMemoryHistory()

@@ -1,0 +1,202 @@
+"""Pictures: attention in the terminal and in files, learning curves."""
+
+import logging
+import sys
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from wcwidth import wcswidth
+
+from seq2seq import plots
+from seq2seq.errors import UserError
+from seq2seq.plots import readable, save_attention, save_curves, shade, terminal_attention
+
+SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
+TOKENS = ["▁Der", "▁faule", "▁Leh", "rer", "▁lach", "te", ".", "</s>"]
+WEIGHTS = [[0.02 * (i + j) for j in range(len(SOURCE))] for i in range(len(TOKENS))]
+RARE = "\U0001d2c0"  # a letter that hardly any font has
+
+
+def panels_of(picture):
+    """The panels of a picture in the terminal, each as (header lines, rows)."""
+    *panels, _legend = picture.split("\n\n")
+    return [([x for x in p.split("\n") if "┌" in x], [x for x in p.split("\n") if "┌" not in x]) for p in panels]
+
+
+def record(update, split="dev", **numbers):
+    return {"update": update, "split": split, **numbers}
+
+
+METRICS = [
+    record(10, "train", loss=3.0, learning_rate=2e-3, tokens_per_second=900.0),
+    record(20, "train", loss=2.0, learning_rate=2e-3, tokens_per_second=950.0),
+    record(20, loss=2.5, bleu=12.0, chrf=31.0, exact_match=0.0),
+    record(40, loss=1.5, bleu=29.0, chrf=44.0, exact_match=7.0),
+    record(60, loss=1.75, bleu=21.0, chrf=46.0, exact_match=5.0),
+]
+
+
+def texts_of(path: Path) -> list[str]:
+    """The texts of an SVG picture."""
+    return ["".join(e.itertext()) for e in ElementTree.parse(path).iter("{http://www.w3.org/2000/svg}text")]
+
+
+# ------------------------------------------------------------------------------------------------ in the terminal
+
+
+@pytest.mark.parametrize(("source", "tokens"), [(SOURCE, TOKENS), (TOKENS, SOURCE), (["né", "\u0301"], ["先生", "🙂"])])
+def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
+    weights = [[0.5] * len(source) for _ in tokens]
+    [(_, rows)] = panels_of(terminal_attention(source, tokens, weights, width=80))
+    assert len(rows) == len(tokens)
+    assert len({wcswidth(row) for row in rows}) == 1
+
+
+def test_a_source_token_stands_above_its_column():
+    weights = [[1.0 if i == j else 0.0 for j in range(len(SOURCE))] for i in range(len(SOURCE))]
+    [(header, rows)] = panels_of(terminal_attention(SOURCE, SOURCE, weights, width=80))
+    for above, row in zip(header, rows, strict=True):
+        assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
+
+
+def test_a_long_source_takes_panels_that_fit_the_terminal_and_show_each_token_once_in_order():
+    source = [f"▁word{i}" for i in range(40)]
+    picture = terminal_attention(source, TOKENS, [[0.1] * 40 for _ in TOKENS], width=60)
+    panels = panels_of(picture)
+    assert len(panels) > 1
+    assert max(wcswidth(line) for line in picture.split("\n")) <= 60
+    assert [line.split("┌ ")[1] for header, _ in panels for line in header] == [readable(token) for token in source]
+
+
+def test_the_default_width_is_that_of_the_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "50")
+    source = ["▁word"] * 40
+    weights = [[0.1] * 40 for _ in TOKENS]
+    assert terminal_attention(source, TOKENS, weights) == terminal_attention(source, TOKENS, weights, width=50)
+
+
+def test_tokens_too_long_for_the_terminal_are_cut_and_still_aligned():
+    picture = terminal_attention(["가" * 99, "b"], ["c" * 99, "d"], [[1.0, 0.0]] * 2, width=40)
+    assert max(wcswidth(line) for line in picture.split("\n")) <= 40
+    assert picture.count("…") == 2
+
+
+def test_a_greater_weight_is_never_shaded_lighter():
+    order = [cell for _, cell in reversed(plots.SHADES)]
+    levels = [order.index(shade(i / 1000)) for i in range(1001)]
+    assert all(before <= after for before, after in pairwise(levels))
+    assert levels[0] == 0
+    assert levels[-1] == len(order) - 1
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("▁the", "_the"),
+        ("▁", "_"),
+        ("<0xEA>", "<0xEA>"),
+        ("\u200b", "<200B>"),
+        ("a\tb", "a<0009>b"),
+        ("\u0301", "◌\u0301"),
+    ],
+)
+def test_every_token_can_be_seen(token, shown):
+    assert readable(token) == shown
+
+
+# ------------------------------------------------------------------------------------------------------- in files
+
+
+def test_a_png_is_a_picture_that_grows_with_the_sentence(tmp_path):
+    sizes = []
+    for n in (2, 8):
+        save_attention(tmp_path / "a.png", TOKENS[:n], TOKENS[:n], [row[:n] for row in [[0.1] * 8] * n])
+        data = (tmp_path / "a.png").read_bytes()
+        assert data[:8] == b"\x89PNG\r\n\x1a\n"
+        sizes.append((int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")))
+    assert sizes[0] < sizes[1]
+    assert min(sizes[0]) > 100
+
+
+def test_an_svg_holds_title_and_tokens_as_text_whatever_fonts_there_are(tmp_path, caplog):
+    source = [*SOURCE, "$a_b$", "<&>", RARE]
+    weights = [[*row, 0.0, 0.0, 0.0] for row in WEIGHTS]
+    save_attention(tmp_path / "a.svg", source, TOKENS, weights, title="100 $ 그")
+    assert {*map(readable, source), *map(readable, TOKENS), "100 $ 그", "attention weight"} <= {
+        *texts_of(tmp_path / "a.svg")
+    }
+    assert caplog.text == ""
+
+
+def test_letters_that_no_font_has_are_named_once_with_what_to_install(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
+    with caplog.at_level(logging.WARNING):
+        save_attention(tmp_path / "a.png", SOURCE, TOKENS, WEIGHTS)
+    [message] = [r.getMessage() for r in caplog.records]
+    assert "a.png" in message
+    assert "그" in message
+    assert "Noto Sans CJK" in message
+
+
+def test_a_font_file_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch):
+    (tmp_path / "broken.ttf").write_bytes(b"no font")
+    monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [str(tmp_path / "broken.ttf")])
+    save_attention(tmp_path / "a.svg", SOURCE, TOKENS, WEIGHTS)
+    assert "_그" in texts_of(tmp_path / "a.svg")
+
+
+def test_curves_name_the_best_validation_of_each_score_and_ring_it(tmp_path):
+    save_curves(tmp_path / "c.svg", METRICS)
+    texts = texts_of(tmp_path / "c.svg")
+    assert "dev: cross entropy, best 1.5 at 40" in texts
+    assert "BLEU, best 29 at 40" in texts
+    assert "chrF, best 46 at 60" in texts
+    assert "exact match, best 7 at 40" in texts
+
+
+def test_the_ring_is_on_the_best_validation(tmp_path, monkeypatch):
+    figures = []
+    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    save_curves(tmp_path / "c.png", METRICS)
+    loss, scores, *_ = figures[0].axes
+    rings = [
+        [tuple(p) for p in line.get_xydata()]
+        for axes in (loss, scores)
+        for line in axes.lines
+        if line.get_marker() == "o"
+    ]
+    assert rings == [[(40, 1.5)], [(40, 29.0)], [(60, 46.0)], [(40, 7.0)]]
+
+
+def test_a_run_before_its_first_validation_has_curves_too(tmp_path):
+    save_curves(tmp_path / "c.png", METRICS[:1])
+    assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_the_axes_have_units(tmp_path):
+    save_curves(tmp_path / "c.svg", METRICS)
+    assert {"updates", "nats a target token", "target tokens a second"} <= {*texts_of(tmp_path / "c.svg")}
+
+
+def test_no_metrics_are_an_error(tmp_path):
+    with pytest.raises(UserError, match="no metrics"):
+        save_curves(tmp_path / "c.png", [])
+
+
+@pytest.mark.parametrize("name", ["a.pdf", "a", "a.png.gz"])
+def test_another_ending_is_an_error_that_names_the_endings(tmp_path, name):
+    with pytest.raises(UserError, match=r"\.png or \.svg"):
+        save_attention(tmp_path / name, SOURCE, TOKENS, WEIGHTS)
+
+
+def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
+    with pytest.raises(UserError, match=r"nowhere.a\.png: No such file"):
+        save_curves(tmp_path / "nowhere" / "a.png", METRICS)
+
+
+def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UserError, match=r'pip install "seq2seq\[plot\]"'):
+        save_curves(tmp_path / "c.png", METRICS)
