@@ -47,7 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="seq2seq",
         description="Train an attention-based translator from parallel text, measure it, use it.",
-        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=16),
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, indent_increment=1),
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
@@ -165,9 +165,11 @@ def translate(args: argparse.Namespace) -> None:
 
     translator = _translator(args.run, args.batch_size)
     if args.input is None and sys.stdin.isatty():
+        from seq2seq.run import Run
         from seq2seq.serving.repl import session
 
-        session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention)
+        language = Run.open(args.run).config().data.src
+        session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
         return
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed) if args.sample else None
     with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
