@@ -10,13 +10,14 @@ ends with the end token: the last position allowed takes no other.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
+@runtime_checkable  # so that tests check signatures
 class SearchState(Protocol):
     """What a step hands to the next."""
 
@@ -165,9 +166,11 @@ def _best(
 ) -> tuple[Float[Tensor, "sentences best"], Int[Tensor, "sentences best"], Int[Tensor, "sentences best"]]:
     """The best continuations of a sentence: score, slot continued, token. As many as slots are free; the rest -inf."""
     sentences = len(scores)
-    values, tokens = log_probs.topk(min(beam, log_probs.size(1)), dim=1)
-    tokens, order = tokens.sort(dim=1)  # so that the stable sort below breaks ties by slot and token id
-    values = values.gather(1, order).double() + scores.view(-1, 1)
+    values, tokens = log_probs.topk(min(beam + 1, log_probs.size(1)), dim=1)
+    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)  # across the cut, where topk takes any of them
+    tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
+    tokens, _ = tokens[:, :beam].sort(dim=1)  # so that the stable sort below breaks ties by slot and token id
+    values = log_probs.gather(1, tokens).double() + scores.view(-1, 1)
     values, index = values.view(sentences, -1).sort(dim=1, descending=True, stable=True)
     values, index = values[:, :beam], index[:, :beam]
     beyond = torch.arange(values.size(1), device=free.device) >= free[:, None]

@@ -1,0 +1,57 @@
+"""A tiny model with lively random weights, made from a config as a real one is."""
+
+import torch
+
+from seq2seq.config import parse_config
+from seq2seq.run import build_model
+from seq2seq.text.batches import make_batch
+from seq2seq.text.tokenizer import EOS, Tokenizers, WordTokenizer
+
+SENTENCES = [[5, 7, 6, 8, EOS], [9, 5, EOS], [EOS]]
+SRC_VOCAB, TGT_VOCAB = 14, 12
+
+
+def random_model(
+    score="general",
+    cell="lstm",
+    *,
+    seed=1,
+    spread=3.0,
+    input_feeding=False,
+    tie="decoder",
+    dropout=0.2,
+    encoder_layers=1,
+    decoder_layers=1,
+    residual=False,
+):
+    """In eval mode; `spread` multiplies the usual start, so that attention and outputs are far from uniform."""
+    layers = {"cell": cell, "hidden_size": 8, "residual": residual}
+    model = {
+        "embedding_size": 6,
+        "dropout": dropout,
+        "tie_embeddings": tie,
+        "encoder": {**layers, "num_layers": encoder_layers},
+        "attention": {"score": score},
+        "decoder": {**layers, "num_layers": decoder_layers, "input_feeding": input_feeding},
+    }
+    data = {"train": "train", "dev": "dev", "src": "en", "tgt": "de", "max_length": 20}
+    torch.manual_seed(seed)
+    built = build_model(parse_config({"data": data, "model": model}, "test"), tokenizers(joint=tie == "all")).eval()
+    with torch.no_grad():
+        for weight in built.parameters():
+            weight *= spread
+    return built
+
+
+def tokenizers(joint=False):
+    tgt = _words(TGT_VOCAB)
+    return Tokenizers(tgt if joint else _words(SRC_VOCAB), tgt, "word", False, "split")
+
+
+def _words(vocab):
+    return WordTokenizer([f"w{i}" for i in range(4, vocab)], "split", False)
+
+
+def batch_of(sentences):
+    """The source side of a batch: tokens and lengths."""
+    return make_batch([(sentence, [EOS]) for sentence in sentences])[:2]
