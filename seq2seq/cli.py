@@ -164,7 +164,7 @@ def translate(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translator import Sampling
 
     translator = _translator(args.run, args.batch_size)
-    if args.input is None and sys.stdin.isatty():
+    if sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json or args.sample):
         from seq2seq.run import Run
         from seq2seq.serving.repl import session
 
