@@ -140,17 +140,24 @@ def test_what_is_tied_is_one_tensor_and_is_counted_once():
 
 
 @torch.no_grad()
-def test_dropout_is_off_in_eval_and_on_in_training():
+@pytest.mark.parametrize("training", [False, True])
+def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_vocabulary_in_training_only(training):
+    model = random_model(dropout=0.5, input_feeding=True).train(training)
+    seen = []
+    for module in (model.encoder.recurrent, model.decoder.recurrent, model.decoder.W_y):
+        module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    attentional, _ = model(*batch_of(SENTENCES[:1]), TGT[:1])
+    model.logits(attentional)
+    src, *tgt, vocabulary = seen
+    for x in (src.data, torch.cat(tgt)[..., :6], vocabulary):
+        assert (x == 0).any() == training
+
+
+@torch.no_grad()
+def test_in_eval_nothing_is_random():
     model = random_model(dropout=0.5, encoder_layers=2, decoder_layers=2, input_feeding=True)
     batch = (*batch_of(SENTENCES), TGT)
-
-    def run():
-        attentional, weights = model(*batch)
-        return model.logits(attentional), weights
-
-    torch.testing.assert_close(run(), run(), rtol=0, atol=0)
-    model.train()
-    assert not torch.equal(run()[0], run()[0])
+    torch.testing.assert_close(model(*batch), model(*batch), rtol=0, atol=0)
 
 
 def test_a_tensor_of_another_shape_than_the_signature_says_is_an_error_in_tests():

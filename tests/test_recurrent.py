@@ -98,10 +98,12 @@ def test_a_residual_is_added_from_the_second_layer_on():
 def test_dropout_lies_between_layers_in_training_only():
     torch.manual_seed(1)
     recurrent, x = Recurrent("gru", 6, 8, num_layers=2, dropout=0.5), torch.randn(2, 4, 6)
-    below, above = [], []
+    bottom, below, above = [], [], []
+    recurrent.layers[0].register_forward_hook(lambda _, inputs, output: bottom.append(inputs[0]))
     recurrent.layers[1].register_forward_hook(lambda _, inputs, output: below.append(inputs[0]))
     recurrent.register_forward_hook(lambda _, inputs, output: above.append(output[0]))
     recurrent(x)
+    assert not (bottom[0] == 0).any()
     assert (below[0] == 0).any()
     assert not (above[0] == 0).any()
     recurrent.eval()

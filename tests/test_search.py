@@ -142,6 +142,20 @@ def test_of_tokens_all_alike_the_smallest_is_taken():
     assert [h.tokens for h in toy.search([2], beam=3, nbest=3)[0]] == [[4], [5], [6]]
 
 
+@pytest.mark.parametrize("nbest", [3, 4])
+def test_ties_of_unlike_length_go_to_the_smaller_token_ids_too(nbest):
+    def step(tokens, state):  # after <s>: 4 or 5 or the end; after a word: 4 or the end
+        table = torch.zeros(6, 6)
+        table[[BOS, 4, 5]] = -math.inf
+        table[BOS, [4, 5, EOS]] = torch.tensor([2.0, 1.0, 1.0]).log()
+        table[4:, [4, EOS]] = 0.0
+        return table[tokens], state
+
+    found = beam_search(step, *Toy().start([3]), beam=8, nbest=nbest)[0]
+    assert found[-1].score == found[2].score == pytest.approx(math.log(1 / 8))
+    assert [h.tokens for h in found] == [[], [4], [4, 4], [5]][:nbest]
+
+
 def test_a_beam_of_one_takes_the_most_probable_token_each_time():
     toy = Toy(eos=-1.0)
     for i, (found,) in enumerate(toy.search([6] * 5, beam=1)):
