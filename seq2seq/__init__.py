@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from seq2seq.run import Run
 
 
-def load(run: str | Path, *, device: str = "auto") -> "Translator":
-    """The translator that a run folder holds: its best checkpoint.
+def load(run: str | Path, *, device: str | None = None) -> "Translator":
+    """The translator that a run folder holds: its best checkpoint, by default on the device that its config names.
 
     Raises:
         seq2seq.errors.UserError: no run there, or nothing trained in it yet.

@@ -5,10 +5,10 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
-from io import TextIOWrapper
+from dataclasses import asdict, replace
+from io import BytesIO, TextIOWrapper
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
@@ -19,12 +19,13 @@ if TYPE_CHECKING:
     from seq2seq.decoding.evaluate import Evaluation
     from seq2seq.decoding.translator import Translation, Translator
 
+Command = Callable[[argparse.Namespace], None]
 SHOWN = 3  # source / reference / translation triples after a training
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. A user's mistake is one line on standard error and 2."""
-    args = build_parser().parse_args(argv)
+    args = _parse(argv)
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # translations are UTF-8 whatever the locale
     try:
@@ -38,8 +39,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        print("\nseq2seq: stopped; a training goes on from its last checkpoint with --resume", file=sys.stderr)
+        hint = "; --resume goes on from the last checkpoint" if args.command is train else ""
+        print(f"\nseq2seq: stopped{hint}", file=sys.stderr)
         return 130
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments, with `section.key=value` allowed behind options too."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    strays = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
+    if strays:
+        parser.error(f"unrecognized arguments: {' '.join(strays)}")
+    if rest:
+        args.overrides = [*args.overrides, *rest]
+    return args
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -51,12 +65,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    def command(function, help: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    def command(function: Command, help: str) -> argparse.ArgumentParser:
         sub = commands.add_parser(function.__name__, help=help, description=function.__doc__)
         sub.set_defaults(command=function)
         return sub
 
-    def on_run(function, help: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    def on_run(function: Command, help: str) -> argparse.ArgumentParser:
         sub = command(function, help)
         sub.add_argument("run", metavar="RUN", help="a run folder, made by train")
         return sub
@@ -79,7 +93,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--input", metavar="FILE", help="lines to translate (default: standard input)")
     sub.add_argument("--output", metavar="FILE", help="where to write the translations (default: standard output)")
     _add_search(sub)
-    sub.add_argument("--nbest", type=int, default=1, metavar="N", help="the N best: `line ||| translation ||| score`")
+    sub.add_argument(
+        "--nbest", type=int, default=1, metavar="N", help="the N best: `line ||| translation ||| normalized score`"
+    )
     sub.add_argument("--json", action="store_true", help="print an object a line, with scores and tokens")
     sub.add_argument("--attention", action="store_true", help="with --json or in a session: the attention matrix too")
     sub.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
@@ -171,16 +187,30 @@ def translate(args: argparse.Namespace) -> None:
         language = Run.open(args.run).config().data.src
         session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
         return
+    _check_translate(args)
     sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed) if args.sample else None
     with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
         number = 0
         for lines in _chunks(source, name, translator.search.batch_size):
             for translation in translator.translate(
-                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention and args.json
+                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
             ):
                 _write(out, number, translation, args)
                 number += 1
+            sampling = sampling and replace(sampling, seed=args.seed + number)  # other random numbers for other lines
             out.flush()
+
+
+def _check_translate(args: argparse.Namespace) -> None:
+    """Options that contradict each other, or the files."""
+    if args.attention and not args.json:
+        raise UserError("--attention needs --json, or a session: a line of text has no room for a matrix")
+    if args.sample and args.nbest > 1:
+        raise UserError("--sample draws one translation a line; leave --nbest out")
+    if not args.sample and (args.temperature, args.top_k, args.top_p) != (1.0, 0, 1.0):
+        raise UserError("--temperature, --top-k and --top-p are for --sample; add it")
+    if args.input and args.output and Path(args.output).exists() and Path(args.output).samefile(args.input):
+        raise UserError(f"--output {args.output} is the --input file; give another one")
 
 
 def score(args: argparse.Namespace) -> None:
@@ -259,18 +289,20 @@ def _write(out: TextIO, number: int, translation: "Translation", args: argparse.
     elif args.nbest == 1:
         out.write(translation.text + "\n")
     else:
-        best = (translation.text, translation.score)
-        for text, score in (best, *((other.text, other.score) for other in translation.alternatives)):
+        best = (translation.text, translation.normalized_score)
+        for text, score in (best, *((other.text, other.normalized_score) for other in translation.alternatives)):
             out.write(f"{number} ||| {text} ||| {score:.4f}\n")
 
 
 @contextmanager
 def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
-    """Standard input, or a file; with the name that stands in errors."""
+    """Standard input, or a file, unpacked where it is gzipped; with the name that stands in errors."""
+    from seq2seq.text.corpus import read_bytes
+
     if path is None:
         yield sys.stdin.buffer, "standard input"
     else:
-        with _opened("--input", path, "rb") as file:
+        with BytesIO(read_bytes(path)) if path.endswith(".gz") else _opened("--input", path, "rb") as file:
             yield file, path
 
 

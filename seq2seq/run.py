@@ -16,7 +16,6 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -126,6 +125,11 @@ def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -
     return report
 
 
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers a model learns; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
 def choose_device(name: str) -> torch.device:
     """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
 
@@ -134,10 +138,13 @@ def choose_device(name: str) -> torch.device:
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    device = torch.device(name)
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {name}; write auto, cpu, cuda, cuda:1 or mps") from None
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"training.device is {name}, which this machine does not have; write auto or cpu")
+    if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
     return device
 
 
@@ -158,10 +165,7 @@ class Run:
             UserError: the folder already holds a run, or cannot be written.
         """
         run = cls(path)
-        if run.exists():
-            raise UserError(
-                f"{path} already holds a run: add --resume to go on with it, or --run DIR to train in another folder"
-            )
+        run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
             _write_json(path / "environment.json", _environment(config))
@@ -184,6 +188,14 @@ class Run:
             )
         return run
 
+    def must_be_new(self) -> None:
+        """Raise UserError where the folder holds a run already."""
+        if self.exists():
+            raise UserError(
+                f"{self.path} already holds a run: add --resume to go on with it, "
+                "or --run DIR to train in another folder"
+            )
+
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         return (self.path / "config.yaml").is_file()
@@ -201,8 +213,15 @@ class Run:
         folder = self.path / "tokenizer"
         return load_tokenizers(folder) if folder.is_dir() else None
 
+    def environment(self) -> dict[str, Any]:
+        """What `create` wrote about versions, machine and data."""
+        found: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
+        return found
+
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
-        """Keep the vocabularies; they are there whole or not at all."""
+        """Keep the vocabularies, unless they are there; they are there whole or not at all."""
+        if (self.path / "tokenizer").is_dir():
+            return
         unfinished = self.path / ".tokenizer"
         shutil.rmtree(unfinished, ignore_errors=True)
         tokenizers.save(unfinished)
@@ -216,9 +235,10 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`."""
+        """The lines of `metrics.jsonl`; a last one that was cut short by a kill does not count."""
         path = self.path / "metrics.jsonl"
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
+        return [json.loads(line) for line in lines]
 
     def cut_metrics(self, update: int) -> None:
         """Forget what was logged after an update: a resumed run logs it again."""
@@ -248,10 +268,10 @@ class Run:
         _sync(unfinished)
         unfinished.rename(folder)
         _sync(folder.parent)
-        for pointer in ["last"] + ["best"] * best:
+        for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
             _replace_text(self.path / pointer, folder.name + "\n")
-        kept = {self.checkpoint("best"), *sorted(folder.parent.glob("step-*"))[-keep:]}
-        for old in set(folder.parent.glob("step-*")) - kept:
+        newest = sorted(folder.parent.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+        for old in set(newest[:-keep]) - {folder, self.checkpoint("best")}:
             shutil.rmtree(old)
 
     def checkpoint(self, pointer: str) -> Path | None:
@@ -267,7 +287,7 @@ class Run:
         """
         checkpoint, tokenizers = self.checkpoint(pointer), self.tokenizers()
         if checkpoint is None or tokenizers is None:
-            raise UserError(f"{self.path}: no checkpoint yet; train it first, with `seq2seq train CONFIG --resume`")
+            raise UserError(f"{self.path}: no {pointer} checkpoint yet; train it with `seq2seq train CONFIG --resume`")
         model = build_model(self.config(), tokenizers)
         self.restore(model, checkpoint)
         return model.to(device).eval(), tokenizers
@@ -290,7 +310,7 @@ class Run:
         self.verify(checkpoint)
         file = checkpoint / "training.pt"
         try:
-            state: dict[str, Any] = torch.load(file, weights_only=True)
+            state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
             raise UserError(f"{file}: refused, it holds more than tensors, numbers and strings") from None
         return state
@@ -322,19 +342,19 @@ def _environment(config: Config) -> dict[str, Any]:
         "device": str(choose_device(config.training.device)),
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
-        "data": {split: _digests(prefix) for split, prefix in _splits(config)},
+        "data": data_digests(config),
     }
 
 
-def _splits(config: Config) -> Iterable[tuple[str, str]]:
-    return ((split, prefix) for split in ("train", "dev", "test") if (prefix := getattr(config.data, split)))
-
-
-def _digests(prefix: str) -> dict[str, str]:
-    """SHA-256 of the files whose name begins with a prefix and a dot, or of the prefix where it is a file."""
-    path = Path(prefix)
-    files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
-    return {file.name: _fingerprint(file)["sha256"] for file in files if file.is_file()}
+def data_digests(config: Config) -> dict[str, dict[str, str]]:
+    """SHA-256 of the files of each split, by name: those that begin with its prefix and a dot, or the prefix itself."""
+    found = {}
+    for split in ("train", "dev", "test"):
+        if prefix := getattr(config.data, split):
+            path = Path(prefix)
+            files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
+            found[split] = {file.name: _fingerprint(file)["sha256"] for file in files if file.is_file()}
+    return found
 
 
 def _version(package: str) -> str | None:
@@ -346,6 +366,8 @@ def _version(package: str) -> str | None:
 
 def _commit() -> str | None:
     """The git commit of this package's own checkout, marked where it has changes; None where it is installed alone."""
+    if not (Path(__file__).parents[1] / ".git").exists():
+        return None
     describe = [
         "git",
         "-C",

@@ -1,5 +1,6 @@
 """The command, run as a user runs it: what it prints, what it leaves, how it ends."""
 
+import gzip
 import io
 import json
 import subprocess
@@ -219,6 +220,33 @@ def test_check_says_what_there_is(folder, capsys):
     assert "parameters" in out
 
 
+def test_overrides_may_stand_behind_options(folder):
+    config = write_config(folder)
+    assert main(["train", str(config), "--run", str(folder / "behind"), "training.max_updates=4"]) == 0
+    from seq2seq.run import Run
+
+    assert Run.open(folder / "behind").config().training.max_updates == 4
+
+
+def test_an_unknown_option_is_refused(folder, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["train", str(folder / "tiny.yaml"), "--rum", "x"])
+    assert end.value.code == 2
+    assert "--rum" in capsys.readouterr().err
+
+
+def test_gzipped_input_is_unpacked(run, folder, capsys):
+    (folder / "in.gz").write_bytes(gzip.compress(b"the cat\nold dog\n"))
+    assert main(["translate", run, "--input", str(folder / "in.gz")]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
+    pipe(monkeypatch, b"the cat sees the old dog\n" * 12)
+    assert main(["translate", run, "--sample", "--temperature", "3", "--batch-size", "1"]) == 0
+    assert len(set(capsys.readouterr().out.splitlines())) > 1
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -230,6 +258,10 @@ def test_check_says_what_there_is(folder, capsys):
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
         (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
+        (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
+        (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),
+        (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest out"),
+        (["translate", "{run}", "--input", "{good}", "--top-k", "2"], "are for --sample"),
         (["score", "{run}", "--src", "{good}", "--tgt", "{bad}"], "bad.txt:2"),
         (["attention", "{run}", "a", "--output", "a.gif"], "a.gif"),
     ],

@@ -152,7 +152,7 @@ def test_an_empty_corpus_is_an_error(tmp_path):
         read_pairs(write_sides(tmp_path, "", ""), "en", "de")
 
 
-@pytest.mark.parametrize(("row", "count"), [("a", 1), ("a\tb\tc", 3), ("", 1)])
+@pytest.mark.parametrize(("row", "count"), [("a", 1), ("a\tb\tc", 3)])
 def test_a_tsv_row_without_two_cells_is_reported_with_its_line(tmp_path, row, count):
     (tmp_path / "p.tsv").write_text(f"a\tx\n{row}\n", encoding="utf-8")
     with pytest.raises(UserError, match=rf"p\.tsv:2: {count} tab-separated cells"):
@@ -163,7 +163,6 @@ def test_a_tsv_row_without_two_cells_is_reported_with_its_line(tmp_path, row, co
     ("row", "message"),
     [
         ("{", "not JSON"),
-        ("", "not JSON"),
         ("[1]", "is not an object"),
         ('{"en": "a"}', r"\"de\" is missing among \['en'\]"),
         ('{"en": "a", "de": 3}', '"de" is 3, not a string'),
@@ -190,3 +189,16 @@ def test_blank_and_too_long_pairs_are_dropped_counted_and_reported():
 def test_a_corpus_of_which_nothing_is_left_is_an_error():
     with pytest.raises(UserError, match=r"no sentence pair is left: .* raise data\.max_length"):
         encode_corpus([Pair("", "x"), Pair("abc", "x")], Letters(), Letters(), max_length=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"), [("p.tsv", "a\tx\n\nb\ty\n"), ("p.jsonl", '{"en":"a","de":"x"}\n \n{"en":"b","de":"y"}\n')]
+)
+def test_a_blank_row_of_a_table_is_a_blank_pair(tmp_path, name, rows):
+    (tmp_path / name).write_text(rows, encoding="utf-8")
+    assert read_pairs(tmp_path / name, "en", "de") == [("a", "x"), ("", ""), ("b", "y")]
+
+
+def test_a_table_that_is_named_and_missing_is_named(tmp_path):
+    with pytest.raises(UserError, match=r"z\.tsv: no such file"):
+        read_pairs(tmp_path / "z.tsv", "en", "de")

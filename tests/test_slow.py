@@ -12,6 +12,7 @@ from sacrebleu.metrics import BLEU
 
 from seq2seq import load
 from seq2seq.cli import main
+from seq2seq.serving.repl import Settings, answer
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.slow
@@ -83,6 +84,8 @@ def test_session_pipe_evaluation_and_python_agree_on_every_line_at_batch_1_and_6
     translator = load(toy)
     assert [t.text for t in translator.translate(lines("test.en"))] == expected.splitlines()
     assert [translator.translate([line])[0].text for line in lines("test.en")] == expected.splitlines()
+    settings = Settings(translator.search.beam, 1, attention=False)
+    assert [answer(translator, line, settings) for line in lines("test.en")] == expected.splitlines()
 
 
 def test_korean_particles_follow_the_last_sound(tmp_path_factory):

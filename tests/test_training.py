@@ -226,6 +226,60 @@ def test_check_describes_without_writing(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_every_validation_takes_place_however_often(tmp_path):
+    config = load_config(write_config(tmp_path), ["training.validate_every=25", "training.max_updates=60"])
+    run = train(config, tmp_path / "run")
+    assert [record["update"] for record in run.metrics() if record["split"] == "dev"] == [25, 50, 60]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["tokenizer.type=char", "tokenizer.vocab_size=20"], r"tokenizer\.vocab_size is 20"),
+        (["data.max_length=1"], "no sentence pair is left"),
+        (["training.precision=bf16", "training.device=cpu"], r"training\.precision is bf16"),
+        (["model.pretrained_embeddings.src=nowhere.txt"], r"nowhere\.txt: no such file"),
+    ],
+)
+def test_a_mistake_leaves_no_run_behind_and_check_finds_it_too(tmp_path, overrides, message):
+    config = load_config(write_config(tmp_path), overrides)
+    with pytest.raises(UserError, match=message):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(UserError, match=message):
+        list(check(config))
+
+
+def test_a_dev_set_of_blank_pairs_is_named(tmp_path):
+    path = write_config(tmp_path)
+    (tmp_path / "dev.de").write_text("\n" * 12)
+    with pytest.raises(UserError, match=r"data\.dev: every pair has a blank side"):
+        train(load_config(path), tmp_path / "run")
+
+
+def test_resuming_on_changed_data_names_the_file(tmp_path):
+    path = write_config(tmp_path)
+    train(load_config(path, ["training.max_updates=10"]), tmp_path / "run")
+    with open(tmp_path / "train.en", "a") as src, open(tmp_path / "train.de", "a") as tgt:
+        src.write("cat\n")
+        tgt.write("Katze\n")
+    with pytest.raises(UserError, match=r"train\.\w+ of data\.train has changed"):
+        train(load_config(path), tmp_path / "run", resume=True)
+
+
+def test_max_updates_may_not_change_under_a_schedule_that_ends_there(tmp_path):
+    path = write_config(tmp_path, training={"schedule": "cosine", "max_updates": 20, "validate_every": 10})
+    train(load_config(path), tmp_path / "run")
+    with pytest.raises(UserError, match=r"training\.max_updates = 20"):
+        train(load_config(path, ["training.max_updates=30"]), tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_not_finite_stops_the_training_and_never_reaches_the_weights(tmp_path):
+    overrides = ["training.optimizer=sgd", "training.learning_rate=1e30", "training.clip_norm=0"]
+    with pytest.raises(UserError, match=r"lower training\.learning_rate"):
+        train(load_config(write_config(tmp_path), overrides), tmp_path / "run")
+
+
 def test_python_and_command_are_the_same_loop(tmp_path):
     path = write_config(tmp_path)
     from_file = seq2seq.train(path, run=tmp_path / "a")

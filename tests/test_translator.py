@@ -104,6 +104,21 @@ def test_sampling_from_the_likeliest_token_is_greedy(translator):
     assert texts(translator.translate(lines, sampling=Sampling(top_k=1))) == texts(translator.translate(lines, beam=1))
 
 
+def test_a_string_is_not_a_list_of_lines(translator):
+    with pytest.raises(UserError, match="takes a list of lines"):
+        translator.translate("the cat")
+
+
+def test_scoring_needs_as_many_targets_as_sources(translator):
+    with pytest.raises(UserError, match="1 sources and 2 targets"):
+        translator.score(["the"], ["die", "Katze"])
+
+
+def test_a_device_that_does_not_exist_is_refused(run):
+    with pytest.raises(UserError, match="there is no device gpu"):
+        Translator.load(run.path, device="gpu")
+
+
 @pytest.mark.parametrize(("beam", "nbest"), [(0, 1), (3, 4), (3, 0)])
 def test_impossible_beams_are_refused(translator, beam, nbest):
     with pytest.raises(UserError, match=rf"nbest is {nbest} and beam {beam}"):

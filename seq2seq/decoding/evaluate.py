@@ -29,6 +29,8 @@ class Evaluation:
     """The translations of a test set and how good they are."""
 
     sentences: int
+    beam: int
+    length_penalty: float
     seconds: float  # translation alone, with the model loaded
     bleu: Measure
     chrf: Measure
@@ -88,6 +90,8 @@ def evaluate(
     normalized = [[normalize(line) for line in lines] for lines in references]
     return Evaluation(
         len(hypotheses),
+        translator.search.beam if beam is None else beam,
+        translator.search.length_penalty,
         seconds,
         _measured(bleu, hypotheses, normalized),
         _measured(CHRF(lowercase=lowercase), hypotheses, normalized),
@@ -127,9 +131,20 @@ def file_texts(src: str, references: Sequence[str]) -> tuple[list[str], list[lis
 
 
 def keep(run: Run, name: str, evaluation: Evaluation) -> None:
-    """Write the hypotheses to `name.hyp` and the measures to `name.json` in the run folder."""
-    (run.path / f"{name}.hyp").write_text("".join(line + "\n" for line in evaluation.hypotheses), encoding="utf-8")
-    (run.path / f"{name}.json").write_text(json.dumps(evaluation.as_dict(), indent=2) + "\n", encoding="utf-8")
+    """Write the hypotheses to `name.hyp` and the measures to `name.json` in the run folder.
+
+    Raises:
+        UserError: a file that cannot be written.
+    """
+    hypotheses = "".join(line + "\n" for line in evaluation.hypotheses)
+    for file, text in (
+        (f"{name}.hyp", hypotheses),
+        (f"{name}.json", json.dumps(evaluation.as_dict(), indent=2) + "\n"),
+    ):
+        try:
+            (run.path / file).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"{run.path / file}: cannot be written: {error.strerror}") from None
 
 
 def quick_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
@@ -184,5 +199,5 @@ def _bleu(tokenize: str, lowercase: bool) -> BLEU:
         raise UserError(f"--tokenize is {tokenize}; sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
     try:
         return BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
-    except (ImportError, RuntimeError) as error:
+    except (ImportError, RuntimeError, OSError) as error:
         raise UserError(f"--tokenize is {tokenize}, which needs a package: {' '.join(str(error).split())}") from None

@@ -77,7 +77,7 @@ def beam_search(
     free = torch.full_like(sentences, beam)  # slots without an ended hypothesis
     tokens = torch.full((len(done), 1), limits.bos, device=device)  # the last token in every slot
     history = tokens.new_empty(len(done), 1, 0)
-    scores = torch.zeros(len(done), 1, dtype=torch.float64, device=device)  # -inf: nothing runs in this slot
+    scores = torch.zeros(len(done), 1, dtype=_precise(device), device=device)  # -inf: nothing runs in this slot
     for length in range(1, int(limits.max_lengths.max()) + 1):
         logits, state = step(tokens.flatten(), state)
         last = (limits.max_lengths[sentences] == length).repeat_interleave(tokens.size(1))
@@ -94,9 +94,9 @@ def beam_search(
         scores = scores.masked_fill(ended, -torch.inf)
 
         longest = [length_penalty(n, alpha) for n in limits.max_lengths[sentences].tolist()]
-        reachable = scores.amax(1) / torch.tensor(longest, dtype=torch.float64, device=device)
+        reachable = scores.amax(1) / torch.tensor(longest, dtype=scores.dtype, device=device)
         wanted = [_nth_best(done[i], nbest) for i in sentences.tolist()]
-        running = reachable > torch.tensor(wanted, dtype=torch.float64, device=device)
+        running = reachable > torch.tensor(wanted, dtype=scores.dtype, device=device)
         if not running.any():
             break
         rows = torch.arange(len(slot), device=device)[:, None] * (len(last) // len(slot)) + slot
@@ -125,7 +125,7 @@ def sample(
     sentences = torch.arange(len(done), device=device)
     tokens = torch.full_like(sentences, limits.bos)
     history = tokens.new_empty(len(done), 0)
-    scores = torch.zeros(len(done), dtype=torch.float64, device=device)
+    scores = torch.zeros(len(done), dtype=_precise(device), device=device)
     for length in range(1, int(limits.max_lengths.max()) + 1):
         logits, state = step(tokens, state)
         log_probs = _log_probs(logits, limits, limits.max_lengths[sentences] == length)
@@ -143,6 +143,11 @@ def sample(
         state = state.select(running, running if ended.any() else None)
         sentences, tokens, history, scores = (x[running] for x in (sentences, tokens, history, scores))
     return done
+
+
+def _precise(device: torch.device) -> torch.dtype:
+    """The numbers that scores are summed in: double precision, but on Apple's GPUs, which have none."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _log_probs(
@@ -170,7 +175,7 @@ def _best(
     tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)  # across the cut, where topk takes any of them
     tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
     tokens, _ = tokens[:, :beam].sort(dim=1)  # so that the stable sort below breaks ties by slot and token id
-    values = log_probs.gather(1, tokens).double() + scores.view(-1, 1)
+    values = log_probs.gather(1, tokens).to(scores.dtype) + scores.view(-1, 1)
     values, index = values.view(sentences, -1).sort(dim=1, descending=True, stable=True)
     values, index = values[:, :beam], index[:, :beam]
     beyond = torch.arange(values.size(1), device=free.device) >= free[:, None]

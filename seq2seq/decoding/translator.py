@@ -40,7 +40,9 @@ class Translation:
     attention: list[list[float]] | None = None  # a row a token, a column a source token; heads averaged
 
 
-EMPTY = Translation("", 0.0, 0.0, [], [], [], [])
+def empty() -> Translation:
+    """What becomes of an empty line."""
+    return Translation("", 0.0, 0.0, [], [], [], [])
 
 
 @dataclass(frozen=True)
@@ -71,15 +73,16 @@ class Translator:
         self.device = model.decoder.W_c.weight.device
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str = "auto") -> "Translator":
-        """The best checkpoint of a run folder.
+    def load(cls, run: str | Path, *, device: str | None = None) -> "Translator":
+        """The best checkpoint of a run folder, by default on the device that the run's config names.
 
         Raises:
             UserError: no run there, no checkpoint in it, or a damaged one.
         """
         folder = Run.open(run)
-        model, tokenizers = folder.load_model("best", choose_device(device))
-        return cls(model, tokenizers, folder.config().search)
+        config = folder.config()
+        model, tokenizers = folder.load_model("best", choose_device(device or config.training.device))
+        return cls(model, tokenizers, config.search)
 
     @torch.inference_mode()
     def translate(
@@ -103,12 +106,14 @@ class Translator:
         Raises:
             UserError: beam or nbest below 1, or nbest over beam.
         """
+        if isinstance(texts, str):
+            raise UserError(f"translate takes a list of lines, not one string; write translate([{texts[:20]!r}])")
         beam = self.search.beam if beam is None else beam
         if not 1 <= nbest <= beam:
             raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
         encoded = [self.tokenizers.src.encode(normalize(text)) for text in texts]
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
-        translations = [EMPTY] * len(texts)
+        translations = [empty() for _ in texts]
         generator = torch.Generator(self.device).manual_seed(sampling.seed) if sampling else None
         for start in range(0, len(order), self.search.batch_size):
             rows = order[start : start + self.search.batch_size]
@@ -121,7 +126,13 @@ class Translator:
 
     @torch.inference_mode()
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
-        """log p(target | source), `</s>` included, of each pair of raw lines: a sum of natural log-probabilities."""
+        """log p(target | source), `</s>` included, of each pair of raw lines: a sum of natural log-probabilities.
+
+        Raises:
+            UserError: not as many targets as sources.
+        """
+        if len(sources) != len(targets):
+            raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
         src = [[*self.tokenizers.src.encode(normalize(text)), EOS] for text in sources]
         tgt = [self.tokenizers.tgt.encode(normalize(text)) for text in targets]
         scores = [0.0] * len(src)
@@ -131,7 +142,7 @@ class Translator:
             batch = make_batch([(src[i], [*tgt[i], EOS]) for i in rows]).to(self.device)
             attentional, _ = self.model(batch.src, batch.src_lengths, batch.tgt_in)
             log_probs = self.model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
-            total = log_probs.double().masked_fill(batch.tgt_out == PAD, 0).sum(1)
+            total = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1)
             for i, value in zip(rows, total.tolist(), strict=True):
                 scores[i] = value
         return scores

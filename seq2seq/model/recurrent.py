@@ -62,9 +62,14 @@ class Recurrent(nn.Module):
         `state` is where to start, zero if None; only one direction can be started.
         """
         last = []
+        weight = self.layers[0].get_parameter("weight_hh_l0")
         for i, layer in enumerate(self.layers):
             below = x if i == 0 else _each(self.dropout, x)
-            x, end = layer(below, None if state is None else self._unpack(state[:, i]))
+            start = None if state is None else self._unpack(state[:, i].to(weight.dtype))
+            with torch.autocast(
+                weight.device.type, enabled=False
+            ):  # CUDA would run this in half precision, not in bf16
+                x, end = layer(_each(Tensor.to, below, weight), start)
             last.append(self._pack(end))
             if self.residual and i > 0:
                 x = _each(torch.add, x, below)

@@ -1,1 +1,1 @@
-"""A trained model at work for people and programs: the interactive session, the HTTP server."""
+"""A trained model at work for people: the interactive session."""

@@ -136,7 +136,7 @@ def _lines(prompt: str) -> Iterator[str]:
             continue
         except EOFError:
             return
-        yield from (line for line in text.splitlines() if line.strip())
+        yield from (line for line in text.split("\n") if line.strip())
 
 
 def _history() -> History:

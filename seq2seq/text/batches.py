@@ -22,7 +22,7 @@ class Batch(NamedTuple):
     """Token ids of a batch of sentence pairs, padded with PAD."""
 
     src: Int64[Tensor, "batch src"]  # every sentence ends in EOS
-    src_lengths: Int64[Tensor, "batch"]  # EOS included
+    src_lengths: Int64[Tensor, " batch"]  # EOS included
     tgt_in: Int64[Tensor, "batch tgt"]  # BOS y_1 ... y_n: what the decoder reads
     tgt_out: Int64[Tensor, "batch tgt"]  # y_1 ... y_n EOS: what it must say
     tokens: int  # target tokens, EOS included, padding not

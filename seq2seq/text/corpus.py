@@ -56,7 +56,7 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
     """
-    return list(decode_lines(io.BytesIO(_read_bytes(path)), str(path)))
+    return list(decode_lines(io.BytesIO(read_bytes(path)), str(path)))
 
 
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
@@ -69,7 +69,12 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
         yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}:{number}")
 
 
-def _read_bytes(path: str | Path) -> bytes:
+def read_bytes(path: str | Path) -> bytes:
+    """A file's content, unpacked where its name ends in `.gz`.
+
+    Raises:
+        UserError: it cannot be read, or is no whole gzip file.
+    """
     try:
         data = Path(path).read_bytes()
         return gzip.decompress(data) if str(path).endswith(".gz") else data
@@ -98,6 +103,8 @@ def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
         UserError: nothing found, an empty corpus, sides of different length, or a bad row, with its file and line.
     """
     prefix = str(prefix)
+    if prefix.endswith(_TABLES) and not Path(prefix).is_file():
+        raise UserError(f"{prefix}: no such file")
     src_file, tgt_file = _existing(f"{prefix}.{src}"), _existing(f"{prefix}.{tgt}")
     if prefix.endswith(_TABLES) and Path(prefix).is_file():
         file, rows = prefix, _read_table(prefix, src, tgt)
@@ -142,6 +149,8 @@ def _read_table(path: str, src: str, tgt: str) -> list[tuple[str, str]]:
 
 
 def _tsv_row(line: str, place: str) -> tuple[str, str]:
+    if not line.strip():
+        return "", ""
     cells = line.split("\t")
     if len(cells) != 2:
         raise UserError(f"{place}: {len(cells)} tab-separated cells; a row needs exactly 2, the source and the target")
@@ -149,6 +158,8 @@ def _tsv_row(line: str, place: str) -> tuple[str, str]:
 
 
 def _json_row(line: str, place: str, src: str, tgt: str) -> tuple[str, str]:
+    if not line.strip():
+        return "", ""
     try:
         row = json.loads(line)
     except json.JSONDecodeError as error:

@@ -16,7 +16,7 @@ from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer
 
 
-def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor, "vocab dim"], Bool[Tensor, "vocab"]]:
+def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
     """The vectors of a vocabulary's tokens, and which tokens have one; rows without one are zero.
 
     The file has a word and its numbers a line, separated by single spaces, and may be gzipped (`.gz`). Special tokens

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 
 from seq2seq.config import Config
-from seq2seq.run import build_model, choose_device, start_from_vectors
+from seq2seq.decoding.translator import Translator
+from seq2seq.run import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.text.batches import EncodedPair
 from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
-from seq2seq.training.update import loss_sum
+from seq2seq.training.update import autocast, loss_sum
+from seq2seq.training.validation import Validation
 
 
 def check(config: Config) -> Iterator[str]:
@@ -21,6 +23,7 @@ def check(config: Config) -> Iterator[str]:
     """
     corpora = Corpora.read(config)
     device = choose_device(config.training.device)
+    autocast(device, config.training.precision)
     for name, pairs in (("train", corpora.train), ("dev", corpora.dev), ("test", corpora.test)):
         if pairs is not None:
             blank = sum(not (pair.src and pair.tgt) for pair in pairs)
@@ -41,13 +44,15 @@ def check(config: Config) -> Iterator[str]:
     model = build_model(config, tokenizers)
     for line in start_from_vectors(model, config, tokenizers):
         yield f"vectors     {line}"
+    Validation(corpora.dev, Translator(model, tokenizers, config.search))
     parts = {
         "encoder": model.encoder,
         "attention": model.decoder.attention,
         "decoder": model.decoder,
     }
-    total = sum(parameter.numel() for parameter in model.parameters())
-    yield f"parameters  {total:,}, in all; " + _listed({name: _own(part) for name, part in parts.items()})
+    yield f"parameters  {count_parameters(model):,}, in all; " + _listed(
+        {name: _own(part) for name, part in parts.items()}
+    )
     batch = next(batches.iterate(epoch=0)).to(device)
     with torch.no_grad():
         loss = loss_sum(model.to(device), batch).item() / batch.tokens

@@ -16,20 +16,19 @@ from seq2seq.config import Config, TrainingConfig, resolve_paths
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.run import Run, build_model, choose_device, start_from_vectors
+from seq2seq.run import Run, build_model, choose_device, count_parameters, data_digests, start_from_vectors
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.schedule import rate
 from seq2seq.training.tensorboard import scalars
-from seq2seq.training.update import make_optimizer, update
+from seq2seq.training.update import autocast, make_optimizer, update
 from seq2seq.training.validation import Validation, headline
 
 log = logging.getLogger("seq2seq")
 
 FREE_TO_CHANGE = (
-    "training.max_updates",
     "training.patience",
     "training.keep",
     "training.device",
@@ -49,37 +48,39 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     Raises:
         UserError: bad data, a folder that holds a run while `resume` is false, or one begun with another config.
     """
-    # 1. The data, checked before anything is written
-    corpora = Corpora.read(config)
+    # 1. All that a mistake could stop, before anything is written
+    run = Run(path)
+    if run.exists():
+        _check_resumable(run, config, resume)
     device = choose_device(config.training.device)
-
-    # 2. The run folder and its vocabularies
-    run = _reopened(path, config) if resume and Run(path).exists() else Run.create(path, config)
-    tokenizers = run.tokenizers()
-    if tokenizers is None:
-        tokenizers = learn_tokenizers(config, corpora.train)
-        run.save_tokenizers(tokenizers)
+    autocast(device, config.training.precision)
+    corpora = Corpora.read(config)
+    tokenizers = run.tokenizers() or learn_tokenizers(config, corpora.train)
     pairs, report = encode_corpus(corpora.train, tokenizers.src, tokenizers.tgt, config.data.max_length)
-    log.info("training pairs: %s", report)
-
-    # 3. The model, the optimizer, and where they stand
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
-    for line in start_from_vectors(model, config, tokenizers):
+    checkpoint = run.checkpoint("last")
+    vectors = start_from_vectors(model, config, tokenizers) if checkpoint is None else []
+    validation = Validation(corpora.dev, Translator(model.to(device), tokenizers, config.search))
+
+    # 2. The run folder
+    run = run if run.exists() else Run.create(path, config)
+    run.save_config(config)
+    run.save_tokenizers(tokenizers)
+    for line in (f"training pairs: {report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
-    model.to(device)
+
+    # 3. Where the training stands
     optimizer = make_optimizer(config.training, model)
     progress = Progress()
-    if checkpoint := run.checkpoint("last"):
+    if checkpoint:
         run.restore(model, checkpoint)
-        progress = _restored(run.training_state(checkpoint), optimizer)
+        progress = _restored(run.training_state(checkpoint), optimizer, device)
         log.info("going on after update %s", f"{progress.update:,}")
     run.cut_metrics(progress.update)
-    log.info("%s parameters, on %s", f"{sum(p.numel() for p in model.parameters()):,}", device)
 
     # 4. Updates and validations, until one of them is the last
     batches = make_batches(config, pairs)
-    validation = Validation(corpora.dev, Translator(model, tokenizers, config.search))
     to_tensorboard = scalars(run.path / "tensorboard")
     for record in updates(config.training, model, optimizer, batches, progress, device):
         run.log(record)
@@ -90,7 +91,7 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
             dev = {"update": progress.update, "split": "dev", **scores}
             run.log(dev)
             to_tensorboard(dev)
-            state = _state(progress, optimizer)
+            state = _state(progress, optimizer, device)
             run.save_checkpoint(progress.update, model, state, best=best, keep=config.training.keep)
             log.info(headline(progress.update, record, scores, best))
             log.info(sample)
@@ -109,7 +110,8 @@ def updates(
     progress: Progress,
     device: torch.device,
 ) -> Iterator[dict[str, Any]]:
-    """Update the model until it is finished; a record of the updates since the last record, ten a validation."""
+    """Update the model until it is finished; a record of the updates since the last record, ten a validation
+    and one before it."""
     every = max(1, training.validate_every // 10)
     stream = batches.stream(progress.position)
     window = Window()
@@ -133,7 +135,7 @@ def updates(
         progress.update += 1
         window.add(loss, sum(batch.tokens for batch in micro_batches))
         bar.update()
-        if progress.update % every == 0 or progress.finished(training):
+        if not (progress.update % every and progress.update % training.validate_every) or progress.finished(training):
             lr = training.learning_rate * multiplier
             record = {"update": progress.update, "epoch": progress.position.epoch, "split": "train", **window.close()}
             bar.set_postfix_str(f"loss {record['loss']:.3f}")
@@ -145,35 +147,45 @@ def updates(
 # -------------------------------------------------------------------------------------------- stopping and resuming
 
 
-def _state(progress: Progress, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def _state(progress: Progress, optimizer: torch.optim.Optimizer, device: torch.device) -> dict[str, Any]:
     """All that a resumed training needs besides the weights."""
     random = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        random["cuda"] = torch.cuda.get_rng_state()
+    if device.type == "cuda":
+        random["cuda"] = torch.cuda.get_rng_state(device)
     return {"progress": progress.as_dict(), "optimizer": optimizer.state_dict(), "random": random}
 
 
-def _restored(state: dict[str, Any], optimizer: torch.optim.Optimizer) -> Progress:
+def _restored(state: dict[str, Any], optimizer: torch.optim.Optimizer, device: torch.device) -> Progress:
     """Put back what `_state` took."""
     optimizer.load_state_dict(state["optimizer"])
     torch.set_rng_state(state["random"]["cpu"])
-    if "cuda" in state["random"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["random"]["cuda"])
+    if "cuda" in state["random"] and device.type == "cuda":
+        torch.cuda.set_rng_state(state["random"]["cuda"], device)
     return Progress.from_dict(state["progress"])
 
 
-def _reopened(path: Path, config: Config) -> Run:
-    """The run in a folder, whose config is now `config`; only what does not touch the training so far may differ."""
-    run = Run.open(path)
+def _check_resumable(run: Run, config: Config, resume: bool) -> None:
+    """Refuse a folder that holds a run, but to go on with it: same data, same config in all that has had an effect."""
+    if not resume:
+        run.must_be_new()
+    free = [*FREE_TO_CHANGE]
+    if config.training.schedule not in ("cosine", "one_cycle"):
+        free.append("training.max_updates")
     before, now = (dict(_flat(c.model_dump())) for c in (run.config(), resolve_paths(config)))
     for key in now:
-        if before.get(key) != now[key] and not key.startswith(FREE_TO_CHANGE):
+        if before.get(key) != now[key] and not key.startswith(tuple(free)):
             raise UserError(
-                f"{path} was begun with {key} = {before.get(key)}, and the config now says {now[key]}: resume with "
+                f"{run.path} was begun with {key} = {before.get(key)}, and the config now says {now[key]}: resume with "
                 "what it was begun with, or train in another folder with --run DIR"
             )
-    run.save_config(config)
-    return run
+    known, found = run.environment()["data"], data_digests(config)
+    for split in ("train", "dev"):
+        for name in known[split]:
+            if found[split].get(name) != known[split][name]:
+                raise UserError(
+                    f"{name} of data.{split} has changed since {run.path} was begun: put the old one back, "
+                    "or train in another folder with --run DIR"
+                )
 
 
 def _flat(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

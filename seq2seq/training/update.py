@@ -20,7 +20,11 @@ from seq2seq.text.tokenizer import PAD
 def update(
     model: Seq2Seq, optimizer: torch.optim.Optimizer, micro_batches: list[Batch], training: TrainingConfig
 ) -> tuple[float, float]:
-    """One step of the optimizer. Gives the loss, in nats a target token, and the gradient's norm before clipping."""
+    """One step of the optimizer. Gives the loss, in nats a target token, and the gradient's norm before clipping.
+
+    Raises:
+        UserError: a loss or a gradient that is not finite; it does not reach the weights.
+    """
     tokens = sum(batch.tokens for batch in micro_batches)
     total = 0.0
     optimizer.zero_grad()
@@ -29,9 +33,14 @@ def update(
             loss = loss_sum(model, batch, training.label_smoothing) / tokens
         loss.backward()
         total += loss.item()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf)
+    norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
+    if not math.isfinite(total + norm):
+        raise UserError(
+            f"the loss is {total} and its gradient's norm {norm}: lower training.learning_rate "
+            f"({training.learning_rate}) or set training.clip_norm ({training.clip_norm}); the weights are untouched"
+        )
     optimizer.step()
-    return total, norm.item()
+    return total, norm
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
@@ -44,7 +53,7 @@ def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0) -> Floa
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
     """bf16 where asked for, or, with `auto`, on a GPU that computes in it; else the model's own fp32."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported()
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not able:
         raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")
     return torch.autocast(device.type, torch.bfloat16, enabled=able and precision != "fp32")

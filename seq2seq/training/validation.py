@@ -1,6 +1,7 @@
 """Validation: the loss of the dev set, and the scores of its translations, by real decoding."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -9,6 +10,7 @@ import torch
 
 from seq2seq.decoding.evaluate import quick_scores
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import Pair, encode_corpus
 from seq2seq.training.update import loss_sum
@@ -25,13 +27,17 @@ class Validation:
     Args:
         dev: the sentence pairs.
         translator: of the model in training.
+
+    Raises:
+        UserError: no pair that has both sides.
     """
 
     def __init__(self, dev: Sequence[Pair], translator: Translator):
         self._dev, self._translator = dev, translator
         tokenizers = translator.tokenizers
-        no_limit = 2**31
-        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, no_limit)
+        if not any(pair.src and pair.tgt for pair in dev):
+            raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
+        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=sys.maxsize)
         self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
 
     def run(self) -> tuple[dict[str, Any], str]:
