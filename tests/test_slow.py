@@ -1,6 +1,7 @@
 """Trainings through the command line, and what must have been learned. `make test-all` runs them: minutes each."""
 
 import json
+import os
 import random
 import re
 from pathlib import Path
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module", autouse=True)
 def all_cores():
     before = torch.get_num_threads()
-    torch.set_num_threads(torch.multiprocessing.cpu_count())
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", os.cpu_count() or 1)))
     yield
     torch.set_num_threads(before)
 
