@@ -44,7 +44,7 @@ lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/make_config_docs.py --check
 	@echo "lines in text, model, run, decoding and training (aim: near 2,500):" \
 	  $$(cat seq2seq/text/*.py seq2seq/model/*.py seq2seq/run.py seq2seq/decoding/*.py seq2seq/training/*.py | wc -l)

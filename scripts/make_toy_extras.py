@@ -8,6 +8,7 @@ than chance two words stand near each other, reduced by a singular value decompo
 """
 
 import argparse
+import re
 import unicodedata
 from collections import Counter
 from itertools import chain, pairwise
@@ -54,9 +55,14 @@ def phrases(lines: list[str], rng: Random) -> dict[str, list[str]]:
     }
 
 
+def words_of(line: str) -> list[str]:
+    """Lowercased, the marks apart: the words of torchtext's `basic_english`."""
+    return re.findall(r"\w+|[.,?]", line.lower())
+
+
 def vectors(lines: list[str]) -> dict[str, np.ndarray]:
     """A vector of each word, (DIMENSIONS,), of root mean square 1/sqrt(DIMENSIONS) over all: as embeddings start."""
-    sentences = [line.split() for line in lines]
+    sentences = [words_of(line) for line in lines]
     counts = Counter(chain.from_iterable(sentences))
     words = sorted(counts, key=lambda word: (-counts[word], word))
     index = {word: i for i, word in enumerate(words)}
@@ -68,8 +74,8 @@ def vectors(lines: list[str]) -> dict[str, np.ndarray]:
                 together[first, second] += 1
                 together[second, first] += 1
     expected = together.sum(1, keepdims=True) * together.sum(0, keepdims=True) / together.sum()
-    left, strength, _ = np.linalg.svd(np.maximum(np.log(together / expected), 0))
-    reduced = left[:, :DIMENSIONS] * np.sqrt(strength[:DIMENSIONS])
+    left, _, _ = np.linalg.svd(np.maximum(np.log(together / expected), 0))
+    reduced = left[:, :DIMENSIONS] - left[:, :DIMENSIONS].mean(0)  # what all words share tells none apart
     reduced /= np.sqrt((reduced**2).mean()) * DIMENSIONS**0.5
     return dict(zip(words, reduced, strict=True))
 

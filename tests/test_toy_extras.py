@@ -52,7 +52,7 @@ def test_no_phrase_stands_in_two_splits_and_train_has_every_character():
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_training_word_has_a_vector(extras, language):
     rows = dict(line.split(" ", 1) for line in lines(f"vectors.{language}"))
-    assert set(rows) == {word for line in lines(f"train.{language}") for word in line.split()}
+    assert set(rows) == {word for line in lines(f"train.{language}") for word in extras.words_of(line)}
     vectors = np.array([np.array(row.split(), dtype=float) for row in rows.values()])
     assert vectors.shape[1] == extras.DIMENSIONS
     assert np.isfinite(vectors).all()

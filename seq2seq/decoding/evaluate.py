@@ -78,11 +78,12 @@ def evaluate(
         references: one or more reference translations of all lines.
         beam: as in `Translator.translate`.
         tokenize: sacrebleu's tokenizer for BLEU: `13a`, `none`, `char`, `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...
-        lowercase: compare without regard to case.
+        lowercase: compare without regard to case; always so where the model's tokenizer lowercases.
 
     Raises:
         UserError: a tokenizer that sacrebleu does not know, or whose package is not installed.
     """
+    lowercase = lowercase or translator.tokenizers.lowercase
     bleu = _bleu(tokenize, lowercase)
     start = time.perf_counter()
     hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False)]
@@ -147,13 +148,13 @@ def keep(run: Run, name: str, evaluation: Evaluation) -> None:
             raise UserError(f"{run.path / file}: cannot be written: {error.strerror}") from None
 
 
-def quick_scores(hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, float]:
+def quick_scores(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> dict[str, float]:
     """What a validation looks at: bleu, chrf, exact_match and cer, in percent."""
     return {
-        "bleu": _measured(_bleu("13a", False), hypotheses, [references]).score,
-        "chrf": _measured(CHRF(), hypotheses, [references]).score,
-        "exact_match": exact_match(hypotheses, [references]).score,
-        "cer": character_error_rate(hypotheses, [references]).score,
+        "bleu": _measured(_bleu("13a", lowercase), hypotheses, [references]).score,
+        "chrf": _measured(CHRF(lowercase=lowercase), hypotheses, [references]).score,
+        "exact_match": exact_match(hypotheses, [references], lowercase).score,
+        "cer": character_error_rate(hypotheses, [references], lowercase).score,
     }
 
 

@@ -51,7 +51,7 @@ class Validation:
                 tokens += batch.tokens
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
-        scores = quick_scores(hypotheses, [pair.tgt for pair in self._dev])
+        scores = quick_scores(hypotheses, [pair.tgt for pair in self._dev], self._translator.tokenizers.lowercase)
         loss = nats / tokens
         seconds = time.perf_counter() - start
         return {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, "seconds": seconds}, triple(
