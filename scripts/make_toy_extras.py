@@ -19,7 +19,7 @@ import numpy as np
 
 SIZES = {"train": 6_000, "dev": 300, "test": 300}
 WINDOW = 4  # words to either side
-DIMENSIONS = 64
+DIMENSIONS = 128
 
 INITIALS = "g kk n d tt l m b pp s ss - j jj ch k t p h".split()
 VOWELS = "a ae ya yae eo e yeo ye o wa wae oe yo u wo we wi yu eu ui i".split()
