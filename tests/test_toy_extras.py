@@ -63,4 +63,15 @@ def test_words_of_one_kind_have_vectors_that_point_the_same_way():
     rows = dict(line.split(" ", 1) for line in lines("vectors.en"))
     unit = {word: np.array(row.split(), dtype=float) for word, row in rows.items()}
     unit = {word: vector / np.linalg.norm(vector) for word, vector in unit.items()}
-    assert unit["cat"] @ unit["dog"] > unit["cat"] @ unit["because"] + 0.2
+
+    def likeness(group, other):
+        return np.mean([unit[a] @ unit[b] for a in group for b in other if a != b])
+
+    animals, prepositions, predicates = (
+        ["cat", "dog", "fox", "cow"],
+        ["in", "behind", "next"],
+        ["tired", "happy", "lazy"],
+    )
+    for group in (animals, prepositions, predicates):
+        others = [likeness(group, other) for other in (animals, prepositions, predicates) if other is not group]
+        assert likeness(group, group) > max(others) + 0.05
