@@ -1,6 +1,7 @@
 # make train      a translator for the toy corpus: trained, measured, shown (3 minutes on two cores)
 # make test       the tests, in minutes         make test-all   the slow ones too: they train models
 # make lint       style, types, import layers   make toy        the toy corpus, from its grammar
+# make docs       the generated pages           make clean      forget .venv and the caches; runs stay
 #
 # Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
 # index of CPU builds (pytorch.org names it) and saves gigabytes.
@@ -26,10 +27,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 train: $(VENV)/.installed
 	@if [ -e $(RUN)/config.yaml ]; then \
 	  echo "$(RUN) already holds a run. You can"; \
-	  echo "  use it              $(BIN)/seq2seq translate $(RUN)"; \
-	  echo "  measure it          $(BIN)/seq2seq evaluate $(RUN)"; \
-	  echo "  go on training      $(BIN)/seq2seq train configs/toy.yaml --run $(RUN) --resume"; \
-	  echo "  train another       make train RUN=runs/toy2"; \
+	  echo "  use it                         $(BIN)/seq2seq translate $(RUN)"; \
+	  echo "  measure it                     $(BIN)/seq2seq evaluate $(RUN)"; \
+	  echo "  finish it, if it was stopped   $(BIN)/seq2seq train configs/toy.yaml --run $(RUN) --resume"; \
+	  echo "  train another                  make train RUN=runs/toy2"; \
 	else \
 	  $(BIN)/seq2seq train configs/toy.yaml --run $(RUN); \
 	fi
@@ -56,4 +57,4 @@ docs: $(VENV)/.installed
 	@$(BIN)/python scripts/make_config_docs.py
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -102,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of --sample: below 1 is bolder")
     sub.add_argument("--top-k", type=int, default=0, metavar="K", help="of --sample: from the K likeliest tokens")
     sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="of --sample: from the likeliest of mass P")
-    sub.add_argument("--seed", type=int, default=1, metavar="N", help="of --sample")
+    sub.add_argument("--seed", type=int, metavar="N", help="of --sample (default: 1)")
 
     sub = on_run(score, "log-probability of given translations")
     sub.add_argument("--src", required=True, metavar="FILE", help="source lines")
@@ -123,7 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_config(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; docs/config.md explains every key")
-    sub.add_argument("overrides", metavar="section.key=value", nargs="*", help="any key, such as search.beam=8")
+    sub.add_argument(
+        "overrides", metavar="section.key=value", nargs="*", default=[], help="any key, such as search.beam=8"
+    )
 
 
 def _add_search(sub: argparse.ArgumentParser) -> None:
@@ -188,7 +190,10 @@ def translate(args: argparse.Namespace) -> None:
         session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
         return
     _check_translate(args)
-    sampling = Sampling(args.temperature, args.top_k, args.top_p, args.seed) if args.sample else None
+    seed = 1 if args.seed is None else args.seed
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
+    if args.input is None and sys.stdin.isatty():
+        print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
         number = 0
         for lines in _chunks(source, name, translator.search.batch_size):
@@ -197,7 +202,7 @@ def translate(args: argparse.Namespace) -> None:
             ):
                 _write(out, number, translation, args)
                 number += 1
-            sampling = sampling and replace(sampling, seed=args.seed + number)  # other random numbers for other lines
+            sampling = sampling and replace(sampling, seed=seed + number)  # other random numbers for other lines
             out.flush()
 
 
@@ -205,10 +210,10 @@ def _check_translate(args: argparse.Namespace) -> None:
     """Options that contradict each other, or the files."""
     if args.attention and not args.json:
         raise UserError("--attention needs --json, or a session: a line of text has no room for a matrix")
-    if args.sample and args.nbest > 1:
-        raise UserError("--sample draws one translation a line; leave --nbest out")
-    if not args.sample and (args.temperature, args.top_k, args.top_p) != (1.0, 0, 1.0):
-        raise UserError("--temperature, --top-k and --top-p are for --sample; add it")
+    if args.sample and (args.nbest > 1 or args.beam is not None):
+        raise UserError("--sample draws one translation a line; leave --nbest and --beam out")
+    if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
+        raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
     if args.input and args.output and Path(args.output).exists() and Path(args.output).samefile(args.input):
         raise UserError(f"--output {args.output} is the --input file; give another one")
 
@@ -230,11 +235,11 @@ def attention(args: argparse.Namespace) -> None:
     if not translation.tokens or translation.attention is None:
         raise UserError("TEXT is empty: there is nothing to look at")
     picture = (translation.source_tokens, translation.tokens, translation.attention)
+    print(translation.text)
     if args.output:
         save_attention(args.output, *picture)
     else:
-        print(terminal_attention(*picture))
-    print(translation.text)
+        print(f"\n{terminal_attention(*picture)}")
 
 
 def plot(args: argparse.Namespace) -> None:

@@ -118,7 +118,7 @@ class AttentionConfig(Section):
         default=0,
         description="`concat` only: target positions scored at a time, 0 for all; fewer take less memory, more time",
     )
-    window: Literal["global"] = Field(default="global", description="source positions looked at")
+    window: Literal["global"] = Field(default="global", description="source positions looked at: all of them")
     coverage: Literal[False] = Field(default=False, description="let the score see the sum of earlier weights")
 
 
@@ -183,7 +183,7 @@ class TrainingConfig(Section):
     clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient, 0 for no limit")
     validate_every: Positive = Field(default=100, description="updates between validations; each saves a checkpoint")
     early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = Field(
-        default="bleu", description="what the best checkpoint is best in, on `data.dev`"
+        default="bleu", description="what the best checkpoint is best in, on `data.dev` translated greedily"
     )
     patience: Natural = Field(default=5, description="validations without improvement that end training, 0 for never")
     keep: Positive = Field(default=3, description="newest checkpoints kept, beside the best")

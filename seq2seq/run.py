@@ -213,6 +213,11 @@ class Run:
         folder = self.path / "tokenizer"
         return load_tokenizers(folder) if folder.is_dir() else None
 
+    @property
+    def resume_command(self) -> str:
+        """What goes on with the training of this run."""
+        return f"seq2seq train {self.path / 'config.yaml'} --run {self.path} --resume"
+
     def environment(self) -> dict[str, Any]:
         """What `create` wrote about versions, machine and data."""
         found: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
@@ -287,7 +292,7 @@ class Run:
         """
         checkpoint, tokenizers = self.checkpoint(pointer), self.tokenizers()
         if checkpoint is None or tokenizers is None:
-            raise UserError(f"{self.path}: no {pointer} checkpoint yet; train it with `seq2seq train CONFIG --resume`")
+            raise UserError(f"{self.path}: no {pointer} checkpoint yet; go on training with `{self.resume_command}`")
         model = build_model(self.config(), tokenizers)
         self.restore(model, checkpoint)
         return model.to(device).eval(), tokenizers

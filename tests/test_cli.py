@@ -260,7 +260,7 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
         (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
         (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
         (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),
-        (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest out"),
+        (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest and --beam out"),
         (["translate", "{run}", "--input", "{good}", "--top-k", "2"], "are for --sample"),
         (["score", "{run}", "--src", "{good}", "--tgt", "{bad}"], "bad.txt:2"),
         (["attention", "{run}", "a", "--output", "a.gif"], "a.gif"),

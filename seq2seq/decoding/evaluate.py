@@ -115,7 +115,10 @@ def split_texts(run: Run, split: str) -> tuple[list[str], list[list[str]]]:
     prefix = {"dev": data.dev, "test": data.test}[split]
     if prefix is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
-    pairs = read_pairs(prefix, data.src, data.tgt)
+    try:
+        pairs = read_pairs(prefix, data.src, data.tgt)
+    except UserError as error:
+        raise UserError(f"{error} (data.{split} in {run.path / 'config.yaml'}); or give --src and --ref") from None
     return [pair.src for pair in pairs], [[pair.tgt for pair in pairs]]
 
 

@@ -55,7 +55,7 @@ def session(translator: Translator, *, beam: int | None, nbest: int, attention: 
     standing = execute(f":nbest {nbest}", settings)
     print(f"Type a sentence to translate it ({standing}); :help lists the commands, Ctrl-D leaves.")
     for line in _lines(prompt):
-        if is_command(line) and line.split()[0] == ":quit":
+        if is_command(line) and line.split()[0] in (":quit", ":q"):
             return
         try:
             print(execute(line, settings) if is_command(line) else answer(translator, line, settings))

@@ -114,6 +114,8 @@ def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
         file, rows = table, _read_table(table, src, tgt)
     else:
         found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
+        if Path(prefix).is_file() and prefix.endswith((f".{src}", f".{tgt}")):
+            found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
         looked = f"{prefix}.{src} with {prefix}.{tgt}, {prefix}.tsv and {prefix}.jsonl, each with or without .gz"
         raise UserError(f"no corpus at {prefix}: {found}; looked for {looked}")
     if not rows:

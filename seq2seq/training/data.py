@@ -19,8 +19,8 @@ class Corpora(NamedTuple):
     def read(cls, config: Config) -> "Corpora":
         """All splits of a config; UserError for the first file at fault."""
         data = config.data
-        test = read_pairs(data.test, data.src, data.tgt) if data.test else None
-        return cls(read_pairs(data.train, data.src, data.tgt), read_pairs(data.dev, data.src, data.tgt), test)
+        train, dev = read_pairs(data.train, data.src, data.tgt), read_pairs(data.dev, data.src, data.tgt)
+        return cls(train, dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
 
 
 def make_batches(config: Config, pairs: list[EncodedPair]) -> Batches:

@@ -76,7 +76,9 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     if checkpoint:
         run.restore(model, checkpoint)
         progress = _restored(run.training_state(checkpoint), optimizer, device)
-        log.info("going on after update %s", f"{progress.update:,}")
+        log.info(
+            "%s after update %s", "finished" if progress.finished(config.training) else "going on", progress.update
+        )
     run.cut_metrics(progress.update)
 
     # 4. Updates and validations, until one of them is the last
@@ -175,8 +177,8 @@ def _check_resumable(run: Run, config: Config, resume: bool) -> None:
     for key in now:
         if before.get(key) != now[key] and not key.startswith(tuple(free)):
             raise UserError(
-                f"{run.path} was begun with {key} = {before.get(key)}, and the config now says {now[key]}: resume with "
-                "what it was begun with, or train in another folder with --run DIR"
+                f"{run.path} was begun with {key} = {before.get(key)}, and the config now says {now[key]}: "
+                f"resume with `{run.resume_command}`, or train in another folder with --run DIR"
             )
     known, found = run.environment()["data"], data_digests(config)
     for split in ("train", "dev"):
