@@ -36,7 +36,7 @@ def check(config: Config) -> Iterator[str]:
     encoded, report = encode_corpus(corpora.train, tokenizers.src, tokenizers.tgt, config.data.max_length)
     yield f"training    {report}"
     for language, side in ((config.data.src, 0), (config.data.tgt, 1)):
-        yield f"{f'length {language}':<12}{_lengths(encoded, side)}"
+        yield f"{'length ' + language:<11} {_lengths(encoded, side)}"
     batches = make_batches(config, encoded)
     yield f"batches     {batches.len_of_epoch(0):,} an epoch, {batches.padding_share():.1%} of their positions padding"
 
