@@ -89,13 +89,14 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
         to_tensorboard(record)
         if not progress.update % config.training.validate_every or progress.finished(config.training):
             scores, sample = validation.run()
-            best = progress.validated(scores[config.training.early_stopping_metric], config.training)
+            metric = config.training.early_stopping_metric
+            best = progress.validated(scores[metric], config.training)
             dev = {"update": progress.update, "split": "dev", **scores}
             run.log(dev)
             to_tensorboard(dev)
             state = _state(progress, optimizer, device)
             run.save_checkpoint(progress.update, model, state, best=best, keep=config.training.keep)
-            log.info(headline(progress.update, record, scores, best))
+            log.info(headline(progress.update, record, scores, metric, best))
             log.info(sample)
     log.info("training ended: %s", progress.finished(config.training))
     return run

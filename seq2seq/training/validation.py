@@ -13,6 +13,7 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import Pair, encode_corpus
+from seq2seq.training.progress import LABELS
 from seq2seq.training.update import loss_sum
 
 BATCH_TOKENS = 4096  # of the loss; it changes nothing but memory and speed
@@ -64,10 +65,11 @@ def triple(pair: Pair, hypothesis: str) -> str:
     return f"    source      {pair.src}\n    reference   {pair.tgt}\n    translation {hypothesis}"
 
 
-def headline(update: int, record: dict[str, Any], scores: dict[str, Any], best: bool) -> str:
-    """One line about a validation: `record` of the last updates, `scores` on the dev set."""
+def headline(update: int, record: dict[str, Any], scores: dict[str, Any], metric: str, best: bool) -> str:
+    """One line about a validation: `record` of the last updates, `scores` on the dev set, `metric` that chooses."""
+    shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
     return (
         f"update {update:6,}  train loss {record['loss']:.3f}  dev loss {scores['loss']:.3f}  "
-        f"perplexity {scores['perplexity']:.2f}  BLEU {scores['bleu']:.1f}  chrF {scores['chrf']:.1f}  "
+        f"perplexity {scores['perplexity']:.2f}  {'  '.join(f'{LABELS[name]} {scores[name]:.1f}' for name in shown)}  "
         f"{record['tokens_per_second']:,.0f} tokens/s{'  best' if best else ''}"
     )
