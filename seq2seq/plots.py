@@ -99,7 +99,6 @@ def save_attention(
     source_tokens: Sequence[str],
     tokens: Sequence[str],
     weights: Sequence[Sequence[float]],
-    title: str = "",
 ) -> None:
     """The attention weights as a heat map, a `.png` or `.svg` file; it grows with the sentence.
 
@@ -108,7 +107,6 @@ def save_attention(
         source_tokens: of the source, `</s>` included: the columns.
         tokens: of the translation, `</s>` included: the rows.
         weights: a row a token of the translation, a column a source token; from 0 to 1.
-        title: stands above the picture.
 
     Raises:
         UserError: another ending, a folder that is not there, or matplotlib is not installed.
@@ -117,7 +115,7 @@ def save_attention(
     from matplotlib.figure import Figure
 
     columns, rows = [readable(token) for token in source_tokens], [readable(token) for token in tokens]
-    families = _fonts(path, {*title, *"".join(columns + rows)})
+    families = _fonts(path, {*"".join(columns + rows)})
     cell = 0.3  # inches
     figure = Figure(figsize=(cell * len(columns), cell * len(rows)))
     axes = figure.add_axes((0, 0, 1, 1))
@@ -131,8 +129,6 @@ def save_attention(
     axes.xaxis.set_label_position("top")
     axes.set_xlabel("source", color="#5c6773", labelpad=8)
     axes.set_ylabel("translation", color="#5c6773", labelpad=8)
-    if title:
-        axes.set_title(title, pad=12, **text | {"fontsize": 12})
     bar = axes.inset_axes((1 + 1 / len(columns), 0, 0.5 / len(columns), 1))
     figure.colorbar(mesh, cax=bar, label="attention weight").outline.set_visible(False)
     _save(figure, path)
