@@ -7,7 +7,8 @@ for what attention is good at: nouns, verbs and adjectives copied over long dist
 
 Some combinations of words (subject and verb, adjective and noun, verb and object) are held out: no training sentence
 contains one, each dev and test sentence contains one of its own split. The pronoun set does the same with triples
-(subject, object, predicate). Nothing here depends on hash order: the same seed writes the same bytes.
+(subject, object, predicate). `dev.it.tsv` and `test.it.tsv` say which word "it" stands for. Nothing here depends on
+hash order: the same seed writes the same bytes.
 
     python scripts/make_toy_corpus.py [--out data/toy]
 """
@@ -25,6 +26,7 @@ from typing import NamedTuple, Protocol
 SEED = 1
 SIZES = {"train": 12_000, "dev": 500, "test": 500}
 PRONOUN_ITEMS = 500
+POINTED = 200  # sentences of dev and of test whose "it" is annotated
 HELD_OUT_SHARE = 0.04  # of all pairs, for dev and for test each
 OFTEN = 5  # times a word of dev, test or the pronoun set occurs in train
 LONG = range(18, 29)  # English words in a long sentence
@@ -419,6 +421,12 @@ class Pronoun:
     @property
     def of_subject(self) -> bool:
         return self.antecedent is self.main.subject
+
+    @property
+    def other(self) -> Phrase:
+        """What the pronoun does not stand for: the object where that is the subject, else the subject."""
+        assert self.main.object is not None
+        return self.main.object if self.of_subject else self.main.subject
 
     def en(self) -> str:
         pronoun = ("he", "she", "it")[self.antecedent.noun.gender] if self.antecedent.noun.is_person else "it"
@@ -834,11 +842,41 @@ def wrong_pronoun(item: Example) -> str:
     """The German of a pronoun sentence, its pronoun agreeing with the other noun."""
     tree = item.tree
     assert isinstance(tree, Pronoun)
-    assert tree.main.object is not None
-    other = tree.main.object if tree.of_subject else tree.main.subject
-    right, wrong = (ER_SIE_ES[phrase.noun.gender] for phrase in (tree.antecedent, other))
+    right, wrong = (ER_SIE_ES[phrase.noun.gender] for phrase in (tree.antecedent, tree.other))
     start, end = item.de.rsplit(f" {right} ", 1)
     return f"{start} {wrong} {end}"
+
+
+def pronoun_in(tree: Sentence) -> Pronoun | None:
+    """The part of the tree that has a pronoun."""
+    match tree:
+        case Pronoun():
+            return tree
+        case Joined(left=part) | Reported(content=part):
+            return pronoun_in(part)
+    return None
+
+
+def pointers(item: Example) -> tuple[int, int, int] | None:
+    """Where "it", the noun it stands for and the noun it could stand for are among the words of the English, from 0.
+
+    None where there is no such choice: no "it", a subject that is no animal (a person is "he" or "she"), or a predicate
+    that could be said of the place. Of a noun of several words it is the last; no noun comes twice in a sentence.
+    """
+    pronoun = pronoun_in(item.tree)
+    if not pronoun or not pronoun.main.subject.noun.is_animal:
+        return None
+    if pronoun.main.place != NOTHING and "l" in pronoun.predicate.kinds:
+        return None
+    words = [word.strip(".,") for word in item.en.split()]
+    antecedent, other = (words.index(phrase.noun.en.split()[-1]) for phrase in (pronoun.antecedent, pronoun.other))
+    return words.index("it"), antecedent, other
+
+
+def annotated(items: list[Example]) -> list[str]:
+    """The first POINTED sentences with an "it" to resolve: line number, from 1, and the pointers."""
+    found = [(line, *where) for line, item in enumerate(items, start=1) if (where := pointers(item))]
+    return ["\t".join(map(str, row)) for row in found[:POINTED]]
 
 
 def files(corpus: Corpus) -> dict[str, str]:
@@ -848,6 +886,7 @@ def files(corpus: Corpus) -> dict[str, str]:
         for split in SIZES
         for lang in ("en", "de", "ko")
     }
+    columns |= {f"{split}.it.tsv": annotated(corpus[split]) for split in ("dev", "test")}
     columns["pronouns.en"] = [item.en for item in corpus["pronouns"]]
     columns["pronouns.de"] = [item.de for item in corpus["pronouns"]]
     columns["pronouns.wrong.de"] = [wrong_pronoun(item) for item in corpus["pronouns"]]

@@ -197,6 +197,64 @@ def test_train_shows_each_pronoun_predicate_and_each_gender_often(corpus):
         assert antecedents[item.tree.antecedent.noun.en] >= 10
 
 
+# Which word "it" stands for
+
+
+def annotation(split):
+    """Of each row the English and the German line, and the words pointed at: "it", its antecedent, the other noun."""
+    english, german = lines(f"{split}.en"), lines(f"{split}.de")
+    for row in lines(f"{split}.it.tsv"):
+        line, *indices = map(int, row.split("\t"))
+        split_words = english[line - 1].split()
+        yield english[line - 1], german[line - 1], *(split_words[index].strip(".,") for index in indices)
+
+
+@pytest.fixture(scope="module")
+def head_nouns():
+    return {noun.en.split()[-1]: noun for noun in toy.nouns()}
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_200_lines_of_dev_and_of_test_are_annotated_in_their_order(split):
+    numbers = [int(row.split("\t")[0]) for row in lines(f"{split}.it.tsv")]
+    assert len(numbers) == 200
+    assert numbers == sorted(set(numbers))
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_an_annotated_it_has_the_gender_of_its_antecedent_in_german(split, head_nouns):
+    for english, german, it, antecedent, other in annotation(split):
+        pronouns = re.findall(r", (?:weil|obwohl|als|aber) (er|sie|es) ", german)
+        assert (it, words(english).count("it"), antecedent != other) == ("it", 1, True), english
+        assert pronouns == [("er", "sie", "es")[head_nouns[antecedent].gender]], english
+
+
+@pytest.mark.parametrize("split", ["dev", "test"])
+def test_the_predicate_of_an_annotated_it_fits_the_antecedent_and_not_the_other_noun(split, head_nouns):
+    for english, _, _, antecedent, other in annotation(split):
+        predicate = adjective(re.search(r" it was (\w+)", english)[1])
+        assert toy.fits(predicate.kinds, head_nouns[antecedent]), english
+        assert not toy.fits(predicate.kinds, head_nouns[other]), english
+        assert {"a"} < {kind for noun in (antecedent, other) for kind in head_nouns[noun].kinds}, english
+
+
+def test_of_a_noun_of_two_words_the_last_is_annotated():
+    fox, ice_cream = (toy.Phrase(noun(name), "the") for name in ("fox", "ice cream"))
+    main = toy.Clause(fox, verb("ate"), ice_cream)
+    for predicate, antecedent, expected in (("hungry", fox, (7, 1, 5)), ("sweet", ice_cream, (7, 5, 1))):
+        tree = toy.Pronoun(main, toy.BUT, adjective(predicate), antecedent)
+        assert toy.pointers(toy.example(tree, [])) == expected
+
+
+def test_a_sentence_where_it_leaves_no_choice_is_not_annotated():
+    cat, woman, hat = (toy.Phrase(noun(name), "the") for name in ("cat", "woman", "hat"))
+    of_woman = toy.Pronoun(toy.Clause(woman, verb("chose"), hat), toy.BECAUSE, adjective("light"), hat)
+    somewhere = toy.Clause(cat, verb("chose"), hat, place=("in the park", "im Park", "공원에서"))
+    of_place = toy.Pronoun(somewhere, toy.BECAUSE, adjective("beautiful"), hat)
+    for tree in (of_woman, of_place, somewhere):
+        assert toy.pointers(toy.example(tree, [])) is None
+
+
 # The languages
 
 
