@@ -162,6 +162,12 @@ class TrainingConfig(Section):
     )
     batch_sentences: Positive = Field(default=64, description="with `batch_type: sentences`: pairs a batch")
     max_updates: Positive = Field(default=600, description="updates after which training ends")
+    max_minutes: float | None = Field(
+        default=None,
+        gt=0,
+        description="minutes of training, over all resumptions and without validations, after which it validates, "
+        "saves and ends, unless it has ended before",
+    )
     accumulate: Positive = Field(default=1, description="batches an update: their gradients are added up")
     optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="rule of an update")
     learning_rate: float = Field(default=2.0e-3, gt=0, description="the peak of the schedule")

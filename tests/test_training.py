@@ -3,6 +3,7 @@
 import importlib
 import json
 import sys
+from itertools import count
 from types import SimpleNamespace
 
 import pytest
@@ -53,6 +54,13 @@ def train_and_kill(monkeypatch, config, path, validations):
         patched.setattr(module, "update", update)
         with pytest.raises(KilledError):
             train(config, path)
+
+
+def tick_ten_seconds_an_update(monkeypatch):
+    """A clock that only the loop moves: ten seconds each time it is read between the two ends of an update."""
+    module = importlib.import_module("seq2seq.training.train")
+    ticks = count(step=10)
+    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
 
 
 def test_a_run_has_all_that_the_design_promises(tmp_path):
@@ -168,6 +176,30 @@ def test_patience_ends_a_training(tmp_path):
     assert progress.finished(training) is None
     progress.validated(5, training)
     assert "no better BLEU in 2 validations" in progress.finished(training)
+
+
+def test_minutes_end_a_training_with_a_validation_and_a_checkpoint(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path), ["training.max_minutes=2"])
+    with monkeypatch.context() as patched:
+        tick_ten_seconds_an_update(patched)
+        run = train(config, tmp_path / "run")
+    assert run.checkpoint("last").name == "step-000012"
+    assert run.metrics()[-1]["split"] == "dev"
+    assert run.training_state(run.checkpoint("last"))["progress"]["seconds"] == 120
+
+
+def test_minutes_count_over_all_resumptions_and_may_change(tmp_path, monkeypatch):
+    path = write_config(tmp_path, training={"schedule": "cosine"})
+    tick_ten_seconds_an_update(monkeypatch)
+    for minutes, last in ((1, 6), (2, 12), (2, 12), ("null", 30)):
+        config = load_config(path, [f"training.max_minutes={minutes}"])
+        assert train(config, tmp_path / "run", resume=True).checkpoint("last").name == f"step-{last:06d}"
+
+
+def test_progress_of_before_seconds_were_counted_begins_at_none():
+    numbers = Progress(update=7).as_dict()
+    del numbers["seconds"]
+    assert Progress.from_dict(numbers) == Progress(update=7, seconds=0.0)
 
 
 def test_plateau_reduces_the_rate_every_decay_patience_validations_without_improvement(tmp_path):

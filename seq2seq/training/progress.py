@@ -16,6 +16,7 @@ class Progress:
     """How far a training has come; with weights, optimizer and random numbers all that a resumed one needs."""
 
     update: int = 0
+    seconds: float = 0.0  # spent on updates, over all resumptions; a checkpoint of before this was counted lacks it
     position: Position = field(default_factory=Position)
     best: float | None = None  # dev score of the best checkpoint
     stale: int = 0  # validations since then
@@ -38,6 +39,8 @@ class Progress:
         """Why there is nothing left to train; None if there is."""
         if self.update >= training.max_updates:
             return f"training.max_updates ({training.max_updates:,}) reached"
+        if training.max_minutes and self.seconds >= 60 * training.max_minutes:
+            return f"training.max_minutes ({training.max_minutes:g}) reached"
         if training.patience and self.stale >= training.patience:
             return f"no better {LABELS[training.early_stopping_metric]} in {self.stale} validations"
         return None

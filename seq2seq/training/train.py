@@ -5,6 +5,7 @@ checkpoint.
 """
 
 import logging
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ log = logging.getLogger("seq2seq")
 
 FREE_TO_CHANGE = (
     "training.patience",
+    "training.max_minutes",
     "training.keep",
     "training.device",
     "data.test",
@@ -120,6 +122,7 @@ def updates(
     window = Window()
     bar = tqdm(total=training.max_updates, initial=progress.update, unit="update", disable=None, dynamic_ncols=True)
     while not progress.finished(training):
+        start = time.perf_counter()
         micro_batches = []
         for _ in range(training.accumulate):
             progress.position, batch = next(stream)
@@ -136,6 +139,7 @@ def updates(
             group["lr"] = training.learning_rate * multiplier
         loss, norm = update(model.train(), optimizer, micro_batches, training)
         progress.update += 1
+        progress.seconds += time.perf_counter() - start
         window.add(loss, sum(batch.tokens for batch in micro_batches))
         bar.update()
         if not (progress.update % every and progress.update % training.validate_every) or progress.finished(training):
