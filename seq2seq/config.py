@@ -93,14 +93,21 @@ class PretrainedConfig(Section):
 
 
 class EncoderConfig(Section):
-    """The recurrent network that reads the source."""
+    """The network that reads the source. `cell`, `bidirectional` and `residual` are of `type: rnn` only."""
 
-    type: Literal["rnn"] = Field(default="rnn", description="kind of encoder")
+    type: Literal["rnn", "self_attention"] = Field(
+        default="rnn",
+        description="kind of encoder: a recurrent network, or self-attention over embeddings with positions",
+    )
     cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
     hidden_size: Positive = Field(default=256, description="units of an encoder state; each of two directions has half")
     num_layers: Positive = Field(default=1, description="layers on top of each other")
     bidirectional: bool = Field(default=True, description="read the source in both directions")
     residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
+    self_attention_layers: Natural = Field(
+        default=0, description="`type: rnn` only: layers of self-attention on top of the recurrent ones"
+    )
+    num_heads: Positive = Field(default=4, description="self-attention only: heads; must divide `hidden_size`")
 
 
 class AttentionConfig(Section):
@@ -118,14 +125,36 @@ class AttentionConfig(Section):
         default=0,
         description="`concat` only: target positions scored at a time, 0 for all; fewer take less memory, more time",
     )
-    window: Literal["global"] = Field(default="global", description="source positions looked at: all of them")
-    coverage: Literal[False] = Field(default=False, description="let the score see the sum of earlier weights")
+    window: Literal["global", "local_m", "local_p"] = Field(
+        default="global",
+        description="source positions looked at: all, or those around the target position (`local_m`), or around a "
+        "predicted one (`local_p`) (Luong et al. 2015)",
+    )
+    window_size: Positive = Field(
+        default=10, description="`local_m` and `local_p` only: D, the positions on either side of the center"
+    )
+    coverage: bool = Field(default=False, description="let the score see the sum of earlier weights (Tu et al. 2016)")
+    convolution: bool = Field(
+        default=False, description="let the score see a convolution of the last weights (Chorowski et al. 2015)"
+    )
+    temperature: float = Field(
+        default=1.0, gt=0, description="what scores are divided by before the softmax; below 1 sharpens the weights"
+    )
+
+    @property
+    def past(self) -> str:
+        """What of earlier weights enters the score, as `build_attention` names it."""
+        return "coverage" if self.coverage else "convolution" if self.convolution else "none"
 
 
 class DecoderConfig(Section):
-    """The recurrent network that writes the target."""
+    """The network that writes the target. `cell` and what is below `num_layers` are not of `type: transformer`."""
 
-    type: Literal["rnn"] = Field(default="rnn", description="kind of decoder; `rnn` is Luong's")
+    type: Literal["rnn", "bahdanau", "transformer"] = Field(
+        default="rnn",
+        description="kind of decoder: recurrent, looking after its step (`rnn`, Luong et al. 2015) or before it "
+        "(`bahdanau`, 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)",
+    )
     cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
     hidden_size: Positive = Field(default=256, description="units of a decoder state")
     num_layers: Positive = Field(default=1, description="layers on top of each other")
@@ -185,6 +214,12 @@ class TrainingConfig(Section):
     decay_patience: Positive = Field(
         default=2, description="`plateau` only: validations without improvement before a decay"
     )
+    coverage_loss: float = Field(
+        default=0.0,
+        ge=0,
+        description="weight of the coverage loss, which makes looking at the same place again cost; "
+        "with `model.attention.coverage`, See et al. (2017) used 1",
+    )
     label_smoothing: Probability = Field(default=0.1, description="probability spread over the whole vocabulary")
     clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient, 0 for no limit")
     validate_every: Positive = Field(default=100, description="updates between validations; each saves a checkpoint")
@@ -238,24 +273,12 @@ class Config(Section):
 
 def _broken_rules(config: Config) -> Iterator[str]:
     data, tokenizer, model = config.data, config.tokenizer, config.model
-    encoder, attention, decoder, pretrained = model.encoder, model.attention, model.decoder, model.pretrained_embeddings
+    pretrained = model.pretrained_embeddings
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; they name two different languages"
-    if encoder.bidirectional and encoder.hidden_size % 2:
-        yield (
-            f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even, "
-            "each direction has half"
-        )
-    if attention.score in ("dot", "scaled_dot", "cosine") and encoder.hidden_size != decoder.hidden_size:
-        yield (
-            f"model.attention.score {attention.score} needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
-            f"model.decoder.hidden_size ({decoder.hidden_size}); make them equal, or use the score general"
-        )
-    if attention.score == "multi_head" and decoder.hidden_size % attention.num_heads:
-        yield (
-            f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size "
-            f"({decoder.hidden_size})"
-        )
+    yield from _broken_encoder_rules(model)
+    yield from _broken_attention_rules(model)
+    yield from _broken_transformer_rules(model)
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
     if pretrained and (pretrained.src or pretrained.tgt):
@@ -266,6 +289,86 @@ def _broken_rules(config: Config) -> Iterator[str]:
                 "model.tie_embeddings all has one table of embeddings; give model.pretrained_embeddings.src and "
                 "model.pretrained_embeddings.tgt the same file"
             )
+
+
+def _broken_encoder_rules(model: ModelConfig) -> Iterator[str]:
+    encoder = model.encoder
+    alone = encoder.type == "self_attention"
+    if not alone and encoder.bidirectional and encoder.hidden_size % 2:
+        yield (
+            f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even, "
+            "each direction has half"
+        )
+    if (alone or encoder.self_attention_layers) and encoder.hidden_size % encoder.num_heads:
+        yield (
+            f"model.encoder.num_heads is {encoder.num_heads}; it must divide model.encoder.hidden_size "
+            f"({encoder.hidden_size})"
+        )
+    if alone and (encoder.hidden_size != model.embedding_size or encoder.hidden_size % 2):
+        yield (
+            f"model.encoder.type self_attention needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
+            f"model.embedding_size ({model.embedding_size}), and even; make them so"
+        )
+    if alone and encoder.self_attention_layers:
+        yield (
+            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is for model.encoder.type rnn: "
+            "with self_attention, model.encoder.num_layers counts the layers"
+        )
+
+
+def _broken_attention_rules(model: ModelConfig) -> Iterator[str]:
+    encoder, attention, decoder = model.encoder, model.attention, model.decoder
+    score = f"model.attention.score {attention.score}"
+    if attention.score in ("dot", "scaled_dot", "cosine") and encoder.hidden_size != decoder.hidden_size:
+        yield (
+            f"{score} needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
+            f"model.decoder.hidden_size ({decoder.hidden_size}); make them equal, or use the score general"
+        )
+    if attention.score == "multi_head" and decoder.hidden_size % attention.num_heads:
+        yield (
+            f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size "
+            f"({decoder.hidden_size})"
+        )
+    if attention.coverage and attention.convolution:
+        yield "model.attention.coverage and model.attention.convolution are both true; the score sees one of them"
+    if attention.window != "global" and attention.score in _NO_WINDOW:
+        yield f"{score} has no window {attention.window}: {_NO_WINDOW[attention.score]}; use model.attention.window global"
+    if attention.past != "none" and attention.score in _NO_PAST:
+        yield f"{score} has no {attention.past}: {_NO_PAST[attention.score]}; set model.attention.{attention.past} false"
+
+
+_NO_WINDOW = {
+    "none": "it looks nowhere",
+    "location": "its table of positions ends, and a window beyond the end would be empty",
+}
+_NO_PAST = {
+    "none": "it looks nowhere",
+    "cosine": "it compares directions, and a feature added to a key of length 1 would change the length",
+    "location": "its score does not see the keys, where the feature enters",
+}
+
+
+def _broken_transformer_rules(model: ModelConfig) -> Iterator[str]:
+    attention, decoder = model.attention, model.decoder
+    if decoder.type != "transformer":
+        return
+    if decoder.hidden_size != model.embedding_size or decoder.hidden_size % 2:
+        yield (
+            f"model.decoder.type transformer needs model.decoder.hidden_size ({decoder.hidden_size}) equal to "
+            f"model.embedding_size ({model.embedding_size}), and even; make them so"
+        )
+    if attention.score != "multi_head":
+        yield (
+            f"model.decoder.type transformer looks with several heads, and model.attention.score is {attention.score}; "
+            "set model.attention.score multi_head"
+        )
+    if attention.past != "none":
+        yield (
+            f"model.decoder.type transformer sees all positions at once and has no {attention.past}; "
+            f"set model.attention.{attention.past} false"
+        )
+    if decoder.input_feeding:
+        yield "model.decoder.type transformer has no step to feed; set model.decoder.input_feeding false"
 
 
 # ------------------------------------------------------------------------------------------------------ public API

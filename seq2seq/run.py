@@ -25,13 +25,14 @@ import torch
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from seq2seq.config import Config, load_config, resolve_paths
+from seq2seq.config import Config, ModelConfig, load_config, resolve_paths
 from seq2seq.errors import UserError
-from seq2seq.model.attention import build_attention
-from seq2seq.model.decoder import Decoder
-from seq2seq.model.encoder import Encoder
+from seq2seq.model.attention import Attention, build_attention
+from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
+from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder
 from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers, load_tokenizers
 from seq2seq.text.vectors import load_vectors
 
@@ -44,48 +45,86 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     tied_to_source = model.tie_embeddings == "all"
     src = _embedding(tokenizers.src, model.embedding_size)
     tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
-    encoder, decoder = model.encoder, model.decoder
-    attentional_size = decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
+    attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
     W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
     if model.tie_embeddings != "none":
         W_y.weight = tgt.weight
-    read = Recurrent(
-        encoder.cell,
-        model.embedding_size,
-        encoder.hidden_size,
-        encoder.num_layers,
-        bidirectional=encoder.bidirectional,
-        dropout=model.dropout,
-        residual=encoder.residual,
-    )
+    encoder = _encoder(model, src)
+    if model.decoder.type == "transformer":
+        return Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
+    return Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+
+
+def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
+    encoder = model.encoder
+    alone = encoder.type == "self_attention"
+    below = None
+    if not alone:
+        read = Recurrent(
+            encoder.cell,
+            model.embedding_size,
+            encoder.hidden_size,
+            encoder.num_layers,
+            bidirectional=encoder.bidirectional,
+            dropout=model.dropout,
+            residual=encoder.residual,
+        )
+        below = Encoder(embedding, read, model.dropout)
+    layers = [
+        EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout)
+        for _ in range(encoder.num_layers if alone else encoder.self_attention_layers)
+    ]
+    return below if below and not layers else SelfAttentionEncoder(embedding, layers, below, model.dropout)
+
+
+def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, summary_size: int) -> Decoder:
+    model, decoder = config.model, config.model.decoder
+    attention = _attention(config)
+    kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
     write = Recurrent(
         decoder.cell,
-        model.embedding_size + (attentional_size if decoder.input_feeding else 0),
+        model.embedding_size
+        + (W_y.in_features if decoder.input_feeding else 0)
+        + (attention.context_size if decoder.type == "bahdanau" else 0),
         decoder.hidden_size,
         decoder.num_layers,
         dropout=model.dropout,
         residual=decoder.residual,
     )
-    attention = build_attention(
-        model.attention.score,
-        decoder.hidden_size,
-        encoder.hidden_size,
-        num_heads=model.attention.num_heads,
-        chunk_size=model.attention.chunk_size,
-        max_positions=config.data.max_length + 1,  # and </s>
+    return kind(
+        embedding,
+        write,
+        attention,
+        W_y.in_features,
+        W_y,
+        summary_size=summary_size,
+        dropout=model.dropout,
+        input_feeding=decoder.input_feeding,
     )
-    return Seq2Seq(
-        Encoder(src, read, model.dropout),
-        Decoder(
-            tgt,
-            write,
-            attention,
-            attentional_size,
-            W_y,
-            encoder_last_size=read.parts * encoder.hidden_size,
-            dropout=model.dropout,
-            input_feeding=decoder.input_feeding,
-        ),
+
+
+def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
+    model, decoder = config.model, config.model.decoder
+    layers = [
+        DecoderLayer(decoder.hidden_size, model.attention.num_heads, _attention(config), model.dropout)
+        for _ in range(decoder.num_layers)
+    ]
+    return TransformerDecoder(embedding, layers, W_y, dropout=model.dropout)
+
+
+def _attention(config: Config) -> Attention:
+    attention = config.model.attention
+    return build_attention(
+        attention.score,
+        config.model.decoder.hidden_size,
+        config.model.encoder.hidden_size,
+        num_heads=attention.num_heads,
+        chunk_size=attention.chunk_size,
+        max_positions=config.data.max_length + 1,  # and </s>
+        window=attention.window,
+        window_size=attention.window_size,
+        past=attention.past,
+        temperature=attention.temperature,
     )
 
 

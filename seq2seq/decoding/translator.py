@@ -70,7 +70,7 @@ class Translator:
 
     def __init__(self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig):
         self.model, self.tokenizers, self.search = model, tokenizers, search
-        self.device = model.decoder.W_c.weight.device
+        self.device = model.decoder.W_y.weight.device
 
     @classmethod
     def load(cls, run: str | Path, *, device: str | None = None) -> "Translator":

@@ -1,10 +1,29 @@
-"""The encoder: source tokens become states, one a token."""
+"""The encoders: source tokens become states, one a token."""
 
-from jaxtyping import Float, Int
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from seq2seq.model.recurrent import Recurrent, RecurrentState
+from seq2seq.model.recurrent import Recurrent
+from seq2seq.model.transformer import EncoderLayer, positioned
+
+
+class Encoded(NamedTuple):
+    """What an encoder makes of a batch of sentences."""
+
+    states: Float[Tensor, "batch src hidden"]
+    summary: Float[Tensor, "batch summary"]  # of the whole sentence: what the decoder's first state is made of
+    weights: Float[
+        Tensor, "batch head src src"
+    ]  # of self-attention, all heads of all layers; no heads if there is none
+
+
+def real_positions(src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Bool[Tensor, "batch src"]:
+    """True on tokens, False on padding."""
+    return torch.arange(src.size(1), device=src.device) < lengths[:, None]
 
 
 class Encoder(nn.Module):
@@ -22,13 +41,43 @@ class Encoder(nn.Module):
         super().__init__()
         self.embedding, self.recurrent = embedding, recurrent
         self.dropout = nn.Dropout(dropout)
+        self.summary_size = recurrent.parts * recurrent.hidden_size
 
-    def forward(
-        self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]
-    ) -> tuple[Float[Tensor, "batch src hidden"], RecurrentState]:
-        """The states, zero on padding, and the last state of every layer (with two directions: of both)."""
+    def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
+        """The states, zero on padding; the summary is the top layer's last state (of both directions)."""
         x = self.dropout(self.embedding(src))
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         packed, last = self.recurrent(packed)
         states, _ = pad_packed_sequence(packed, batch_first=True, total_length=src.size(1))
-        return states, last
+        return Encoded(states, last[:, -1].flatten(1), states.new_zeros(states.size(0), 0, src.size(1), src.size(1)))
+
+
+class SelfAttentionEncoder(nn.Module):
+    """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
+
+    Args:
+        embedding: the source embedding; without `below` of the layers' size.
+        layers: at least one.
+        below: the recurrent encoder that reads the source for them; they look at embeddings if None.
+        dropout: probability with which a number of an embedding with its position is zeroed.
+    """
+
+    def __init__(
+        self, embedding: nn.Embedding, layers: list[EncoderLayer], below: Encoder | None = None, dropout: float = 0.0
+    ):
+        super().__init__()
+        self.embedding, self.below, self.layers = embedding, below, nn.ModuleList(layers)
+        self.summary_size = layers[0].self_attention.query_size
+        self.norm = nn.LayerNorm(self.summary_size)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
+        """The states, zero on padding; the summary is their mean."""
+        mask = real_positions(src, lengths)
+        x = self.below(src, lengths).states if self.below else self.dropout(positioned(self.embedding(src)))
+        weights = []
+        for layer in self.layers:
+            x, a = layer(x, mask)
+            weights.append(a)
+        states = self.norm(x) * mask[:, :, None]
+        return Encoded(states, states.sum(1) / lengths[:, None], torch.cat(weights, dim=1))

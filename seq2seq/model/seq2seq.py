@@ -2,20 +2,20 @@
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Memory
 from seq2seq.model.decoder import Decoder, State
-from seq2seq.model.encoder import Encoder
+from seq2seq.model.encoder import Encoder, SelfAttentionEncoder, real_positions
+from seq2seq.model.transformer import Cache, LayerMemory, TransformerDecoder
 
 
 class Decoding(NamedTuple):
     """A batch of sentences in the course of decoding: what search carries from step to step."""
 
-    memory: Memory  # one row a sentence
-    state: State  # one row a hypothesis
+    memory: Memory | LayerMemory  # one row a sentence
+    state: State | Cache  # one row a hypothesis
 
     def select(self, rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "Decoding":
         """The given hypotheses in that order; the given sentences, or all of them."""
@@ -24,17 +24,17 @@ class Decoding(NamedTuple):
 
 
 class Seq2Seq(nn.Module):
-    """An encoder and an attentional decoder."""
+    """An encoder and a decoder that looks at its states."""
 
-    def __init__(self, encoder: Encoder, decoder: Decoder):
+    def __init__(self, encoder: Encoder | SelfAttentionEncoder, decoder: Decoder | TransformerDecoder):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
 
     def encode(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Decoding:
         """The memory that the decoder looks at, and its first state."""
-        states, last = self.encoder(src, lengths)
-        mask = torch.arange(src.size(1), device=src.device) < lengths[:, None]
-        return Decoding(self.decoder.attention.memorize(states, mask), self.decoder.start(last))
+        states, summary, _ = self.encoder(src, lengths)
+        mask = real_positions(src, lengths)
+        return Decoding(self.decoder.memorize(states, mask), self.decoder.start(summary, mask))
 
     def forward(
         self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]

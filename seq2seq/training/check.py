@@ -45,24 +45,15 @@ def check(config: Config) -> Iterator[str]:
     for line in start_from_vectors(model, config, tokenizers):
         yield f"vectors     {line}"
     Validation(corpora.dev, Translator(model, tokenizers, config.search))
-    parts = {
-        "encoder": model.encoder,
-        "attention": model.decoder.attention,
-        "decoder": model.decoder,
-    }
-    yield f"parameters  {count_parameters(model):,}, in all; " + _listed(
-        {name: _own(part) for name, part in parts.items()}
-    )
+    parts = {"encoder": 0, "attention": 0, "decoder": 0}
+    for name, parameter in model.named_parameters():
+        parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()
+    yield f"parameters  {count_parameters(model):,}, in all; {_listed(parts)}"
     batch = next(batches.iterate(epoch=0)).to(device)
     with torch.no_grad():
         loss = loss_sum(model.to(device), batch).item() / batch.tokens
     uniform = float(np.log(len(tokenizers.tgt)))
     yield f"one step    on {device}: loss {loss:.2f} nats a token, where a uniform guess has {uniform:.2f}"
-
-
-def _own(part: torch.nn.Module) -> int:
-    """Parameters of a part, the attention not counted as part of the decoder."""
-    return sum(p.numel() for name, p in part.named_parameters() if not name.startswith("attention."))
 
 
 def _listed(numbers: dict[str, int]) -> str:

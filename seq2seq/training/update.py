@@ -1,6 +1,7 @@
 """One update of the weights.
 
-loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update), with label smoothing
+loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update), with label smoothing,
+       + coverage_loss * sum_t sum_i min(a_ti, sum of a_t'i over t' < t) / (the same), where asked for
 """
 
 import math
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import UserError
+from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import PAD
@@ -30,7 +32,7 @@ def update(
     optimizer.zero_grad()
     for batch in micro_batches:
         with autocast(batch.src.device, training.precision):
-            loss = loss_sum(model, batch, training.label_smoothing) / tokens
+            loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
         loss.backward()
         total += loss.item()
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
@@ -43,12 +45,16 @@ def update(
     return total, norm
 
 
-def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0) -> Float[Tensor, ""]:
-    """Cross entropy of a batch in nats, summed over real tokens; only they meet the vocabulary."""
-    attentional, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
+    """Cross entropy of a batch in nats, and `coverage` times its coverage loss, each summed over real tokens.
+
+    Only real tokens meet the vocabulary.
+    """
+    attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
     real = batch.tgt_out != PAD
     logits = model.logits(attentional[real])
-    return F.cross_entropy(logits, batch.tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+    loss = F.cross_entropy(logits, batch.tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+    return loss + coverage * coverage_loss(weights.mean(1))[real].sum() if coverage else loss
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
