@@ -314,8 +314,7 @@ class Run:
         _sync(folder.parent)
         for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
             _replace_text(self.path / pointer, folder.name + "\n")
-        newest = sorted(folder.parent.glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
-        for old in set(newest[:-keep]) - {folder, self.checkpoint("best")}:
+        for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
             shutil.rmtree(old)
 
     def checkpoint(self, pointer: str) -> Path | None:
@@ -323,15 +322,21 @@ class Run:
         file = self.path / pointer
         return self.path / "checkpoints" / file.read_text(encoding="utf-8").strip() if file.is_file() else None
 
-    def load_model(self, pointer: str = "best", device: torch.device | str = "cpu") -> tuple[Seq2Seq, Tokenizers]:
-        """The trained model, in eval mode, and its tokenizers.
+    def checkpoints(self) -> list[Path]:
+        """The checkpoint folders that are kept, oldest first."""
+        return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+    def load_model(
+        self, checkpoint: Path | None = None, device: torch.device | str = "cpu"
+    ) -> tuple[Seq2Seq, Tokenizers]:
+        """The trained model of a checkpoint, by default the best one, in eval mode, and its tokenizers.
 
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
-        checkpoint, tokenizers = self.checkpoint(pointer), self.tokenizers()
+        checkpoint, tokenizers = checkpoint or self.checkpoint("best"), self.tokenizers()
         if checkpoint is None or tokenizers is None:
-            raise UserError(f"{self.path}: no {pointer} checkpoint yet; go on training with `{self.resume_command}`")
+            raise UserError(f"{self.path}: no checkpoint yet; go on training with `{self.resume_command}`")
         model = build_model(self.config(), tokenizers)
         self.restore(model, checkpoint)
         return model.to(device).eval(), tokenizers

@@ -1,21 +1,24 @@
 """Translation of text by a trained model: lines in, translations out. Every command and the session go through here."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from seq2seq.config import SearchConfig
-from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
+from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError
+from seq2seq.model.attention import NoAttention
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
+from seq2seq.plots.attention_map import AttentionMap
 from seq2seq.run import Run, choose_device
 from seq2seq.text.batches import make_batch
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,15 @@ class Translation:
     source_tokens: list[str]  # of the line, `</s>` at the end
     alternatives: list[Alternative] = field(default_factory=list)  # the rest of the n-best list, best first
     attention: list[list[float]] | None = None  # a row a token, a column a source token; heads averaged
+
+
+@dataclass(frozen=True)
+class Look:
+    """A translation and what the model looked at; no maps of an empty line."""
+
+    translation: Translation
+    decoder: AttentionMap | None  # from each token of the translation to the source
+    encoder: AttentionMap | None  # from each source token to the source; None where the encoder has no self-attention
 
 
 def empty() -> Translation:
@@ -73,15 +85,15 @@ class Translator:
         self.device = model.decoder.W_y.weight.device
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str | None = None) -> "Translator":
-        """The best checkpoint of a run folder, by default on the device that the run's config names.
+    def load(cls, run: str | Path, *, device: str | None = None, checkpoint: Path | None = None) -> "Translator":
+        """The best checkpoint of a run folder, or a given one, by default on the device that the run's config names.
 
         Raises:
             UserError: no run there, no checkpoint in it, or a damaged one.
         """
         folder = Run.open(run)
         config = folder.config()
-        model, tokenizers = folder.load_model("best", choose_device(device or config.training.device))
+        model, tokenizers = folder.load_model(checkpoint, choose_device(device or config.training.device))
         return cls(model, tokenizers, config.search)
 
     @torch.inference_mode()
@@ -106,23 +118,41 @@ class Translator:
         Raises:
             UserError: beam or nbest below 1, or nbest over beam.
         """
-        if isinstance(texts, str):
-            raise UserError(f"translate takes a list of lines, not one string; write translate([{texts[:20]!r}])")
-        beam = self.search.beam if beam is None else beam
-        if not 1 <= nbest <= beam:
-            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
-        encoded = [self.tokenizers.src.encode(normalize(text)) for text in texts]
-        order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
-        translations = [empty() for _ in texts]
-        generator = torch.Generator(self.device).manual_seed(sampling.seed) if sampling else None
-        for start in range(0, len(order), self.search.batch_size):
-            rows = order[start : start + self.search.batch_size]
-            sources = [[*encoded[i], EOS] for i in rows]
-            found = self._search(sources, beam, nbest, sampling, generator)
-            weights = self.attention(sources, [best.tokens for best, *_ in found]) if attention else [None] * len(rows)
-            for i, source, hypotheses, a in zip(rows, sources, found, weights, strict=True):
-                translations[i] = self._translation(source, hypotheses, a)
-        return translations
+        found = self._found(texts, beam, nbest, sampling)
+        looks = self._looks(found) if attention else [Look(self._translation(each), None, None) for each in found]
+        return [
+            replace(look.translation, attention=look.decoder.mean().weights[0].tolist())
+            if look.decoder
+            else look.translation
+            for look in looks
+        ]
+
+    @torch.inference_mode()
+    def look(self, texts: Sequence[str], *, beam: int | None = None) -> list[Look]:
+        """Translate each line, and see where every head looks on the way.
+
+        Search needs not carry weights along: a step is a function, so the finished hypothesis gives the same ones.
+
+        Raises:
+            UserError: the model has no attention; or as `translate`.
+        """
+        self._must_look()
+        return self._looks(self._found(texts, beam, 1, None))
+
+    @torch.inference_mode()
+    def look_at(self, text: str, translation: str) -> Look:
+        """Where every head looks while the model is made to give this translation of this line.
+
+        Raises:
+            UserError: the model has no attention, or the line is empty.
+        """
+        self._must_look()
+        src, tgt = self.tokenizers.src.encode(normalize(text)), self.tokenizers.tgt.encode(normalize(translation))
+        if not src:
+            raise UserError("the text is empty: there is nothing to look at")
+        (score,) = self.score([text], [translation])
+        given = Hypothesis(tgt, score, score / length_penalty(len(tgt) + 1, self.search.length_penalty))
+        return self._looks([_Found([*src, EOS], [given])])[0]
 
     @torch.inference_mode()
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
@@ -147,16 +177,28 @@ class Translator:
                 scores[i] = value
         return scores
 
-    @torch.inference_mode()
-    def attention(self, sources: list[list[int]], targets: list[list[int]]) -> list[Float[Tensor, "tgt src"]]:
-        """The weights under given targets, without `</s>`, of sources with it; the mean over heads.
+    def _must_look(self) -> None:
+        if isinstance(getattr(self.model.decoder, "attention", None), NoAttention):
+            raise UserError("the model has no attention (model.attention.score none): it looks nowhere")
 
-        Search needs not carry weights along: a step is a function, so the finished hypothesis gives the same ones.
-        """
-        batch = make_batch([(src, [*tgt, EOS]) for src, tgt in zip(sources, targets, strict=True)]).to(self.device)
-        _, weights = self.model(batch.src, batch.src_lengths, batch.tgt_in)
-        mean = weights.mean(1).cpu()
-        return [a[: len(tgt) + 1, : len(src)] for a, src, tgt in zip(mean, sources, targets, strict=True)]
+    def _found(self, texts: Sequence[str], beam: int | None, nbest: int, sampling: Sampling | None) -> "list[_Found]":
+        """What search finds for each line, in order."""
+        if isinstance(texts, str):
+            raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
+        beam = self.search.beam if beam is None else beam
+        if not 1 <= nbest <= beam:
+            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
+        encoded = [self.tokenizers.src.encode(normalize(text)) for text in texts]
+        order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
+        found = [_Found([], []) for _ in texts]
+        generator = torch.Generator(self.device).manual_seed(sampling.seed) if sampling else None
+        for start in range(0, len(order), self.search.batch_size):
+            rows = order[start : start + self.search.batch_size]
+            sources = [[*encoded[i], EOS] for i in rows]
+            hypotheses = self._search(sources, beam, nbest, sampling, generator)
+            for i, source, best_first in zip(rows, sources, hypotheses, strict=True):
+                found[i] = _Found(source, best_first)
+        return found
 
     def _search(
         self,
@@ -183,17 +225,67 @@ class Translator:
         alpha = self.search.length_penalty
         return beam_search(self.model.step, decoding, limits, beam=beam, alpha=alpha, nbest=nbest)
 
-    def _translation(
-        self, source: list[int], hypotheses: list[Hypothesis], weights: Float[Tensor, "tgt src"] | None
-    ) -> Translation:
-        best, *others = hypotheses
+    def _looks(self, found: "list[_Found]") -> list[Look]:
+        """The best hypothesis of each line run through the model once more, for its weights."""
+        looks = [Look(empty(), None, None) for _ in found]
+        order = sorted((i for i, each in enumerate(found) if each.source), key=lambda i: len(found[i].source))
+        for start in range(0, len(order), self.search.batch_size):
+            rows = order[start : start + self.search.batch_size]
+            pairs = [(found[i].source, [*found[i].hypotheses[0].tokens, EOS]) for i in rows]
+            batch = make_batch(pairs).to(self.device)
+            onto_source, within_source = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
+            for i, (src, tgt), decoder, encoder in zip(rows, pairs, onto_source, within_source, strict=True):
+                of_source = _Tokens(self.tokenizers.src, src)
+                looks[i] = Look(
+                    self._translation(found[i]),
+                    _map(_Tokens(self.tokenizers.tgt, tgt), of_source, decoder, self.model.decoder),
+                    _map(of_source, of_source, encoder, self.model.encoder) if len(encoder) else None,
+                )
+        return looks
+
+    def _translation(self, found: "_Found") -> Translation:
+        if not found.source:
+            return empty()
+        best, *others = found.hypotheses
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         return Translation(
             tgt.decode(best.tokens),
             best.score,
             best.normalized_score,
             tgt.pieces([*best.tokens, EOS]),
-            src.pieces(source),
+            src.pieces(found.source),
             [Alternative(tgt.decode(h.tokens), h.score, h.normalized_score) for h in others],
-            None if weights is None else weights.tolist(),
         )
+
+
+class _Found(NamedTuple):
+    """A line's token ids with `</s>`, none of an empty line, and what search found for it."""
+
+    source: list[int]
+    hypotheses: list[Hypothesis]
+
+
+class _Tokens(NamedTuple):
+    """Token ids, and whose they are."""
+
+    tokenizer: Tokenizer
+    ids: list[int]
+
+
+def _map(
+    rows: _Tokens, columns: _Tokens, weights: Float[Tensor, "head row column"], looking: nn.Module
+) -> AttentionMap:
+    """The weights of one sentence, cut to it, with its tokens."""
+    heads = len(weights)
+    layers = len(getattr(looking, "layers", [None]))
+    names = [f"layer {i * layers // heads + 1} head {i % (heads // layers) + 1}" for i in range(heads)]
+    if layers == 1:
+        names = [name.removeprefix("layer 1 ") for name in names]
+    return AttentionMap(
+        rows.tokenizer.pieces(rows.ids),
+        columns.tokenizer.pieces(columns.ids),
+        names if heads > 1 else ["attention"],
+        weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy(),
+        rows.tokenizer.word_numbers(rows.ids),
+        columns.tokenizer.word_numbers(columns.ids),
+    )

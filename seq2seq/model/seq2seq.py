@@ -2,12 +2,12 @@
 
 from typing import NamedTuple
 
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Memory
 from seq2seq.model.decoder import Decoder, State
-from seq2seq.model.encoder import Encoder, SelfAttentionEncoder, real_positions
+from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
 from seq2seq.model.transformer import Cache, LayerMemory, TransformerDecoder
 
 
@@ -32,9 +32,7 @@ class Seq2Seq(nn.Module):
 
     def encode(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Decoding:
         """The memory that the decoder looks at, and its first state."""
-        states, summary, _ = self.encoder(src, lengths)
-        mask = real_positions(src, lengths)
-        return Decoding(self.decoder.memorize(states, mask), self.decoder.start(summary, mask))
+        return self._start(self.encoder(src, lengths), real_positions(src, lengths))
 
     def forward(
         self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
@@ -42,6 +40,14 @@ class Seq2Seq(nn.Module):
         """The attentional states and the attention weights under a given target (which starts with `<s>`)."""
         attentional, weights, _ = self.decoder(tgt, *self.encode(src, lengths))
         return attentional, weights
+
+    def look(
+        self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
+    ) -> tuple[Float[Tensor, "batch head tgt src"], Float[Tensor, "batch head2 src src"]]:
+        """The weights under a given target: from it to the source, and of the source on itself (`Encoded.weights`)."""
+        encoded = self.encoder(src, lengths)
+        _, weights, _ = self.decoder(tgt, *self._start(encoded, real_positions(src, lengths)))
+        return weights, encoded.weights
 
     def logits(self, attentional: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
         """W_y s_t + b_y."""
@@ -51,3 +57,6 @@ class Seq2Seq(nn.Module):
         """The logits of the token after `tokens`, one row a hypothesis, and where decoding then stands."""
         s, _, state = self.decoder(tokens[:, None], *decoding)
         return self.logits(s[:, 0]), Decoding(decoding.memory, state)
+
+    def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
+        return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))

@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Literal, Protocol, Self, runtime_checkable
 
@@ -36,6 +37,9 @@ class Tokenizer(Protocol):
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """One readable string a token, special ones included, for pictures of attention."""
+
+    def word_numbers(self, ids: Sequence[int]) -> list[int]:
+        """The word that each token belongs to, counted from 0; eos is a word of its own."""
 
     def __len__(self) -> int:
         """The size of the vocabulary."""
@@ -127,6 +131,11 @@ class SubwordTokenizer:
         """Sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
         return [self._processor.id_to_piece(i) for i in ids]
 
+    def word_numbers(self, ids: Sequence[int]) -> list[int]:
+        """A word begins with `▁`."""
+        begins = [i == EOS or piece.startswith("▁") for i, piece in zip(ids, self.pieces(ids), strict=True)]
+        return list(accumulate(begins[1:], initial=0))
+
     def __len__(self) -> int:
         return self._processor.get_piece_size()
 
@@ -193,6 +202,10 @@ class WordTokenizer:
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """The words, special ones included."""
         return [self._vocab.itos[i] for i in ids]
+
+    def word_numbers(self, ids: Sequence[int]) -> list[int]:
+        """Every token is a word."""
+        return list(range(len(ids)))
 
     def __len__(self) -> int:
         return len(self._vocab)
