@@ -10,7 +10,7 @@ from tiny import write_config
 
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
-from seq2seq.plots.attention_map import AttentionMap
+from seq2seq.plots import AttentionMap
 from seq2seq.run import Run
 
 ROOT = Path(__file__).parents[1]
@@ -123,7 +123,7 @@ def run(script, tmp_path, monkeypatch):
 def test_test_has_no_say_in_which_head_is_chosen(script, run, capsys):
     assert script.main([str(run)]) == 0
     out = capsys.readouterr().out
-    assert "The best on dev: head 1." in out
+    assert "The best on dev, head 1," in out
     assert "dev   100.0 % of 1 " in out
     assert "test  0.0 % of 1 " in out
 
