@@ -241,7 +241,7 @@ class Run:
 
     def save_config(self, config: Config) -> None:
         """Keep a config, its paths made absolute."""
-        _replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
+        replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
 
     def config(self) -> Config:
         """The resolved config that the run was begun with."""
@@ -287,7 +287,7 @@ class Run:
     def cut_metrics(self, update: int) -> None:
         """Forget what was logged after an update: a resumed run logs it again."""
         kept = [record for record in self.metrics() if record["update"] <= update]
-        _replace_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        replace_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
     # -- checkpoints
 
@@ -313,7 +313,7 @@ class Run:
         unfinished.rename(folder)
         _sync(folder.parent)
         for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
-            _replace_text(self.path / pointer, folder.name + "\n")
+            replace_text(self.path / pointer, folder.name + "\n")
         for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
             shutil.rmtree(old)
 
@@ -443,7 +443,7 @@ def _write_json(path: Path, value: object) -> None:
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _replace_text(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
     """Give a file new content in one rename: a reader sees the old or the new, never half of it."""
     unfinished = path.with_name(f".{path.name}")
     unfinished.write_text(text, encoding="utf-8")

@@ -143,7 +143,7 @@ def test_the_newest_checkpoints_are_kept_by_number_not_by_name(run, config, toke
 def test_a_kill_between_the_pointers_leaves_last_behind_best(run, config, tokenizers, monkeypatch):
     """So that the validation is done again; the other way round the best checkpoint would be forgotten."""
     module = importlib.import_module("seq2seq.run")
-    real, written = module._replace_text, []
+    real, written = module.replace_text, []
 
     def replace_text(path, text):
         if written:
@@ -151,7 +151,7 @@ def test_a_kill_between_the_pointers_leaves_last_behind_best(run, config, tokeni
         written.append(path.name)
         real(path, text)
 
-    monkeypatch.setattr(module, "_replace_text", replace_text)
+    monkeypatch.setattr(module, "replace_text", replace_text)
     with pytest.raises(KeyboardInterrupt):
         save(run, config, tokenizers, 10)
     assert written == ["best"]

@@ -178,7 +178,7 @@ def _check_resumable(run: Run, config: Config, resume: bool) -> None:
     free = [*FREE_TO_CHANGE]
     if config.training.schedule not in ("cosine", "one_cycle"):
         free.append("training.max_updates")
-    before, now = (dict(_flat(c.model_dump())) for c in (run.config(), resolve_paths(config)))
+    before, now = (dict(flat(c.model_dump())) for c in (run.config(), resolve_paths(config)))
     for key in now:
         if before.get(key) != now[key] and not key.startswith(tuple(free)):
             raise UserError(
@@ -195,10 +195,10 @@ def _check_resumable(run: Run, config: Config, resume: bool) -> None:
                 )
 
 
-def _flat(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+def flat(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
     """Every key of nested sections as `section.key`, with its value."""
     for key, value in section.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{path}{key}.")
+            yield from flat(value, f"{path}{key}.")
         else:
             yield f"{path}{key}", value
