@@ -21,6 +21,7 @@ from seq2seq.run import Run, build_model, choose_device, count_parameters, data_
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
+from seq2seq.training.health import warnings
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.schedule import rate
 from seq2seq.training.tensorboard import scalars
@@ -100,6 +101,8 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
             run.save_checkpoint(progress.update, model, state, best=best, keep=config.training.keep)
             log.info(headline(progress.update, record, scores, metric, best))
             log.info(sample)
+            for line in warnings(progress.update, scores):
+                log.warning(line)
     log.info("training ended: %s", progress.finished(config.training))
     return run
 

@@ -8,7 +8,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
@@ -46,15 +46,22 @@ def update(
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
-    """Cross entropy of a batch in nats, and `coverage` times its coverage loss, each summed over real tokens.
-
-    Only real tokens meet the vocabulary.
-    """
+    """Cross entropy of a batch in nats, and `coverage` times its coverage loss, each summed over real tokens."""
     attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
-    real = batch.tgt_out != PAD
+    loss = cross_entropy_sum(model, attentional, batch.tgt_out, label_smoothing)
+    return loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum() if coverage else loss
+
+
+def cross_entropy_sum(
+    model: Seq2Seq,
+    attentional: Float[Tensor, "batch tgt attentional"],
+    tgt_out: Int64[Tensor, "batch tgt"],
+    label_smoothing: float = 0.0,
+) -> Float[Tensor, ""]:
+    """Cross entropy in nats, summed over real tokens; only they meet the vocabulary."""
+    real = tgt_out != PAD
     logits = model.logits(attentional[real])
-    loss = F.cross_entropy(logits, batch.tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
-    return loss + coverage * coverage_loss(weights.mean(1))[real].sum() if coverage else loss
+    return F.cross_entropy(logits, tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -1,4 +1,4 @@
-"""Validation: the loss of the dev set, and the scores of its translations, by real decoding."""
+"""Validation: the loss and the attention of the dev set, and the scores of its translations, by real decoding."""
 
 import math
 import sys
@@ -13,8 +13,10 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import Pair, encode_corpus
+from seq2seq.text.tokenizer import PAD
+from seq2seq.training.health import Health, health_sums
 from seq2seq.training.progress import LABELS
-from seq2seq.training.update import loss_sum
+from seq2seq.training.update import cross_entropy_sum
 
 BATCH_TOKENS = 4096  # of the loss; it changes nothing but memory and speed
 
@@ -46,18 +48,21 @@ class Validation:
         start = time.perf_counter()
         model = self._translator.model.eval()
         nats = tokens = 0.0
+        sums = torch.zeros(4, 2, dtype=torch.float64)
         with torch.inference_mode():
             for batch in self._batches.iterate(epoch=0):
-                nats += loss_sum(model, batch.to(self._translator.device)).item()
+                batch = batch.to(self._translator.device)
+                attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+                nats += cross_entropy_sum(model, attentional, batch.tgt_out).item()
                 tokens += batch.tokens
+                sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
         scores = quick_scores(hypotheses, [pair.tgt for pair in self._dev], self._translator.tokenizers.lowercase)
         loss = nats / tokens
-        seconds = time.perf_counter() - start
-        return {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, "seconds": seconds}, triple(
-            self._dev[0], hypotheses[0]
-        )
+        health = Health.of(sums)
+        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, **(health.scores() if health else {})}
+        return scores | {"seconds": time.perf_counter() - start}, triple(self._dev[0], hypotheses[0])
 
 
 def triple(pair: Pair, hypothesis: str) -> str:
