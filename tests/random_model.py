@@ -17,29 +17,36 @@ def random_model(
     *,
     seed=1,
     spread=3.0,
-    input_feeding=False,
+    embedding_size=6,
     tie="decoder",
     dropout=0.2,
     encoder_layers=1,
     decoder_layers=1,
     residual=False,
+    encoder=None,
+    attention=None,
+    decoder=None,
 ):
-    """In eval mode; `spread` multiplies the usual start, so that attention and outputs are far from uniform."""
+    """In eval mode; `spread` multiplies the usual start, so that attention and outputs are far from uniform.
+
+    `encoder`, `attention` and `decoder` are more keys of these sections. Raises UserError where the config does.
+    """
     layers = {"cell": cell, "hidden_size": 8, "residual": residual}
     model = {
-        "embedding_size": 6,
+        "embedding_size": embedding_size,
         "dropout": dropout,
         "tie_embeddings": tie,
-        "encoder": {**layers, "num_layers": encoder_layers},
-        "attention": {"score": score},
-        "decoder": {**layers, "num_layers": decoder_layers, "input_feeding": input_feeding},
+        "encoder": {**layers, "num_layers": encoder_layers, "num_heads": 2, **(encoder or {})},
+        "attention": {"score": score, "num_heads": 2, "window_size": 1, **(attention or {})},
+        "decoder": {**layers, "num_layers": decoder_layers, **(decoder or {})},
     }
     data = {"train": "train", "dev": "dev", "src": "en", "tgt": "de", "max_length": 20}
+    config = parse_config({"data": data, "model": model}, "test")
     torch.manual_seed(seed)
-    built = build_model(parse_config({"data": data, "model": model}, "test"), tokenizers(joint=tie == "all")).eval()
+    built = build_model(config, tokenizers(joint=tie == "all")).eval()
     with torch.no_grad():
-        for weight in built.parameters():
-            weight *= spread
+        for name, weight in built.named_parameters():
+            weight *= 1 if ".norm" in name else spread
     return built
 
 

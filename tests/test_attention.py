@@ -35,7 +35,8 @@ def inputs_of(attention, lengths=LENGTHS, tgt=4, seed=2):
 
 
 def look(attention, query, states, mask):
-    return attention(query, attention.memorize(states, mask))
+    context, weights, _ = attention(query, attention.memorize(states, mask))
+    return context, weights
 
 
 # ------------------------------------------------------------------------------ the formulas, a number at a time

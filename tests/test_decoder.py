@@ -1,15 +1,18 @@
 """The decoder and the whole model: the equations in scalars, any number of positions, padding, ties, dropout."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
 from jaxtyping import TypeCheckError
 from random_model import SENTENCES, SRC_VOCAB, TGT_VOCAB, batch_of, random_model
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
-from seq2seq.model.attention import SCORES, build_attention
-from seq2seq.model.decoder import Decoder
+from seq2seq.errors import UserError
+from seq2seq.model.attention import PASTS, SCORES, build_attention
+from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
 from seq2seq.model.recurrent import CELLS, Recurrent
 
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -26,49 +29,107 @@ def tanh(x, y=None):
 
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
-def test_the_decoder_is_its_equations(input_feeding):
+@pytest.mark.parametrize("kind", [LuongDecoder, BahdanauDecoder])
+def test_the_decoders_are_their_equations(kind, input_feeding):
     torch.manual_seed(1)
     embed, hidden, attentional, vocab = 2, 3, 4, 5
-    recurrent = Recurrent("rnn", embed + attentional * input_feeding, hidden)
-    decoder = Decoder(
+    looks_first = kind is BahdanauDecoder
+    recurrent = Recurrent("rnn", embed + attentional * input_feeding + hidden * looks_first, hidden)
+    decoder = kind(
         nn.Embedding(vocab, embed),
         recurrent,
         build_attention("dot", hidden, hidden),
         attentional,
         nn.Linear(attentional, vocab),
-        encoder_last_size=hidden,
+        summary_size=hidden,
         input_feeding=input_feeding,
     ).double()
-    states, last = torch.randn(1, 4, hidden).double(), torch.randn(1, 1, 1, hidden).double()
-    memory = decoder.attention.memorize(states, torch.ones(1, 4, dtype=torch.bool))
+    states, summary = torch.randn(1, 4, hidden).double(), torch.randn(1, hidden).double()
+    mask = torch.ones(1, 4, dtype=torch.bool)
     tokens = [2, 4, 1]
-    got_s, got_a, _ = decoder(torch.tensor([tokens]), memory, decoder.start(last))
+    start = decoder.start(summary, mask)
+    got_s, got_a, end = decoder(torch.tensor([tokens]), decoder.memorize(states, mask), start)
     logits = decoder.logits(got_s)
+    assert (start.position.item(), end.position.item()) == (0, 3)
 
     w = {name: value.tolist() for name, value in decoder.named_parameters()}
     keys = states[0].tolist()
-    h = times(w["bridge.weight"], last.flatten().tolist(), w["bridge.bias"])
+    h = times(w["bridge.weight"], summary.flatten().tolist(), w["bridge.bias"])
     s = [0.0] * attentional
+
+    def look(h):
+        powers = [math.exp(e) for e in times(keys, h)]
+        a = [power / sum(powers) for power in powers]
+        return a, times(zip(*keys, strict=True), a)
+
     for t, token in enumerate(tokens):
         y = w["embedding.weight"][token] + (s if input_feeding else [])  # [y; s_{t-1}]
+        a, c = look(h)  # at h_{t-1}
+        y = y + c if looks_first else y  # [y; c_t]
         from_input = times(w["recurrent.layers.0.weight_ih_l0"], y, w["recurrent.layers.0.bias_ih_l0"])
         from_state = times(w["recurrent.layers.0.weight_hh_l0"], h, w["recurrent.layers.0.bias_hh_l0"])
         h = tanh(from_input, from_state)
-        powers = [math.exp(e) for e in times(keys, h)]
-        a = [power / sum(powers) for power in powers]
-        c = times(zip(*keys, strict=True), a)
+        if not looks_first:
+            a, c = look(h)
         s = tanh(times(w["W_c.weight"], c + h, w["W_c.bias"]))
         assert got_a[0, 0, t].tolist() == pytest.approx(a, rel=1e-9)
         assert got_s[0, t].tolist() == pytest.approx(s, rel=1e-9)
         assert logits[0, t].tolist() == pytest.approx(times(w["W_y.weight"], s, w["W_y.bias"]), rel=1e-9)
 
 
+def combinations():
+    """Every encoder, decoder, score, window and memory of the past that a config allows together."""
+    encoders = ({}, {"type": "self_attention", "num_layers": 2}, {"self_attention_layers": 1})
+    decoders = [
+        {"type": kind, "input_feeding": f} for kind in ("rnn", "bahdanau", "transformer") for f in (False, True)
+    ]
+    windows = ("global", "local_m", "local_p")
+    for encoder, decoder, score, window, past in product(encoders, decoders, SCORES, windows, PASTS):
+        if encoder and (window, past) != ("local_p", "none"):
+            continue  # what the decoder does with the states does not depend on where they come from
+        keys = {"window": window} | ({past: True} if past != "none" else {})
+        shown = [*encoder.values(), decoder["type"], "feeding" * decoder["input_feeding"], score, window, past]
+        arguments = {"encoder": encoder, "decoder": {**decoder, "num_layers": 2}, "attention": {"score": score, **keys}}
+        try:
+            random_model(embedding_size=8, spread=1, **arguments)
+        except UserError:
+            continue
+        yield pytest.param(arguments, id="-".join(str(word) for word in shown if word))
+
+
+COMBINATIONS = list(combinations())
+
+
+def test_the_combinations_are_many():
+    assert len(COMBINATIONS) > 200
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("arguments", COMBINATIONS)
+def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_padding_does_not_matter(arguments):
+    model = random_model(embedding_size=8, spread=2, **arguments)
+    src, lengths = batch_of(SENTENCES)
+    attentional, weights = model(src, lengths, TGT)
+    logits = model.logits(attentional)
+    decoding = model.encode(src, lengths)
+    for t in range(TGT.size(1)):
+        step, decoding = model.step(TGT[:, t], decoding)
+        torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-4)
+    for i, sentence in enumerate(SENTENCES):
+        real = int((TGT[i] != 0).sum())
+        alone, a = model(*batch_of([sentence]), TGT[i : i + 1, :real])
+        torch.testing.assert_close(attentional[i, :real], alone[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(weights[i, :, :real, : len(sentence)], a[0], rtol=1e-4, atol=1e-4)
+        assert not weights[i, ..., len(sentence) :].any()
+
+
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
-@pytest.mark.parametrize("score", SCORES)
+@pytest.mark.parametrize("kind", ["rnn", "bahdanau"])
 @pytest.mark.parametrize("cell", CELLS)
-def test_all_positions_at_once_give_what_steps_of_one_give(cell, score, input_feeding):
-    model = random_model(score, cell, input_feeding=input_feeding, decoder_layers=2, residual=True)
+def test_of_every_cell_steps_give_what_all_positions_at_once_give(cell, kind, input_feeding):
+    decoder = {"type": kind, "input_feeding": input_feeding}
+    model = random_model("concat", cell, decoder_layers=2, residual=True, decoder=decoder)
     src, lengths = batch_of(SENTENCES)
     attentional, weights, end = model.decoder(TGT, *model.encode(src, lengths))
     logits = model.logits(attentional)
@@ -84,18 +145,17 @@ def test_all_positions_at_once_give_what_steps_of_one_give(cell, score, input_fe
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
 @pytest.mark.parametrize("score", SCORES)
-def test_a_padded_batch_gives_what_each_sentence_gives_alone(score, input_feeding):
-    model = random_model(score, input_feeding=input_feeding)
-    for embedding in (model.encoder.embedding, model.decoder.embedding):
-        embedding.weight[0] = 7.0  # whatever is on padding must not matter
+def test_what_lies_on_padding_does_not_matter(score, input_feeding):
+    model = random_model(score, decoder={"input_feeding": input_feeding})
     src, lengths = batch_of(SENTENCES)
-    attentional, weights = model(src, lengths, TGT)
+    before = model(src, lengths, TGT)
+    for embedding in (model.encoder.embedding, model.decoder.embedding):
+        embedding.weight[0] = 7.0
+    after = model(src, lengths, TGT)
     for i, sentence in enumerate(SENTENCES):
         real = int((TGT[i] != 0).sum())
-        alone, a = model(*batch_of([sentence]), TGT[i : i + 1, :real])
-        torch.testing.assert_close(attentional[i, :real], alone[0], rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(weights[i, :, :real, : len(sentence)], a[0], rtol=1e-4, atol=1e-5)
-        assert not weights[i, ..., len(sentence) :].any()
+        torch.testing.assert_close(after[0][i, :real], before[0][i, :real])
+        torch.testing.assert_close(after[1][i, :, :real, : len(sentence)], before[1][i, :, :real, : len(sentence)])
 
 
 @torch.no_grad()
@@ -114,16 +174,17 @@ def test_without_attention_the_source_enters_through_the_first_state_alone():
 @pytest.mark.parametrize(("cell", "parts"), [("rnn", 1), ("gru", 1), ("lstm", 2)])
 def test_the_bridge_makes_the_first_state_of_every_layer_from_the_encoders_top_one(cell, parts):
     model = random_model(cell=cell, encoder_layers=2, decoder_layers=3)
-    _, last = model.encoder(*batch_of(SENTENCES))
-    state = model.decoder.start(last)
+    src, lengths = batch_of(SENTENCES)
+    _, summary, weights = model.encoder(src, lengths)
+    state = model.decoder.start(summary, src != 0)
     assert state.rnn.shape == (3, 3, parts, 8)
     assert state.attentional.shape == (3, 1, 6)
     assert not state.attentional.any()
-    below = last.clone()
-    below[:, 0] += 1
-    torch.testing.assert_close(model.decoder.start(below), state, rtol=0, atol=0)
-    expected = model.decoder.bridge(last[:, 1].flatten(1))
-    torch.testing.assert_close(state.rnn.flatten(1), expected, rtol=0, atol=0)
+    assert not state.position.any()
+    assert weights.size(1) == 0
+    _, last = model.encoder.recurrent(pack_padded_sequence(model.encoder.embedding(src), lengths, True, False))
+    torch.testing.assert_close(summary, last[:, 1].flatten(1))
+    torch.testing.assert_close(state.rnn.flatten(1), model.decoder.bridge(summary), rtol=0, atol=0)
 
 
 def test_what_is_tied_is_one_tensor_and_is_counted_once():
@@ -142,7 +203,7 @@ def test_what_is_tied_is_one_tensor_and_is_counted_once():
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
 def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_vocabulary_in_training_only(training):
-    model = random_model(dropout=0.5, input_feeding=True).train(training)
+    model = random_model(dropout=0.5, decoder={"input_feeding": True}).train(training)
     seen = []
     for module in (model.encoder.recurrent, model.decoder.recurrent, model.decoder.W_y):
         module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
@@ -155,7 +216,7 @@ def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_voc
 
 @torch.no_grad()
 def test_in_eval_nothing_is_random():
-    model = random_model(dropout=0.5, encoder_layers=2, decoder_layers=2, input_feeding=True)
+    model = random_model(dropout=0.5, encoder_layers=2, decoder_layers=2, decoder={"input_feeding": True})
     batch = (*batch_of(SENTENCES), TGT)
     torch.testing.assert_close(model(*batch), model(*batch), rtol=0, atol=0)
 

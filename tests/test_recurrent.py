@@ -4,6 +4,7 @@ import pytest
 import torch
 from random_model import SENTENCES, batch_of
 from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import CELLS, Recurrent
@@ -56,13 +57,17 @@ def encoder_of(cell, **options):
 @pytest.mark.parametrize(("num_layers", "residual"), [(1, False), (3, False), (3, True)])
 def test_states_are_those_of_cells_in_a_loop_over_each_sentence_alone(cell, bidirectional, num_layers, residual):
     encoder = encoder_of(cell, bidirectional=bidirectional, num_layers=num_layers, residual=residual)
-    states, last = encoder(*batch_of(SENTENCES))
+    src, lengths = batch_of(SENTENCES)
+    states, summary, _ = encoder(src, lengths)
+    packed = pack_padded_sequence(encoder.embedding(src), lengths, batch_first=True, enforce_sorted=False)
+    _, last = encoder.recurrent(packed)
     assert states.shape == (3, 5, 8)
     assert last.shape == (3, num_layers, 2 if cell == "lstm" else 1, 8)
     for i, sentence in enumerate(SENTENCES):
         expected, end = by_hand(encoder.recurrent, cell, encoder.embedding(torch.tensor(sentence)))
         torch.testing.assert_close(states[i, : len(sentence)], expected)
         torch.testing.assert_close(last[i], end)
+        torch.testing.assert_close(summary[i], end[-1].flatten())  # the top layer's
         assert not states[i, len(sentence) :].any()
 
 

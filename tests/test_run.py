@@ -116,7 +116,7 @@ def test_a_missing_file_is_noticed(run, config, tokenizers):
 
 
 def test_a_run_without_a_checkpoint_says_so(run):
-    with pytest.raises(UserError, match="no best checkpoint yet"):
+    with pytest.raises(UserError, match="no checkpoint yet"):
         run.load_model()
 
 

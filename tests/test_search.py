@@ -211,7 +211,7 @@ def test_a_finished_sentence_leaves_the_batch(beam, rows):
 @pytest.mark.parametrize("score", SCORES)
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_the_score_of_a_hypothesis_is_its_score_when_forced_alone(score, input_feeding):
-    model = random_model(score, "gru", input_feeding=input_feeding)
+    model = random_model(score, "gru", decoder={"input_feeding": input_feeding})
     src, lengths = batch_of(SENTENCES)
     with torch.no_grad():
         found = beam_search(model.step, model.encode(src, lengths), limits_of([6] * 3), beam=3, alpha=0.6, nbest=3)

@@ -105,7 +105,7 @@ def test_sampling_from_the_likeliest_token_is_greedy(translator):
 
 
 def test_a_string_is_not_a_list_of_lines(translator):
-    with pytest.raises(UserError, match="takes a list of lines"):
+    with pytest.raises(UserError, match="texts are a list of lines"):
         translator.translate("the cat")
 
 

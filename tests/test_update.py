@@ -45,7 +45,7 @@ def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_a_batch_costs_what_its_pairs_cost_alone(input_feeding):
-    model = random_model(input_feeding=input_feeding)
+    model = random_model(decoder={"input_feeding": input_feeding})
     alone = sum(loss_sum(model, make_batch([pair]), 0.1).item() for pair in PAIRS)
     assert loss_sum(model, make_batch(PAIRS), 0.1).item() == pytest.approx(alone, rel=1e-5)
 

@@ -9,15 +9,18 @@ from torch import Tensor, nn
 
 WINDOWS = ("global", "local_m", "local_p")
 
-Inside = Bool[Tensor, "batch 1 #tgt src"]  # True where the softmax is taken
-Focus = Float[Tensor, "*#batch"]  # what multiplies the weights after the softmax
+Inside = Bool[Tensor, "#batch 1 #tgt src"]  # True where the softmax is taken
+Focus = Float[Tensor, "*#weights"]  # what multiplies the weights after the softmax
 
 
 class Window(nn.Module):
     """`global`: every position of the sentence."""
 
     def forward(
-        self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Bool[Tensor, "batch 1 1 src"]
+        self,
+        query: Float[Tensor, "batch tgt hidden"],
+        t: Int[Tensor, "batch tgt"],
+        mask: Bool[Tensor, "#batch 1 #tgt src"],
     ) -> tuple[Inside, Focus]:
         """Where the softmax of each query is taken, and what multiplies the weights after it (not renormalized).
 
