@@ -82,8 +82,8 @@ def health_sums(
 WARN_FROM = 1000  # updates: a good run may not have found its attention earlier
 UNIFORM = 0.95  # entropy: over this, no token of an ordinary sentence has much more weight than the others
 RESTING = 0.5  # eos: over this, one token that is no word has more weight than all words
-STILL_COVERAGE = 0.25  # below this, and below this slope, it is always the same few tokens. A short translation of a
-STILL_DIAGONALITY = 0.1  # long source covers little too, but goes through it: it has a slope, of whatever sign
+STILL_COVERAGE = 0.25  # below this, and below this slope, it is always the same few tokens, as where the source and
+STILL_DIAGONALITY = 0.1  # target lines do not belong together; a short target covers little too, but has a slope
 
 
 def warnings(update: int, scores: Mapping[str, float]) -> list[str]:
@@ -110,7 +110,7 @@ def warnings(update: int, scores: Mapping[str, float]) -> list[str]:
         abs(scores["attention_diagonality"]) < STILL_DIAGONALITY
     ):
         return [
-            f"the attention stays on the same tokens (it covers {coverage:.0%} of the source): look at some sentences "
-            "with `seq2seq attention`; if the scores have stopped rising, try model.attention.coverage=true"
+            f"the attention stays on the same tokens (it covers {coverage:.0%} of the source): check that the lines of "
+            "data.train translate each other; if they do, train longer, or try another model.attention.score or window"
         ]
     return []
