@@ -229,17 +229,17 @@ def score(args: argparse.Namespace) -> None:
 
 def attention(args: argparse.Namespace) -> None:
     """Translate a text and show, for each token of the translation, which source tokens the model looked at."""
-    from seq2seq.plots import save_attention, terminal_attention
+    from seq2seq.plots import AttentionMap, save_attention, terminal_attention
 
     translation = _translator(args.run).translate([args.text], beam=args.beam)[0]
     if not translation.tokens or translation.attention is None:
         raise UserError("TEXT is empty: there is nothing to look at")
-    picture = (translation.source_tokens, translation.tokens, translation.attention)
+    picture = AttentionMap.of_tokens(translation.tokens, translation.source_tokens, translation.attention)
     print(translation.text)
     if args.output:
-        save_attention(args.output, *picture)
+        save_attention(args.output, picture)
     else:
-        print(f"\n{terminal_attention(*picture)}")
+        print(f"\n{terminal_attention(picture)}")
 
 
 def plot(args: argparse.Namespace) -> None:
@@ -336,13 +336,13 @@ def _print_evaluation(name: str, evaluation: "Evaluation") -> None:
 
 def _show_translations(translator: "Translator", examples: list[tuple[str, str, str]]) -> None:
     """Source, reference and translation of some lines, and where the model looked for the first."""
-    from seq2seq.plots import terminal_attention
+    from seq2seq.plots import AttentionMap, terminal_attention
 
     for source, reference, translation in examples:
         print(f"\n  source       {source}\n  reference    {reference}\n  translation  {translation}")
     shown = translator.translate([examples[0][0]])[0]
     if shown.attention:
-        print(f"\n{terminal_attention(shown.source_tokens, shown.tokens, shown.attention)}")
+        print(f"\n{terminal_attention(AttentionMap.of_tokens(shown.tokens, shown.source_tokens, shown.attention))}")
 
 
 @contextmanager

@@ -6,17 +6,29 @@ import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 from wcwidth import wcswidth
 
-from seq2seq import plots
 from seq2seq.errors import UserError
-from seq2seq.plots import readable, save_attention, save_curves, shade, terminal_attention
+from seq2seq.plots import AttentionMap, figures, readable, save_attention, save_curves, shade, terminal_attention
+from seq2seq.plots.terminal import SHADES
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
 TOKENS = ["▁Der", "▁faule", "▁Leh", "rer", "▁lach", "te", ".", "</s>"]
-WEIGHTS = [[0.02 * (i + j) for j in range(len(SOURCE))] for i in range(len(TOKENS))]
+MAP = AttentionMap.of_tokens(TOKENS, SOURCE, [[0.02 * (i + j) for j in range(7)] for i in range(8)])
 RARE = "\U0001d2c0"  # a letter that hardly any font has
+
+
+def flat(rows, columns, weight=0.1):
+    """A map of one head with the same weight everywhere."""
+    return AttentionMap.of_tokens(rows, columns, [[weight] * len(columns)] * len(rows))
+
+
+def with_heads(map, names):
+    """The map with its weights under several names."""
+    weights = np.repeat(map.weights, len(names), axis=0)
+    return AttentionMap(map.rows, map.columns, names, weights, map.row_words, map.column_words)
 
 
 def panels_of(picture):
@@ -48,22 +60,20 @@ def texts_of(path: Path) -> list[str]:
 
 @pytest.mark.parametrize(("source", "tokens"), [(SOURCE, TOKENS), (TOKENS, SOURCE), (["né", "\u0301"], ["先生", "🙂"])])
 def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
-    weights = [[0.5] * len(source) for _ in tokens]
-    [(_, rows)] = panels_of(terminal_attention(source, tokens, weights, width=80))
+    [(_, rows)] = panels_of(terminal_attention(flat(tokens, source, 0.5), width=80))
     assert len(rows) == len(tokens)
     assert len({wcswidth(row) for row in rows}) == 1
 
 
 def test_a_source_token_stands_above_its_column():
-    weights = [[1.0 if i == j else 0.0 for j in range(len(SOURCE))] for i in range(len(SOURCE))]
-    [(header, rows)] = panels_of(terminal_attention(SOURCE, SOURCE, weights, width=80))
+    [(header, rows)] = panels_of(terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7)), width=80))
     for above, row in zip(header, rows, strict=True):
         assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
 
 
 def test_a_long_source_takes_panels_that_fit_the_terminal_and_show_each_token_once_in_order():
     source = [f"▁word{i}" for i in range(40)]
-    picture = terminal_attention(source, TOKENS, [[0.1] * 40 for _ in TOKENS], width=60)
+    picture = terminal_attention(flat(TOKENS, source), width=60)
     panels = panels_of(picture)
     assert len(panels) > 1
     assert max(wcswidth(line) for line in picture.split("\n")) <= 60
@@ -72,38 +82,29 @@ def test_a_long_source_takes_panels_that_fit_the_terminal_and_show_each_token_on
 
 def test_the_default_width_is_that_of_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
-    source = ["▁word"] * 40
-    weights = [[0.1] * 40 for _ in TOKENS]
-    assert terminal_attention(source, TOKENS, weights) == terminal_attention(source, TOKENS, weights, width=50)
+    long = flat(TOKENS, ["▁word"] * 40)
+    assert terminal_attention(long) == terminal_attention(long, width=50)
 
 
 def test_tokens_too_long_for_the_terminal_are_cut_and_still_aligned():
-    picture = terminal_attention(["가" * 99, "b"], ["c" * 99, "d"], [[1.0, 0.0]] * 2, width=40)
+    picture = terminal_attention(flat(["c" * 99, "d"], ["가" * 99, "b"]), width=40)
     assert max(wcswidth(line) for line in picture.split("\n")) <= 40
     assert picture.count("…") == 2
 
 
 def test_a_greater_weight_is_never_shaded_lighter():
-    order = [cell for _, cell in reversed(plots.SHADES)]
+    order = [cell for _, cell in reversed(SHADES)]
     levels = [order.index(shade(i / 1000)) for i in range(1001)]
     assert all(before <= after for before, after in pairwise(levels))
     assert levels[0] == 0
     assert levels[-1] == len(order) - 1
 
 
-@pytest.mark.parametrize(
-    ("token", "shown"),
-    [
-        ("▁the", "_the"),
-        ("▁", "_"),
-        ("<0xEA>", "<0xEA>"),
-        ("\u200b", "<200B>"),
-        ("a\tb", "a<0009>b"),
-        ("\u0301", "◌\u0301"),
-    ],
-)
-def test_every_token_can_be_seen(token, shown):
-    assert readable(token) == shown
+def test_several_heads_stand_below_each_other_under_their_names():
+    two = with_heads(MAP, ["head 1", "head 2"])
+    one = terminal_attention(MAP, width=80).rpartition("\n\n")[0]
+    parts = terminal_attention(two, width=80).rpartition("\n\n")[0]
+    assert parts == f"head 1\n\n{one}\n\nhead 2\n\n{one}"
 
 
 # ------------------------------------------------------------------------------------------------------- in files
@@ -112,7 +113,7 @@ def test_every_token_can_be_seen(token, shown):
 def test_a_png_is_a_picture_that_grows_with_the_sentence(tmp_path):
     sizes = []
     for n in (2, 8):
-        save_attention(tmp_path / "a.png", TOKENS[:n], TOKENS[:n], [row[:n] for row in [[0.1] * 8] * n])
+        save_attention(tmp_path / "a.png", flat(TOKENS[:n], TOKENS[:n]))
         data = (tmp_path / "a.png").read_bytes()
         assert data[:8] == b"\x89PNG\r\n\x1a\n"
         sizes.append((int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")))
@@ -122,16 +123,33 @@ def test_a_png_is_a_picture_that_grows_with_the_sentence(tmp_path):
 
 def test_an_svg_holds_the_tokens_as_text_whatever_fonts_there_are(tmp_path, caplog):
     source = [*SOURCE, "$a_b$", "<&>", "100 $ 그", RARE]
-    weights = [[*row, 0.0, 0.0, 0.0, 0.0] for row in WEIGHTS]
-    save_attention(tmp_path / "a.svg", source, TOKENS, weights)
+    save_attention(tmp_path / "a.svg", flat(TOKENS, source))
     assert {*map(readable, source), *map(readable, TOKENS), "attention weight"} <= {*texts_of(tmp_path / "a.svg")}
     assert caplog.text == ""
+
+
+def test_each_head_is_a_panel_with_its_name(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    names = [f"update {n},000" for n in range(7)]
+    save_attention(tmp_path / "a.png", with_heads(MAP, names))
+    *panels, bar = drawn[0].axes
+    assert [axes.texts[0].get_text() for axes in panels] == names
+    assert all(axes.collections[0].get_array().tolist() == MAP.weights[0].tolist() for axes in panels)
+    boxes = [axes.get_position() for axes in [*panels, bar]]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_a_picture_of_one_head_has_no_name_but_says_what_its_rows_are(tmp_path):
+    save_attention(tmp_path / "a.svg", MAP, rows="source, looking")
+    assert {"source", "source, looking"} <= {*texts_of(tmp_path / "a.svg")}
+    assert not {"attention", "translation"} & {*texts_of(tmp_path / "a.svg")}
 
 
 def test_letters_that_no_font_has_are_named_once_with_what_to_install(tmp_path, caplog, monkeypatch):
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [])
     with caplog.at_level(logging.WARNING):
-        save_attention(tmp_path / "a.png", SOURCE, TOKENS, WEIGHTS)
+        save_attention(tmp_path / "a.png", MAP)
     [message] = [r.getMessage() for r in caplog.records]
     assert "a.png" in message
     assert "그" in message
@@ -141,7 +159,7 @@ def test_letters_that_no_font_has_are_named_once_with_what_to_install(tmp_path, 
 def test_a_font_file_that_cannot_be_read_is_passed_over(tmp_path, monkeypatch):
     (tmp_path / "broken.ttf").write_bytes(b"no font")
     monkeypatch.setattr("matplotlib.font_manager.findSystemFonts", lambda: [str(tmp_path / "broken.ttf")])
-    save_attention(tmp_path / "a.svg", SOURCE, TOKENS, WEIGHTS)
+    save_attention(tmp_path / "a.svg", MAP)
     assert "_그" in texts_of(tmp_path / "a.svg")
 
 
@@ -155,10 +173,10 @@ def test_curves_name_the_best_validation_of_each_score_and_ring_it(tmp_path):
 
 
 def test_the_ring_is_on_the_best_validation(tmp_path, monkeypatch):
-    figures = []
-    monkeypatch.setattr(plots, "_save", lambda figure, path: figures.append(figure))
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
     save_curves(tmp_path / "c.png", METRICS)
-    loss, scores, *_ = figures[0].axes
+    loss, scores, *_ = drawn[0].axes
     rings = [
         [tuple(p) for p in line.get_xydata()]
         for axes in (loss, scores)
@@ -178,6 +196,26 @@ def test_the_axes_have_units(tmp_path):
     assert {"updates", "nats a target token", "target tokens a second"} <= {*texts_of(tmp_path / "c.svg")}
 
 
+def test_curves_show_the_attention_where_validations_measured_it(tmp_path):
+    save_curves(tmp_path / "old.svg", METRICS)
+    assert not [text for text in texts_of(tmp_path / "old.svg") if text.startswith("Attention")]
+    health = {"attention_entropy": 0.5, "attention_coverage": 0.8, "attention_diagonality": -0.3, "attention_eos": 0.1}
+    later = [record(80, **health, loss=1.0), record(100, **{**health, "attention_eos": None}, loss=1.0)]
+    save_curves(tmp_path / "new.svg", [*METRICS, *later])
+    texts = {*texts_of(tmp_path / "new.svg")}
+    assert {"Attention: spread", "entropy", "weight on </s>", "Attention: reach and order"} <= texts
+    assert {"Loss", "Scores on the dev set", "Learning rate", "Speed"} <= texts
+
+
+def test_curves_of_a_negative_diagonality_are_within_their_panel(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
+    save_curves(tmp_path / "c.png", [record(u, attention_diagonality=d) for u, d in ((1, -0.9), (2, 1.2))])
+    low, high = drawn[0].axes[3].get_ylim()
+    assert low < -0.9
+    assert high > 1.2
+
+
 def test_no_metrics_are_an_error(tmp_path):
     with pytest.raises(UserError, match="no metrics"):
         save_curves(tmp_path / "c.png", [])
@@ -186,7 +224,7 @@ def test_no_metrics_are_an_error(tmp_path):
 @pytest.mark.parametrize("name", ["a.pdf", "a", "a.png.gz"])
 def test_another_ending_is_an_error_that_names_the_endings(tmp_path, name):
     with pytest.raises(UserError, match=r"\.png or \.svg"):
-        save_attention(tmp_path / name, SOURCE, TOKENS, WEIGHTS)
+        save_attention(tmp_path / name, MAP)
 
 
 def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):

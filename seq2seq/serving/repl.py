@@ -13,7 +13,7 @@ from prompt_toolkit.shortcuts import CompleteStyle
 from seq2seq.config import nearest
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.plots import terminal_attention
+from seq2seq.plots import AttentionMap, terminal_attention
 
 COMMANDS = {
     ":help": "show this list",
@@ -109,7 +109,7 @@ def answer(translator: Translator, line: str, settings: Settings) -> str:
         ranked = [(best.normalized_score, best.text), *((a.normalized_score, a.text) for a in best.alternatives)]
         shown = "\n".join(f"{score:8.3f}  {text}" for score, text in ranked)
     if best.attention is not None:
-        shown += f"\n\n{terminal_attention(best.source_tokens, best.tokens, best.attention)}\n"
+        shown += f"\n\n{terminal_attention(AttentionMap.of_tokens(best.tokens, best.source_tokens, best.attention))}\n"
     return shown
 
 

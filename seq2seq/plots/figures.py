@@ -1,0 +1,76 @@
+"""What every picture in a file needs: an ending that we write, fonts that have the letters, and matplotlib.
+
+It is an extra, used through its figures alone: no window, no state shared with a caller's own plots.
+"""
+
+import logging
+import unicodedata
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+log = logging.getLogger("seq2seq")
+
+ENDINGS = (".png", ".svg")
+QUIET = "#5c6773"  # of labels
+
+
+def check(path: Path) -> None:
+    """Before anything is drawn: an ending that we write, and matplotlib."""
+    if path.suffix.lower() not in ENDINGS:
+        raise UserError(f"{path}: pictures are {' or '.join(ENDINGS)} files; give the file one of these endings")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise UserError('pictures need matplotlib, which is not installed: pip install "seq2seq[plot]"') from None
+
+
+def save(figure: "Figure", path: Path) -> None:
+    """Write the figure. In SVG letters stay letters: they can be searched, and the viewer's fonts draw them."""
+    from matplotlib import rc_context
+
+    dpi = min(160, 20_000 / max(figure.get_size_inches()))
+    with warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # `fonts` says it once, and what to do
+        try:
+            figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.2)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
+
+
+def fonts(path: Path, characters: set[str]) -> list[str]:
+    """Font families that together have the characters; the log names those that no installed font has.
+
+    The folders of the system are looked through afresh: matplotlib's own list is as old as its first use here.
+    """
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    families, missing = ["DejaVu Sans"], {ord(c) for c in characters}
+    missing -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
+    installed = []
+    for file in sorted(font_manager.findSystemFonts()) if missing else []:
+        try:
+            font = FT2Font(file)
+        except (RuntimeError, OSError):  # not a font that matplotlib can read
+            continue
+        if font.scalable:
+            installed.append((font.style_name == "Regular", file, font.family_name, font.get_charmap().keys()))
+    while missing and installed:
+        _, file, family, has = max(installed, key=lambda font: (len(missing & font[3]), font[0]))
+        if not missing & has:
+            break
+        font_manager.fontManager.addfont(file)
+        families.append(family)
+        missing -= has
+    if missing and path.suffix.lower() == ".png":
+        shown = ", ".join(map(chr, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
+        scripts = {unicodedata.name(chr(c), "?").split()[0] for c in missing}
+        advice = "Noto Sans CJK" if scripts & {"HANGUL", "CJK", "HIRAGANA", "KATAKANA"} else "one of the Noto family"
+        log.warning("%s: no installed font has %s; install one, such as %s, or write .svg", path, shown, advice)
+    return [*families, "sans-serif"]

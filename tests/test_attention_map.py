@@ -1,0 +1,131 @@
+"""The weights of a sentence as plain values: heads, words, links."""
+
+import numpy as np
+import pytest
+
+from seq2seq.plots import AttentionMap, beside, readable
+
+ROWS, ROW_WORDS = ["▁der", "▁Leh", "rer", "</s>"], [0, 1, 1, 2]
+COLUMNS, COLUMN_WORDS = ["▁the", "▁tea", "ch", "er", "</s>"], [0, 1, 1, 1, 2]
+
+
+def random_map(heads=3, seed=0, scale=1.0):
+    weights = np.random.default_rng(seed).random((heads, len(ROWS), len(COLUMNS)))
+    weights *= scale / weights.sum(2, keepdims=True)
+    names = [f"head {i + 1}" for i in range(heads)]
+    return AttentionMap(ROWS, COLUMNS, names, weights, ROW_WORDS, COLUMN_WORDS)
+
+
+def map_of(weights):
+    """One head over words `s0 s1 ...` and `t0 t1 ...`, the last of each being `</s>`."""
+    rows, columns = len(weights), len(weights[0])
+    sides = [*(f"▁t{i}" for i in range(rows - 1)), "</s>"], [*(f"▁s{i}" for i in range(columns - 1)), "</s>"]
+    return AttentionMap.of_tokens(*sides, weights)
+
+
+def test_a_head_is_its_own_weights_under_its_name():
+    whole = random_map()
+    assert whole.head(1).heads == ["head 2"]
+    assert whole.head(1).weights.tolist() == [whole.weights[1].tolist()]
+
+
+def test_the_mean_is_the_mean_of_the_heads():
+    whole = random_map()
+    assert whole.mean().heads == ["mean of all heads"]
+    assert whole.mean().weights[0] == pytest.approx(sum(whole.weights) / 3)
+
+
+def test_the_mean_of_one_head_is_that_head():
+    one = random_map(heads=1)
+    assert one.mean().heads == ["head 1"]
+    assert one.mean().weights.tolist() == one.weights.tolist()
+
+
+def test_words_are_joined_pieces():
+    words = random_map().words()
+    assert words.rows == ["der", "Lehrer", "</s>"]
+    assert words.columns == ["the", "teacher", "</s>"]
+    assert (words.row_words, words.column_words) == ([0, 1, 2], [0, 1, 2])
+
+
+@pytest.mark.parametrize("scale", [1.0, 0.4])  # 0.4: as under the window local_p, which is not renormalized
+def test_rows_of_words_sum_to_what_the_rows_of_tokens_summed_to(scale):
+    words = random_map(scale=scale).words()
+    assert words.weights.sum(2) == pytest.approx(np.full((3, 3), scale))
+
+
+def test_a_word_looks_with_the_mean_of_its_pieces_and_receives_their_sum():
+    weights = [[0.1, 0.2, 0.3, 0.4, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.5], [0, 0, 0, 0, 1.0]]
+    whole = AttentionMap(ROWS, COLUMNS, ["attention"], np.array([weights]), ROW_WORDS, COLUMN_WORDS)
+    assert whole.words().weights[0] == pytest.approx(np.array([[0.1, 0.9, 0], [0.5, 0.25, 0.25], [0, 0, 1]]))
+
+
+def test_words_of_words_and_the_order_of_mean_and_words_change_nothing():
+    whole = random_map()
+    assert whole.words().words().weights == pytest.approx(whole.words().weights)
+    assert whole.words().mean().weights == pytest.approx(whole.mean().words().weights)
+
+
+def test_whole_words_are_known():
+    assert not random_map().has_whole_words()
+    assert random_map().words().has_whole_words()
+
+
+def test_bytes_of_a_letter_that_the_vocabulary_lacks_are_the_letter_in_a_word():
+    pieces = ["▁", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>", "!", "▁<0xFF>", "</s>"]
+    whole = AttentionMap(pieces, ["</s>"], ["attention"], np.ones((1, 8, 1)), [0, 0, 0, 0, 0, 0, 1, 2], [0])
+    assert whole.words().rows == ["🙂!", "\ufffd", "</s>"]
+
+
+def test_links_go_from_each_target_word_to_the_source_word_that_it_looks_at_most():
+    whole = map_of([[0.1, 0.8, 0.1], [0.7, 0.2, 0.1], [0.4, 0.3, 0.3]])
+    assert whole.links() == [(1, 0), (0, 1)]
+    assert whole.pharaoh() == "1-0 0-1"
+
+
+def test_links_count_words_and_average_heads():
+    weights = np.zeros((2, 4, 5))
+    weights[0, :, 0] = 0.6
+    weights[0, :, 4] = 0.4
+    weights[1, :, 1:4] = 0.3  # each piece has less than `the`, the word has more
+    assert AttentionMap(ROWS, COLUMNS, ["a", "b"], weights, ROW_WORDS, COLUMN_WORDS).links() == [(1, 0), (1, 1)]
+
+
+def test_a_word_that_looks_at_the_end_most_or_at_nothing_has_no_link():
+    assert map_of([[0.2, 0.8], [1.0, 0.0]]).links() == []
+    assert map_of([[0.0, 0.0], [1.0, 0.0]]).links() == []
+
+
+def test_a_sentence_of_one_word_has_one_link():
+    assert map_of([[0.9, 0.1], [0.1, 0.9]]).pharaoh() == "0-0"
+
+
+def test_a_translation_that_ends_at_once_has_no_link():
+    only_end = map_of([[1.0]])
+    assert only_end.words().rows == ["</s>"]
+    assert only_end.words().weights.tolist() == [[[1.0]]]
+    assert only_end.pharaoh() == ""
+
+
+def test_maps_beside_each_other_are_heads_under_the_names_given():
+    first, second = random_map(1, seed=1), random_map(1, seed=2)
+    sheet = beside({"update 10": first, "update 20": second})
+    assert sheet.heads == ["update 10", "update 20"]
+    assert sheet.head(1).weights.tolist() == second.weights.tolist()
+    assert (sheet.rows, sheet.columns) == (ROWS, COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("token", "shown"),
+    [
+        ("▁the", "_the"),
+        ("▁", "_"),
+        ("<0xEA>", "<0xEA>"),
+        ("\u200b", "<200B>"),
+        ("a\tb", "a<0009>b"),
+        ("\u0301", "◌\u0301"),
+        ("", "◌"),
+    ],
+)
+def test_every_token_can_be_seen(token, shown):
+    assert readable(token) == shown
