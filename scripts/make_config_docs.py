@@ -1,12 +1,17 @@
-"""Writes docs/config.md and docs/config.schema.json from seq2seq/config.py; `--check` says whether they are current."""
+"""Writes what the docs say of the configuration from seq2seq/config.py; `--check` says whether they are current.
+
+That is docs/config.md, docs/config.schema.json, and the table of combinations in docs/attention.md and its translation.
+"""
 
 import argparse
 import json
+import re
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from seq2seq.config import SCORE_ALIASES, Config, DataConfig, Section, sections
+from seq2seq.config import SCORE_ALIASES, Config, DataConfig, DecoderConfig, Score, Section, parse_config, sections
+from seq2seq.errors import UserError
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -93,11 +98,76 @@ def page() -> str:
     return "\n".join(parts)
 
 
+BEGIN, END = "<!-- combinations: written by scripts/make_config_docs.py -->", "<!-- end of combinations -->"
+OPTIONS: dict[str, dict[str, Any]] = {
+    "`window: local_m`": {"attention": {"window": "local_m"}},
+    "`window: local_p`": {"attention": {"window": "local_p"}},
+    "`coverage`": {"attention": {"coverage": True}},
+    "`convolution`": {"attention": {"convolution": True}},
+    "`input_feeding`": {"decoder": {"input_feeding": True}},
+}
+DECODERS = {
+    f"decoder `{kind}`": {"decoder": {"type": kind}} for kind in get_args(DecoderConfig.model_fields["type"].annotation)
+}
+SCORES = {f"`{score}`": {"attention": {"score": score}} for score in get_args(get_args(Score)[0])}
+HEADS = {"attention": {"score": "multi_head"}}
+
+
+def combinations() -> str:
+    """Two tables of what a config may have together: a tick, or the number of the reason why not, below."""
+    reasons: list[str] = []
+    tables = [
+        _combined("score", SCORES, DECODERS | OPTIONS, reasons),
+        _combined(
+            "with `multi_head`", OPTIONS, {name: _merged(HEADS, kind) for name, kind in DECODERS.items()}, reasons
+        ),
+    ]
+    notes = "\n".join(f"{i}. {reason}" for i, reason in enumerate(reasons, start=1))
+    return "\n\n".join([BEGIN, *tables, notes, END])
+
+
+def _combined(
+    corner: str, rows: dict[str, dict[str, Any]], columns: dict[str, dict[str, Any]], reasons: list[str]
+) -> str:
+    lines = [f"| {corner} | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for name, row in rows.items():
+        marks = [_mark(_merged(row, column), reasons) for column in columns.values()]
+        lines.append(f"| {name} | {' | '.join(marks)} |")
+    return "\n".join(lines)
+
+
+def _mark(model: dict[str, Any], reasons: list[str]) -> str:
+    """A tick for a model that a config may have, else the number of the reason, added to `reasons` if it is new."""
+    data = {"train": "train", "dev": "dev", "src": "en", "tgt": "de"}
+    try:
+        parse_config({"data": data, "model": model}, "")
+        return "✓"
+    except UserError as error:
+        what, _, why = str(error).removeprefix(": ").rpartition(";")[0].partition(": ")
+        score = model.get("attention", {}).get("score")
+        reason = f"`{score}`: {why}" if why else re.sub(r", and model\.attention\.score is \w+", "", what)
+        if reason not in reasons:
+            reasons.append(reason)
+        return f"({reasons.index(reason) + 1})"
+
+
+def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Both, section by section."""
+    return {section: {**one.get(section, {}), **other.get(section, {})} for section in one | other}
+
+
+def with_combinations(file: Path) -> str:
+    """A page with the table of combinations between its marks."""
+    text = file.read_text(encoding="utf-8")
+    return text[: text.index(BEGIN)] + combinations() + text[text.index(END) + len(END) :]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a file is not current")
     check = parser.parse_args().check
     texts = {"config.md": page(), "config.schema.json": json.dumps(schema(), indent=2) + "\n"}
+    texts |= {name: with_combinations(DOCS / name) for name in ("attention.md", "attention.ko.md")}
     for name, text in texts.items():
         file = DOCS / name
         if check:

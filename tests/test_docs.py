@@ -1,5 +1,6 @@
 """The documents say what the code says."""
 
+import doctest
 import re
 from pathlib import Path
 
@@ -13,12 +14,31 @@ def lines_quoted(page):
     """The lines of code in a page's tables and Python blocks."""
     text = (ROOT / page).read_text(encoding="utf-8")
     quoted = re.findall(r"\| `([^`|]*(?:return| = )[^`]*)` \|", text)
-    for block in re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL):
+    for block in re.findall(r"```python\n(?!>>>)(.*?)```", text, flags=re.DOTALL):
         quoted += block.splitlines()
     return [line.strip() for line in quoted if line.strip()]
 
 
-@pytest.mark.parametrize("line", lines_quoted("docs/attention.md"))
+PAGES = ["docs/attention.md", "docs/attention.ko.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_session_in_the_attention_page_runs_as_printed(page):
+    failed, tried = doctest.testfile(str(ROOT / page), module_relative=False, encoding="utf-8")
+    assert tried > 15
+    assert not failed
+
+
+def test_the_translated_page_quotes_the_same_lines_and_sessions():
+    english, korean = (lines_quoted(page) for page in PAGES)
+    assert sorted(korean) == sorted(english)
+    sessions = [re.findall(r"```python\n(>>>.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL) for page in PAGES]
+    assert [re.sub(r"\s+#.*", "", block) for block in sessions[0]] == [
+        re.sub(r"\s+#.*", "", block) for block in sessions[1]
+    ]
+
+
+@pytest.mark.parametrize("line", sorted({*lines_quoted("docs/attention.md")}))
 def test_every_line_quoted_in_the_attention_page_stands_in_the_package(line):
     stripped = {code.split("  #")[0].strip() for text in PACKAGE.values() for code in text.splitlines()}
     assert line in stripped
@@ -44,9 +64,7 @@ def test_the_config_and_the_model_know_the_same_scores():
     assert get_args(get_args(Score)[0]) == SCORES
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/attention.md", "docs/config.md", "data/README.md"]
-)
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES, "docs/config.md", "data/README.md"])
 def test_every_relative_link_leads_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
