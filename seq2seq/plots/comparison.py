@@ -1,0 +1,55 @@
+"""How well the models of a comparison do: a row a combination, with a dot for each of its seeds."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean, stdev
+
+from seq2seq.plots import figures
+
+BLUE, PALE = "#1f6fb4", "#9aa5b1"
+
+
+def save_comparison(
+    path: Path, title: str, unit: str, labels: Sequence[str], scores: Sequence[Sequence[float]]
+) -> None:
+    """A `.png` or `.svg` file: each seed a dot, their mean a bar across, a line one standard deviation to either side.
+
+    The best mean is blue. The scale begins where the scores do, since differences are what a comparison is about.
+
+    Args:
+        path: the file to write.
+        title: what is compared.
+        unit: what a score is.
+        labels: of the rows, from above.
+        scores: of each row, one a seed, higher is better.
+
+    Raises:
+        UserError: another ending, a folder that is not there, or matplotlib is not installed.
+    """
+    figures.check(path)
+    from matplotlib.figure import Figure
+
+    means = [mean(row) for row in scores]
+    figure = Figure(figsize=(8, 0.42 * len(labels) + 1.1), layout="constrained")
+    axes = figure.add_subplot()
+    for y, (row, middle) in enumerate(zip(scores, means, strict=True)):
+        color = BLUE if middle == max(means) else PALE
+        spread = stdev(row) if len(row) > 1 else 0.0
+        axes.plot([middle - spread, middle + spread], [y, y], color=color, linewidth=2.5)
+        axes.plot([middle], [y], "|", color=color, markersize=16, markeredgewidth=2.5)
+        axes.plot(row, [y] * len(row), "o", color=color, markersize=7, markeredgecolor="white", markeredgewidth=0.8)
+        shown = f"{middle:.2f}" + (f" ± {spread:.2f}" if len(row) > 1 else "")
+        axes.annotate(
+            shown, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=10, color=figures.QUIET
+        )
+    families = figures.fonts(path, {*"".join(labels)})
+    axes.set_yticks(range(len(labels)), labels, fontfamily=families, fontsize=10, parse_math=False)
+    axes.set_ylim(len(labels) - 0.4, -0.6)
+    axes.set_xlabel(unit)
+    axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
+    axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.margins(x=0.08)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    figures.save(figure, path)

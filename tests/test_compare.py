@@ -1,0 +1,462 @@
+"""Comparisons: the grid, what is trained and what not again, the table's numbers, the difference of two runs."""
+
+import csv
+import importlib
+import json
+import os
+import re
+import shutil
+from statistics import median
+
+import pytest
+import sacrebleu
+from tiny import write_config
+
+from seq2seq.cli import main
+from seq2seq.config import load_config
+from seq2seq.decoding.significance import compare_runs, paired_bootstrap
+from seq2seq.errors import UserError
+from seq2seq.plots.comparison import save_comparison
+from seq2seq.run import Run
+from seq2seq.training.compare import compare, make_grid
+from seq2seq.training.table import Row, Table
+
+module = importlib.import_module("seq2seq.training.compare")
+
+SCORES = "model.attention.score=dot,general"
+QUICK = ["training.max_updates=2", "training.validate_every=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("compare")
+
+
+@pytest.fixture(scope="module")
+def config(folder):
+    return write_config(folder)
+
+
+@pytest.fixture(scope="module")
+def finished(folder, config):
+    """A finished comparison: two scores, two seeds."""
+    compare(make_grid(config, QUICK, [SCORES], 2), folder / "finished", ["seq2seq", "compare"])
+    return folder / "finished"
+
+
+@pytest.fixture
+def comparison(finished, tmp_path):
+    """A copy of it, to change."""
+    return shutil.copytree(finished, tmp_path / "comparison")
+
+
+@pytest.fixture
+def trained(monkeypatch):
+    """The names of the cells that are trained."""
+    names, real = [], module.train
+
+    def train(config, path, **options):
+        names.append(path.name)
+        return real(config, path, **options)
+
+    monkeypatch.setattr(module, "train", train)
+    return names
+
+
+def table_csv(folder):
+    with (folder / "table.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def names(grid):
+    return [cell.name for cell in grid.cells]
+
+
+# ---------------------------------------------------------------------------------------------------------- the grid
+
+
+def test_the_grid_is_every_combination_with_every_seed_and_the_last_key_changes_fastest(config):
+    grid = make_grid(config, ["seed=7"], [SCORES, "search.beam=1,2"], 2)
+    assert names(grid) == [
+        f"score={score},beam={beam},seed={seed}" for score in ("dot", "general") for beam in (1, 2) for seed in (7, 8)
+    ]
+    last = grid.cells[-1].config
+    assert (last.model.attention.score, last.search.beam, last.seed) == ("general", 2, 8)
+
+
+def test_a_value_is_yaml_and_its_commas_do_not_split(config):
+    varied = [
+        "model.encoder={cell: gru, hidden_size: 24},{cell: lstm, hidden_size: 24}",
+        'data.train="a,b", c',
+        "search.max_length=null",
+    ]
+    grid = make_grid(config, [], varied, 1)
+    found = [(cell.config.model.encoder.cell, cell.config.data.train) for cell in grid.cells]
+    assert found == [("gru", "a,b"), ("gru", "c"), ("lstm", "a,b"), ("lstm", "c")]
+
+
+def test_names_of_folders_are_safe_and_differ(config):
+    grid = make_grid(config, [], ["data.train=a/b,a b,../x"], 1)
+    assert len(set(names(grid))) == 3
+    for name in names(grid):
+        assert set(name) <= set("abcdefghijklmnopqrstuvwxyz0123456789=,.-_")
+        assert not name.startswith(".")
+
+
+def test_keys_that_end_alike_are_told_apart(config):
+    grid = make_grid(config, [], ["model.encoder.cell=gru", "model.decoder.cell=lstm", "search.beam=2"], 1)
+    assert names(grid) == ["encoder.cell=gru,decoder.cell=lstm,beam=2,seed=3"]
+
+
+def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
+    grid = make_grid(config, [], [SCORES, "model.encoder.hidden_size=24,48"], 1)
+    assert names(grid) == [
+        "score=dot,hidden_size=24,seed=3",
+        "score=general,hidden_size=24,seed=3",
+        "score=general,hidden_size=48,seed=3",
+    ]
+    assert list(grid.left_out) == ["score=dot,hidden_size=48"]
+    assert "dot needs model.encoder.hidden_size (48) equal" in grid.left_out["score=dot,hidden_size=48"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "varied", "seeds", "message"),
+    [
+        ([], ["model.attention.scor=dot"], 1, "model.attention.scor is not a key; did you mean"),
+        ([], ["search=1,2"], 1, "--vary leaves no valid config; .*search is 1"),
+        ([], ["model.attention.score=dto"], 1, "--vary leaves no valid config; .*did you mean dot"),
+        ([], ["model.attention.score"], 1, "no values"),
+        ([], ["model.attention.score=[dot"], 1, "--vary model.attention.score=\\[dot: "),
+        ([], ["search.beam=1]: [2"], 1, "no values"),
+        ([], [SCORES, SCORES], 1, "given twice"),
+        ([], ["model.attention.score=general,luong"], 1, "score=general,seed=3 and score=luong,seed=3 are the same"),
+        ([], ["seed=1,2"], 1, "--seeds N"),
+        ([], ["data.dev=a,b"], 1, "same dev set"),
+        ([], [SCORES], 0, "--seeds is 0"),
+        (["model.attention.score=dot"], [SCORES], 1, "both set .* and varied"),
+    ],
+)
+def test_a_mistake_in_the_grid_is_an_error_of_one_line(config, overrides, varied, seeds, message):
+    with pytest.raises(UserError, match=message) as error:
+        make_grid(config, overrides, varied, seeds)
+    assert "\n" not in str(error.value)
+
+
+# ------------------------------------------------------------------------------------- what is trained, and what not
+
+
+def test_a_cell_is_an_ordinary_run_with_its_seed_and_value(finished):
+    run = Run.open(finished / "score=dot,seed=4")
+    assert (run.config().seed, run.config().model.attention.score) == (4, "dot")
+    assert run.checkpoint("last").name == "step-000002"
+    assert (run.path / "dev.json").exists()
+
+
+def test_what_is_finished_is_neither_trained_nor_evaluated_again(config, comparison, trained, monkeypatch):
+    monkeypatch.setattr(module, "evaluate", None)
+    before = (comparison / "table.csv").read_text()
+    compare(make_grid(config, QUICK, [SCORES], 2), comparison, ["again"])
+    assert trained == []
+    assert (comparison / "table.csv").read_text() == before
+
+
+def test_more_values_and_seeds_train_only_what_is_new(config, comparison, trained):
+    compare(make_grid(config, QUICK, ["model.attention.score=dot,cosine,general"], 3), comparison, [])
+    seeds = [f"score={score},seed={seed}" for score in ("dot", "cosine", "general") for seed in (3, 4, 5)]
+    assert trained == [name for name in seeds if "cosine" in name or "seed=5" in name]
+    rows = table_csv(comparison)
+    assert [row["name"] for row in rows] == seeds
+
+
+def test_a_stopped_comparison_has_the_rows_that_are_done_and_goes_on(config, tmp_path, trained, monkeypatch):
+    grid = make_grid(config, QUICK, [SCORES], 2)
+    real = module.evaluate
+
+    def interrupted(*args):
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "evaluate", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            compare(grid, tmp_path / "stopped", [])
+    rows = table_csv(tmp_path / "stopped")
+    assert [row["name"] for row in rows] == names(grid)[:2]
+    metrics = (tmp_path / "stopped" / names(grid)[2] / "metrics.jsonl").read_bytes()
+    compare(grid, tmp_path / "stopped", [])
+    assert trained == [*names(grid)[:3], *names(grid)[2:]]
+    assert (tmp_path / "stopped" / names(grid)[2] / "metrics.jsonl").read_bytes() == metrics  # it only was not measured
+    assert len(table_csv(tmp_path / "stopped")) == 4
+
+
+def test_a_training_that_fails_is_left_out_and_the_others_go_on(config, tmp_path):
+    wild = ["training.optimizer=sgd", "training.clip_norm=0", "training.max_updates=2"]
+    table = compare(make_grid(config, wild, ["training.learning_rate=1e30,0.01"], 1), tmp_path / "wild", [])
+    assert [row.values for row in table.rows] == [("0.01",)]
+    assert "lower training.learning_rate" in table.left_out["learning_rate=1e30,seed=3"]
+    assert "Left out: learning_rate=1e30,seed=3: " in (tmp_path / "wild" / "table.md").read_text()
+
+
+def test_when_every_training_fails_the_reason_is_the_error(config, tmp_path):
+    grid = make_grid(config, [], ["data.max_length=1,2"], 1)
+    with pytest.raises(UserError, match=r"every training failed; .*no sentence pair is left"):
+        compare(grid, tmp_path / "short", [])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "varied", "seeds", "message"),
+    [
+        (["search.beam=2"], [SCORES], 2, r"it has search\.beam = 3, and now that is 2"),
+        (["seed=4"], [SCORES], 2, "it has seed 3, and now the seeds are 4, 5"),
+        ([], [SCORES], 1, "it has seed 4, and now the seeds are 3"),
+        ([], ["model.attention.score=dot,concat"], 2, r"it has model\.attention\.score=general, which"),
+        ([], ["search.length_penalty=0,1"], 2, r"it varies model\.attention\.score, and now that is search\.length"),
+    ],
+)
+def test_a_folder_of_another_comparison_is_refused_by_the_difference(
+    config, comparison, trained, overrides, varied, seeds, message
+):
+    before = (comparison / "compare.json").read_bytes()
+    with pytest.raises(UserError, match=message):
+        compare(make_grid(config, [*QUICK, *overrides], varied, seeds), comparison, [])
+    assert (comparison / "compare.json").read_bytes() == before
+    assert trained == []
+
+
+def test_data_that_have_changed_are_refused(tmp_path):
+    config = write_config(tmp_path)
+    grid = make_grid(config, QUICK, ["search.beam=2"], 1)
+    compare(grid, tmp_path / "c", [])
+    with (tmp_path / "dev.de").open("a") as tgt, (tmp_path / "dev.en").open("a") as src:
+        src.write("cat\n")
+        tgt.write("Katze\n")
+    with pytest.raises(UserError, match=r"the files of data\.dev have changed"):
+        compare(grid, tmp_path / "c", [])
+
+
+def test_a_run_folder_is_no_place_for_a_comparison(config, finished):
+    with pytest.raises(UserError, match="holds a run, not a comparison"):
+        compare(make_grid(config, QUICK, [SCORES], 1), finished / "score=dot,seed=3", [])
+
+
+# --------------------------------------------------------------------------------------------------------- the table
+
+
+def cell(name="a", bleu=10.0, **numbers):
+    """The numbers of a cell."""
+    measure = {"score": 50.0, "signature": "s"}
+    return {
+        "name": name,
+        "seed": 1,
+        **dict.fromkeys(("chrf", "ter", "exact_match", "cer"), measure),
+        "bleu": {"score": bleu, "signature": "s"},
+        **dict.fromkeys(("perplexity", "parameters", "tokens_per_second", "sentences_per_second"), 2.0),
+        **dict.fromkeys(("updates", "best_update", "training_seconds", "sentences", "length_penalty"), 3),
+        "attention_entropy": None,
+        "beam": 5,
+        "environment": {"device": "cpu", "cores": 2, "commit": "abc"},
+        **numbers,
+    }
+
+
+def table(*rows, left_out=None):
+    return Table(["search.beam"], list(rows), [1, 2, 3], left_out or {}, ["seq2seq"], {"training": METRIC})
+
+
+METRIC = {"early_stopping_metric": "bleu"}
+
+
+def cells_of(markdown, row):
+    """The cells of a row of a Markdown table, by their header."""
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in markdown.splitlines() if "|" in line]
+    return dict(zip(lines[0], lines[row + 2], strict=True))
+
+
+def test_mean_and_sample_standard_deviation_are_those_worked_out_by_hand():
+    three = Row(("1",), [cell(bleu=10.0), cell(bleu=13.0), cell(bleu=16.0)])
+    assert (three.mean("bleu"), three.spread("bleu")) == (13.0, 3.0)
+    shown = cells_of(table(three).markdown(), 0)
+    assert (shown["seeds"], shown["dev BLEU"], shown["SD"]) == ("3", "**13.00**", "3.00")
+
+
+def test_one_seed_has_no_spread_and_what_was_not_measured_is_a_dash():
+    shown = cells_of(table(Row(("1",), [cell()])).markdown(), 0)
+    assert (shown["SD"], shown["attention entropy"]) == ("-", "-")
+    shown = cells_of(table(Row(("1",), [cell(attention_entropy=0.25)])).markdown(), 0)
+    assert shown["attention entropy"] == "0.250"
+
+
+def test_the_best_bleu_is_bold_and_no_other():
+    rows = [Row((str(i),), [cell(bleu=bleu)]) for i, bleu in enumerate((9.0, 11.0, 10.0))]
+    markdown = table(*rows).markdown()
+    assert [cells_of(markdown, i)["dev BLEU"] for i in range(3)] == ["9.00", "**11.00**", "10.00"]
+
+
+def test_the_numbers_of_the_table_are_those_of_the_runs(finished):
+    rows = table_csv(finished)
+    assert [row["name"] for row in rows] == [f"score={s},seed={n}" for s in ("dot", "general") for n in (3, 4)]
+    for row in rows:
+        run = Run.open(finished / row["name"])
+        dev, metrics = json.loads((run.path / "dev.json").read_text()), run.metrics()
+        assert row["model.attention.score"] == run.config().model.attention.score
+        assert float(row["bleu"]) == dev["bleu"]["score"]
+        assert float(row["sentences_per_second"]) == pytest.approx(12 / dev["seconds"])
+        speeds = [record["tokens_per_second"] for record in metrics if record["split"] == "train"]
+        assert float(row["tokens_per_second"]) == median(speeds)
+        step = int(run.checkpoint("best").name.removeprefix("step-"))
+        [best] = [record for record in metrics if record["split"] == "dev" and record["update"] == step]
+        assert float(row["perplexity"]) == best["perplexity"]
+        assert (int(row["best_update"]), int(row["updates"])) == (step, 2)
+    for line, two in enumerate((rows[:2], rows[2:])):
+        a, b = (float(row["chrf"]) for row in two)
+        assert cells_of((finished / "table.md").read_text(), line)["chrF"] == f"{(a + b) / 2:.2f}"
+
+
+def test_json_has_everything(finished):
+    whole = json.loads((finished / "table.json").read_text())
+    assert whole["command"] == ["seq2seq", "compare"]
+    assert "tok:13a" in whole["signatures"]["bleu"][0]
+    assert whole["environment"]["packages"]["torch"]
+    a, b = (found["bleu"]["score"] for found in whole["rows"][0]["cells"])
+    assert whole["rows"][0]["mean"]["bleu"] == pytest.approx((a + b) / 2)
+    assert whole["rows"][0]["standard_deviation"]["bleu"] == pytest.approx(abs(a - b) / 2**0.5)
+
+
+def test_the_attention_entropy_is_that_of_the_best_checkpoint(config, comparison):
+    run = Run.open(comparison / "score=dot,seed=3")
+    best = int(run.checkpoint("best").name.removeprefix("step-"))
+    records = [
+        {**record, "attention_entropy": 0.5 if record["update"] == best else 0.9}
+        if record["split"] == "dev"
+        else record
+        for record in run.metrics()
+    ]
+    (run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (run.path / "cell.json").unlink()
+    compare(make_grid(config, QUICK, [SCORES], 2), comparison, [])
+    assert table_csv(comparison)[0]["attention_entropy"] == "0.5"
+
+
+def test_without_matplotlib_there_is_a_table_and_no_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr("seq2seq.training.table.find_spec", lambda name: None)
+    table(Row(("1",), [cell()])).write(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json", "table.md"]
+
+
+def test_the_picture_has_every_label_and_mean(tmp_path):
+    save_comparison(tmp_path / "a.svg", "a title", "dev BLEU", ["dot $1$", "일반"], [[1.0, 2.0], [4.0]])
+    text = (tmp_path / "a.svg").read_text(encoding="utf-8")
+    for shown in ("a title", "dev BLEU", "dot $1$", "일반", "1.50 ± 0.71", "4.00"):
+        assert shown in text, shown
+
+
+# ------------------------------------------------------------------------------------------------ two runs, or more
+
+REFERENCES = [[f"the {a} {b} sees a {c} dog today" for a in "xyz" for b in ("old", "new") for c in "pqrst"]]
+WORSE = [line.replace("sees a", "a saw") if i % 2 else line for i, line in enumerate(REFERENCES[0])]
+
+
+def test_a_model_does_not_differ_from_itself():
+    for test in paired_bootstrap(["a", "b"], [WORSE, WORSE], REFERENCES, lowercase=False):
+        assert test.systems[1].p == 1.0
+        assert test.verdicts() == [f"b: no difference of {test.metric} from a that this set can show"]
+
+
+def test_outputs_that_clearly_differ_do_so_in_the_right_direction():
+    bleu, chrf = paired_bootstrap(["a", "b"], [WORSE, REFERENCES[0]], REFERENCES, lowercase=False)
+    assert (bleu.metric, chrf.metric) == ("BLEU", "chrF")
+    assert bleu.systems[0].score == pytest.approx(sacrebleu.corpus_bleu(WORSE, REFERENCES).score)
+    assert bleu.systems[0].p is None
+    assert bleu.systems[1].p < 0.01
+    assert bleu.systems[0].low < bleu.systems[0].score < bleu.systems[0].high < bleu.systems[1].score
+    difference = bleu.systems[1].score - bleu.systems[0].score
+    assert bleu.verdicts()[0].startswith(f"b is better by {difference:.1f} BLEU, and a difference of this size would")
+    [back, _] = paired_bootstrap(["a", "b"], [REFERENCES[0], WORSE], REFERENCES, lowercase=False)
+    assert back.verdicts()[0].startswith(f"b is worse by {difference:.1f} BLEU")
+
+
+@pytest.mark.parametrize("seed", [None, "7"])
+def test_the_seed_is_fixed_shown_and_the_environment_left_as_it_was(monkeypatch, seed):
+    monkeypatch.delenv("SACREBLEU_SEED", raising=False)
+    if seed:
+        monkeypatch.setenv("SACREBLEU_SEED", seed)
+    [test, _] = paired_bootstrap(["a", "b"], [WORSE, REFERENCES[0]], REFERENCES, lowercase=False)
+    assert "bs:1000|seed:12345" in test.signature
+    assert os.environ.get("SACREBLEU_SEED") == seed
+
+
+def test_runs_are_compared_on_the_test_set_or_on_dev_where_there_is_none(finished, config, tmp_path):
+    paths = [finished / f"score={score},seed=3" for score in ("dot", "general")]
+    assert compare_runs(paths)[:2] == ("test", 12)
+    compare(make_grid(config, [*QUICK, "data.test=null"], ["search.beam=2"], 1), tmp_path / "c", [])
+    assert compare_runs([paths[0], tmp_path / "c" / "beam=2,seed=3"])[0] == "dev"
+
+
+def test_runs_on_different_lines_are_refused(finished, tmp_path):
+    other = write_config(tmp_path)
+    (tmp_path / "test.de").write_text("Hund\n" * 12)
+    grid = make_grid(other, QUICK, ["search.beam=2"], 1)
+    compare(grid, tmp_path / "c", [])
+    paths = [finished / "score=dot,seed=3", tmp_path / "c" / "beam=2,seed=3"]
+    with pytest.raises(UserError, match="have different test sets"):
+        compare_runs(paths)
+    assert compare_runs(paths, "dev")[0] == "dev"
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+def test_the_command_trains_a_grid_and_prints_the_table(config, folder, capsys):
+    words = ["compare", str(config), "training.validate_every=2", "--vary", SCORES, "--seeds", "1", "--updates", "4"]
+    assert main([*words, "--run", str(folder / "command")]) == 0
+    out = capsys.readouterr().out
+    assert (folder / "command" / "table.md").read_text() in out
+    assert (folder / "command" / "table.png").read_bytes().startswith(b"\x89PNG")
+    assert load_config(folder / "command" / "score=dot,seed=3" / "config.yaml").training.max_updates == 4
+
+
+def test_minutes_set_the_budget_of_each_training(config, folder, monkeypatch):
+    grids = []
+    monkeypatch.setattr(module, "compare", lambda grid, *args: grids.append(grid) or table(Row(("1",), [cell()])))
+    assert main(["compare", str(config), "--vary", SCORES, "--minutes", "0.5", "search.beam=2"]) == 0
+    [grid] = grids
+    assert (grid.base.training.max_minutes, grid.base.training.max_updates, grid.base.search.beam) == (0.5, 30, 2)
+    assert grid.seeds == [3, 4, 5]
+
+
+def test_the_command_tests_the_difference_of_runs(finished, capsys):
+    runs = [str(finished / f"score={score},seed=3") for score in ("dot", "general", "general")]
+    assert main(["compare", *runs, "--split", "dev"]) == 0
+    captured = capsys.readouterr()
+    assert "dev set: 12 sentences" in captured.out
+    assert captured.out.count("baseline") == 2
+    assert "seed:12345" in captured.out
+    assert captured.err == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["{config}"], "--vary is missing"),
+        (["{config}", "{run}", "--vary", SCORES], "to compare runs give run folders alone"),
+        (["{config}", "--vary", SCORES, "--split", "dev"], "--split is for runs"),
+        (["{config}", "--vary", SCORES, "--updates", "1", "--minutes", "1"], "give one of them"),
+        (["{config}", "training.max_updates=2", "--vary", SCORES, "--updates", "1"], "--updates sets"),
+        (["{config}", "--vary", "training.max_updates=2,3", "--updates", "1"], "both set .* and varied"),
+        (["{config}", "--vary", SCORES, "--updates", "0"], "training.max_updates is 0"),
+        (["{run}"], "alone cannot be compared"),
+        (["{run}", "{config}"], "not a run folder"),
+        (["{run}", "nowhere"], "nowhere: not a run folder"),
+        (["{run}", "{run}", "--vary", SCORES], "--vary is for a config"),
+        (["{run}", "{run}", "--seeds", "2"], "--seeds is for a config"),
+        (["{run}", "{run}", "--updates", "2"], "--updates is for a config"),
+        (["nowhere.yaml", "--vary", SCORES], "nowhere.yaml: "),
+    ],
+)
+def test_a_contradiction_is_an_error_of_one_line(config, finished, words, message, capsys, monkeypatch):
+    monkeypatch.chdir(finished)
+    run = str(finished / "score=dot,seed=3")
+    assert main(["compare", *(word.format(config=config, run=run) for word in words)]) == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(message, line), line
