@@ -39,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
-        hint = "; --resume goes on from the last checkpoint" if args.command is train else ""
+        hints = {
+            train: "; --resume goes on from the last checkpoint",
+            compare: "; the same command goes on from there",
+        }
+        hint = hints.get(args.command, "")
         print(f"\nseq2seq: stopped{hint}", file=sys.stderr)
         return 130
 
@@ -115,6 +119,33 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = on_run(plot, "draw the learning curves")
     sub.add_argument("--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png)")
+
+    sub = command(compare, "train a grid of configs into a table; or test how two runs differ")
+    sub.add_argument(
+        "targets",
+        nargs="+",
+        metavar="CONFIG | RUN",
+        help="a YAML file and section.key=value for all trainings; or two or more run folders, the baseline first",
+    )
+    sub.set_defaults(overrides=[])
+    grid = sub.add_argument_group("with a config")
+    grid.add_argument(
+        "--vary",
+        action="append",
+        default=[],
+        metavar="section.key=VALUE,VALUE",
+        help="values to try; several --vary are combined, every value with every other",
+    )
+    grid.add_argument("--seeds", type=int, metavar="N", help="trainings of each combination (default: 3)")
+    grid.add_argument("--updates", metavar="N", help="length of each training: sets training.max_updates")
+    grid.add_argument(
+        "--minutes", metavar="M", help="or its time: sets training.max_minutes; training.max_updates still holds"
+    )
+    grid.add_argument(
+        "--run", type=Path, metavar="DIR", help="the comparison's folder (default: runs/compare- and the config's name)"
+    )
+    runs = sub.add_argument_group("with runs")
+    runs.add_argument("--split", choices=("dev", "test"), help="lines to translate (default: test, or dev where none)")
 
     sub = command(check, "read a config and its data, build the model, run one step; change nothing")
     _add_config(sub)
@@ -251,6 +282,64 @@ def plot(args: argparse.Namespace) -> None:
     output = args.output or run.path / "curves.png"
     save_curves(output, run.metrics())
     print(output)
+
+
+def compare(args: argparse.Namespace) -> None:
+    """Compare configs or runs. A config: train every combination of the --vary values with several seeds, each into its
+    own run folder, and print a table of what came out on the dev set; the same command again goes on where it stopped,
+    and may have more values or seeds. Runs: test by paired bootstrap resampling whether they differ by more than the
+    luck of a test set.
+    """
+    if Path(args.targets[0]).is_dir():
+        _compare_runs(args)
+    else:
+        _compare_configs(args)
+
+
+def _compare_configs(args: argparse.Namespace) -> None:
+    from seq2seq.training.compare import compare as train_grid
+    from seq2seq.training.compare import make_grid
+
+    config, overrides = args.targets[0], [*args.targets[1:], *args.overrides]
+    if strays := [word for word in overrides if "=" not in word or Path(word).is_dir()]:
+        raise UserError(f"{strays[0]}: after a config come section.key=value; to compare runs give run folders alone")
+    if args.split:
+        raise UserError("--split is for runs; the models of a config are compared on data.dev")
+    if not args.vary:
+        raise UserError("--vary is missing: what to compare, such as --vary model.attention.score=dot,general")
+    if args.updates and args.minutes:
+        raise UserError("--updates and --minutes are two lengths of a training; give one of them")
+    for key, option, value in (("max_updates", "--updates", args.updates), ("max_minutes", "--minutes", args.minutes)):
+        if value and any(word.partition("=")[0].strip() == f"training.{key}" for word in overrides):
+            raise UserError(f"{option} sets training.{key}, which is given as well; leave one of them out")
+        overrides += [f"training.{key}={value}"] if value else []
+    grid = make_grid(Path(config), overrides, args.vary, 3 if args.seeds is None else args.seeds)
+    folder = args.run or Path("runs") / f"compare-{Path(config).stem}"
+    with _log_beside_progress_bar():
+        table = train_grid(grid, folder, ["seq2seq", *sys.argv[1:]])
+    print(f"\n{table.markdown()}\nThe table is in {folder} (table.md, .csv, .json), each model in a folder there.")
+
+
+def _compare_runs(args: argparse.Namespace) -> None:
+    from seq2seq.decoding.significance import SAMPLES, compare_runs
+
+    given = {"--vary": args.vary, "--seeds": args.seeds, "--updates": args.updates, "--minutes": args.minutes}
+    paths = [*args.targets, *args.overrides]  # the name of a comparison's run has a `=` in it
+    for option, value in {**given, "--run": args.run}.items():
+        if value:
+            raise UserError(f"{option} is for a config; {args.targets[0]} is a folder of a run")
+    if len(paths) < 2:
+        raise UserError(f"{args.targets[0]} alone cannot be compared; give two or more run folders, or a config")
+    split, sentences, tests = compare_runs([Path(path) for path in paths], args.split)
+    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
+    width = max(map(len, paths))
+    for test in tests:
+        print(f"\n{test.metric}   {test.signature}")
+        baseline = test.systems[0].score
+        for system in test.systems:
+            shown = "baseline" if system.p is None else f"{system.score - baseline:+.2f}   p = {system.p:.3f}"
+            print(f"  {system.name:<{width}}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {shown}")
+        print("".join(f"  {verdict}\n" for verdict in test.verdicts()), end="")
 
 
 def check(args: argparse.Namespace) -> None:

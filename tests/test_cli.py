@@ -12,7 +12,7 @@ from tiny import write_config
 import seq2seq
 from seq2seq.cli import main
 
-COMMANDS = ["train", "evaluate", "translate", "score", "attention", "plot", "check"]
+COMMANDS = ["train", "evaluate", "translate", "score", "attention", "plot", "compare", "check"]
 
 
 class Stdin(io.TextIOWrapper):
