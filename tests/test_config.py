@@ -162,7 +162,9 @@ def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
         ("training.clip_norm=.inf", "it must be a finite number"),
         ("training.clip_norm=.nan", "it must be a finite number"),
         ("model.encoder.bidirectional=1", "model.encoder.bidirectional is 1; it must be true or false"),
-        ("model.attention.coverage=true", "model.attention.coverage is true; it must be false"),
+        ("model.attention.coverage=1", "model.attention.coverage is 1; it must be true or false"),
+        ("model.attention.window=local", "it must be 'global', 'local_m' or 'local_p'; did you mean global?"),
+        ("model.attention.temperature=0", "model.attention.temperature is 0; it must be greater than 0"),
         ("training.device=gpu", "training.device is 'gpu'; it must match"),
         ("data.train=[a]", "data.train is a list; it must be a string"),
         ("data.train=", "data.train is empty; it must be a string"),
@@ -252,6 +254,60 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
+        (
+            ["model.encoder.type=self_attention", "model.encoder.num_heads=3"],
+            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
+        ),
+        (
+            ["model.encoder.self_attention_layers=1", "model.encoder.num_heads=3"],
+            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
+        ),
+        (
+            ["model.encoder.type=self_attention", "model.embedding_size=128"],
+            ["model.encoder.hidden_size (256)", "model.embedding_size (128)"],
+        ),
+        (
+            ["model.encoder.type=self_attention", "model.encoder.self_attention_layers=1"],
+            ["model.encoder.self_attention_layers is 1", "model.encoder.num_layers"],
+        ),
+        (
+            ["model.attention.coverage=true", "model.attention.convolution=true"],
+            ["model.attention.coverage and model.attention.convolution"],
+        ),
+        *(
+            ([f"model.attention.score={score}", f"model.attention.{key}"], [f"score {score} has no {what}", why, fix])
+            for score, key, what, why, fix in [
+                ("none", "window=local_m", "window local_m", "looks nowhere", "use model.attention.window global"),
+                ("location", "window=local_p", "window local_p", "table", "use model.attention.window global"),
+                ("none", "coverage=true", "coverage", "looks nowhere", "set model.attention.coverage false"),
+                (
+                    "location",
+                    "coverage=true",
+                    "coverage",
+                    "does not see the keys",
+                    "set model.attention.coverage false",
+                ),
+                ("cosine", "convolution=true", "convolution", "length", "set model.attention.convolution false"),
+            ]
+        ),
+        *(
+            (["model.decoder.type=transformer", *overrides], ["model.decoder.type transformer", *named])
+            for overrides, named in [
+                ([], ["model.attention.score is general", "set model.attention.score multi_head"]),
+                (
+                    ["model.attention.score=multi_head", "model.attention.coverage=true"],
+                    ["no coverage", "set model.attention.coverage false"],
+                ),
+                (
+                    ["model.attention.score=multi_head", "model.decoder.input_feeding=true"],
+                    ["set model.decoder.input_feeding false"],
+                ),
+                (
+                    ["model.attention.score=multi_head", "model.decoder.hidden_size=128"],
+                    ["model.decoder.hidden_size (128)", "model.embedding_size (256)"],
+                ),
+            ]
+        ),
         (["model.pretrained_embeddings.src=v"], ["model.pretrained_embeddings", "tokenizer.type word", "unigram"]),
         (
             ["tokenizer.type=word", "model.tie_embeddings=all", "model.pretrained_embeddings={src: v, tgt: w}"],

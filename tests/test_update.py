@@ -50,6 +50,21 @@ def test_a_batch_costs_what_its_pairs_cost_alone(input_feeding):
     assert loss_sum(model, make_batch(PAIRS), 0.1).item() == pytest.approx(alone, rel=1e-5)
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("attention", [{}, {"coverage": True}])
+def test_the_coverage_loss_is_added_with_its_weight_for_real_tokens_alone(attention):
+    model, batch = random_model("concat", attention=attention), make_batch(PAIRS)
+    _, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+    expected = 0.0
+    for a, (src, tgt) in zip(weights[:, 0].tolist(), PAIRS, strict=True):
+        seen = [0.0] * len(src)
+        for row in a[: len(tgt)]:
+            expected += sum(map(min, row, seen))
+            seen = [x + y for x, y in zip(seen, row, strict=False)]
+    plain = loss_sum(model, batch).item()
+    assert loss_sum(model, batch, coverage=0.5).item() == pytest.approx(plain + 0.5 * expected, rel=1e-5)
+
+
 def test_the_loss_given_back_is_the_mean_over_real_target_tokens():
     model, batch = random_model(), make_batch(PAIRS)
     _, loss, _ = updated(model, batch, label_smoothing=0.0)
