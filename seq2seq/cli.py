@@ -17,7 +17,9 @@ from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.decoding.evaluate import Evaluation
-    from seq2seq.decoding.translator import Translation, Translator
+    from seq2seq.decoding.translator import Look, Translation, Translator
+    from seq2seq.plots import AttentionMap
+    from seq2seq.run import Run
 
 Command = Callable[[argparse.Namespace], None]
 SHOWN = 3  # source / reference / translation triples after a training
@@ -113,12 +115,23 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
 
     sub = on_run(attention, "show what the model looks at while it translates a text")
-    sub.add_argument("text", metavar="TEXT", help="a source sentence")
-    sub.add_argument("--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: the terminal)")
+    sub.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
+    sub.add_argument("--input", metavar="FILE", help="sentences, one a line; needs --format pharaoh or json")
+    sub.add_argument(
+        "--output", metavar="FILE", help="a .png or .svg picture, an .html page of everything, or the --format's file"
+    )
+    sub.add_argument("--format", choices=("text", "json", "pharaoh"), help="pharaoh: links of words, such as 0-0 1-2")
+    sub.add_argument("--words", action="store_true", help="pieces merged to words")
+    sub.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
+    sub.add_argument("--encoder", action="store_true", help="the encoder's self-attention, not the decoder's attention")
     sub.add_argument("--beam", type=int, metavar="N", help="hypotheses kept at each step (default: the config's)")
 
-    sub = on_run(plot, "draw the learning curves")
-    sub.add_argument("--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png)")
+    sub = on_run(plot, "draw the learning curves, or the attention of one sentence at each kept checkpoint")
+    sub.add_argument("--attention", metavar="TEXT", help="a source sentence; the best checkpoint translates it for all")
+    sub.add_argument("--words", action="store_true", help="of --attention: pieces merged to words")
+    sub.add_argument(
+        "--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png or attention.png)"
+    )
 
     sub = command(compare, "train a grid of configs into a table; or test how two runs differ")
     sub.add_argument(
@@ -245,8 +258,7 @@ def _check_translate(args: argparse.Namespace) -> None:
         raise UserError("--sample draws one translation a line; leave --nbest and --beam out")
     if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
         raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
-    if args.input and args.output and Path(args.output).exists() and Path(args.output).samefile(args.input):
-        raise UserError(f"--output {args.output} is the --input file; give another one")
+    _must_differ(args.input, args.output)
 
 
 def score(args: argparse.Namespace) -> None:
@@ -260,28 +272,119 @@ def score(args: argparse.Namespace) -> None:
 
 def attention(args: argparse.Namespace) -> None:
     """Translate a text and show, for each token of the translation, which source tokens the model looked at."""
-    from seq2seq.plots import AttentionMap, save_attention, terminal_attention
+    from seq2seq.plots import save_attention, save_page
 
-    translation = _translator(args.run).translate([args.text], beam=args.beam)[0]
-    if not translation.tokens or translation.attention is None:
+    _check_attention(args)
+    translator = _translator(args.run)
+    if args.input is not None:
+        with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
+            for lines in _chunks(source, name, translator.search.batch_size):
+                for look in translator.look(lines, beam=args.beam):
+                    out.write(_attention_line(look, args) + "\n")
+                out.flush()
+        return
+    (look,) = translator.look([args.text], beam=args.beam)
+    map = _chosen(look, args)
+    if look.decoder is None or map is None:
         raise UserError("TEXT is empty: there is nothing to look at")
-    picture = AttentionMap.of_tokens(translation.tokens, translation.source_tokens, translation.attention)
-    print(translation.text)
-    if args.output:
-        save_attention(args.output, picture)
+    if not args.output or args.format:
+        with _text_output(args.output) as out:
+            out.write(_attention_line(look, args) + "\n")
+        return
+    path = Path(args.output)
+    if path.suffix.lower() == ".html":
+        save_page(path, args.text, look.translation.text, look.decoder, look.encoder)
     else:
-        print(f"\n{terminal_attention(picture)}")
+        save_attention(path, map, rows="source, looking" if args.encoder else "translation")
+    print(look.translation.text)
+
+
+def _check_attention(args: argparse.Namespace) -> None:
+    """Options that contradict each other, or the files."""
+    ending = Path(args.output or "").suffix.lower()
+    drawn = ending in (".png", ".svg", ".html")
+    if (args.text is None) == (args.input is None):
+        raise UserError("give one of the two: TEXT, a sentence, or --input FILE, a sentence a line")
+    if args.input is not None and args.format not in ("json", "pharaoh"):
+        raise UserError("--input needs --format pharaoh or json: a line for each sentence")
+    if args.output and not args.format and not drawn:
+        raise UserError(f"--output {args.output}: write a .png, .svg or .html file, or add --format for text")
+    if args.format and drawn:
+        raise UserError(f"--output {args.output} is a drawing, --format {args.format} is text; leave one of them out")
+    if ending == ".html" and (args.words or args.encoder or args.head != "mean"):
+        raise UserError(f"--output {args.output} lets its reader choose; leave --words, --encoder and --head out")
+    if args.head not in ("mean", "all") and not (args.head.isdecimal() and int(args.head) > 0):
+        raise UserError(f"--head {args.head}: write mean, all, or the number of a head, from 1 on")
+    if args.format == "pharaoh" and args.head == "all":
+        raise UserError("--format pharaoh has one link a word; write --head mean or the number of a head")
+    _must_differ(args.input, args.output)
+
+
+def _chosen(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
+    """The weights that the options ask for; None of an empty line."""
+    map = look.encoder if args.encoder else look.decoder
+    if map is None:
+        if look.decoder:
+            raise UserError(
+                "--encoder: this model's encoder has no self-attention; train one with "
+                "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
+            )
+        return None
+    if args.head == "mean":
+        map = map.mean()
+    elif args.head != "all":
+        count = len(map.heads)
+        if int(args.head) > count:
+            raise UserError(f"--head {args.head}: the model has {count} here; write a number from 1 to {count}, or all")
+        map = map.head(int(args.head) - 1)
+    return map.words() if args.words else map
+
+
+def _attention_line(look: "Look", args: argparse.Namespace) -> str:
+    """What is written of a sentence; of an empty one nothing, in JSON null."""
+    from seq2seq.plots import terminal_attention
+
+    map = _chosen(look, args)
+    if map is None:
+        return "null" if args.format == "json" else ""
+    if args.format == "json":
+        keys = {"rows": map.rows, "columns": map.columns, "heads": map.heads, "weights": map.weights.round(6).tolist()}
+        return json.dumps(keys, ensure_ascii=False)
+    return map.pharaoh() if args.format == "pharaoh" else f"{look.translation.text}\n\n{terminal_attention(map)}"
 
 
 def plot(args: argparse.Namespace) -> None:
-    """Draw the learning curves of a run: losses, scores on the dev set, learning rate."""
-    from seq2seq.plots import save_curves
+    """Draw how a run learned: losses, scores on the dev set, learning rate; or what each checkpoint looks at."""
+    from seq2seq.plots import save_attention, save_curves
     from seq2seq.run import Run
 
     run = Run.open(args.run)
-    output = args.output or run.path / "curves.png"
-    save_curves(output, run.metrics())
+    if args.attention is None:
+        if args.words:
+            raise UserError("--words is for --attention TEXT; add it")
+        output = args.output or run.path / "curves.png"
+        save_curves(output, run.metrics())
+    else:
+        output = args.output or run.path / "attention.png"
+        map = _attention_over_time(run, args.attention)
+        save_attention(output, map.words() if args.words else map)
     print(output)
+
+
+def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
+    """A head a kept checkpoint, the mean of its heads, while each is made to give the best one's translation."""
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.plots import beside
+
+    best = run.checkpoint("best")
+    (translation,) = _translator(run.path).translate([text], attention=False)
+    maps = {}
+    for checkpoint in run.checkpoints():
+        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, translation.text)
+        assert look.decoder, "look_at refuses an empty text"
+        update = int(checkpoint.name.removeprefix("step-"))
+        maps[f"update {update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
+    return beside(maps)
 
 
 def compare(args: argparse.Namespace) -> None:
@@ -386,6 +489,11 @@ def _write(out: TextIO, number: int, translation: "Translation", args: argparse.
         best = (translation.text, translation.normalized_score)
         for text, score in (best, *((other.text, other.normalized_score) for other in translation.alternatives)):
             out.write(f"{number} ||| {text} ||| {score:.4f}\n")
+
+
+def _must_differ(source: str | None, output: str | None) -> None:
+    if source and output and Path(output).exists() and Path(source).exists() and Path(output).samefile(source):
+        raise UserError(f"--output {output} is the --input file; give another one")
 
 
 @contextmanager

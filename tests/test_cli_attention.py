@@ -1,0 +1,202 @@
+"""The commands `attention` and `plot --attention`, run as a user runs them."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from tiny import write_config
+
+import seq2seq
+from seq2seq.cli import main
+from seq2seq.decoding.translator import Translator
+from seq2seq.run import Run
+
+TEXT = "the old cat sees the dog"
+TINY = {"embedding_size": 24, "dropout": 0.1, "decoder": {"cell": "gru", "hidden_size": 24}}
+TRAINING = {"max_updates": 20, "validate_every": 10, "keep": 3}
+
+
+def train(folder, name, tokenizer="char", **model):
+    tokenizers = {"char": {"type": "char", "vocab_size": 300}, "word": {"type": "word", "vocab_size": 50}}
+    encoder = {"cell": "gru", "hidden_size": 24, **model.pop("encoder", {})}
+    sections = {"model": {**TINY, "encoder": encoder, **model}, "training": TRAINING}
+    config = write_config(folder, tokenizer=tokenizers[tokenizer], **sections)
+    seq2seq.train(config, run=folder / name)
+    return str(folder / name)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli_attention")
+
+
+@pytest.fixture(scope="module")
+def run(folder):
+    """Two heads of decoder attention, two of self-attention, in letters."""
+    attention = {"score": "multi_head", "num_heads": 2}
+    return train(folder, "heads", attention=attention, encoder={"self_attention_layers": 1, "num_heads": 2})
+
+
+@pytest.fixture(scope="module")
+def plain(folder):
+    """One head, no self-attention, words."""
+    return train(folder, "plain", "word")
+
+
+@pytest.fixture(scope="module")
+def blind(folder):
+    """No attention at all."""
+    return train(folder, "blind", "word", attention={"score": "none"})
+
+
+@pytest.fixture
+def say(run, capsys):
+    """What the command prints about a text."""
+
+    def command(*arguments, text=(TEXT,), of=run):
+        capsys.readouterr()
+        assert main(["attention", of, *text, *arguments]) == 0
+        return capsys.readouterr().out
+
+    return command
+
+
+def test_the_terminal_shows_the_translation_and_then_the_mean_of_the_heads(say, run):
+    translation = Translator.load(run).translate([TEXT])[0]
+    first, empty, *picture = say().splitlines()
+    assert (first, empty) == (translation.text, "")
+    assert sum("┌" in line for line in picture) == len(translation.source_tokens)
+    assert "head" not in "\n".join(picture)
+
+
+def test_all_heads_stand_under_their_names_and_one_head_alone(say):
+    everything = say("--head", "all")
+    assert re.findall("^head .*$", everything, re.MULTILINE) == ["head 1", "head 2"]
+    second = everything.split("head 2\n\n")[1]
+    assert say("--head", "2").endswith(f"\n\n{second}")
+
+
+def test_json_holds_rows_columns_heads_and_weights(say, run):
+    (look,) = Translator.load(run).look([TEXT])
+    told = json.loads(say("--format", "json", "--head", "all"))
+    assert list(told) == ["rows", "columns", "heads", "weights"]
+    assert (told["rows"], told["columns"]) == (look.decoder.rows, look.decoder.columns)
+    assert told["heads"] == ["head 1", "head 2"]
+    assert np.array(told["weights"]) == pytest.approx(look.decoder.weights, abs=1e-5)
+
+
+def test_json_of_words_has_the_words_of_the_text(say):
+    told = json.loads(say("--format", "json", "--words"))
+    assert told["columns"] == [*TEXT.split(), "</s>"]
+    assert np.shape(told["weights"]) == (1, len(told["rows"]), 7)
+
+
+def test_the_encoder_looks_from_the_source_to_the_source(say):
+    told = json.loads(say("--format", "json", "--encoder", "--words", "--head", "all"))
+    assert told["rows"] == told["columns"] == [*TEXT.split(), "</s>"]
+    assert told["heads"] == ["head 1", "head 2"]
+
+
+def test_pharaoh_is_the_links_of_the_words(say, run):
+    (look,) = Translator.load(run).look([TEXT])
+    assert say("--format", "pharaoh") == look.decoder.pharaoh() + "\n"
+
+
+def test_the_lines_of_a_file_give_a_line_each_in_order(say, folder):
+    (folder / "in.txt").write_text(f"{TEXT}\n\nthe dog\n", encoding="utf-8")
+    of_file = ("--input", str(folder / "in.txt"))
+    lines = say(*of_file, "--format", "pharaoh", text=()).split("\n")
+    assert lines == [say("--format", "pharaoh").strip(), "", say("--format", "pharaoh", text=["the dog"]).strip(), ""]
+    told = [json.loads(line) for line in say(*of_file, "--format", "json", "--words", text=()).splitlines()]
+    assert told[1] is None
+    assert told[2]["columns"] == ["the", "dog", "</s>"]
+
+
+def test_text_goes_to_a_file_too(say, folder):
+    assert say("--format", "pharaoh", "--output", str(folder / "links.txt")) == ""
+    assert (folder / "links.txt").read_text(encoding="utf-8") == say("--format", "pharaoh")
+
+
+@pytest.mark.parametrize("options", [[], ["--head", "all"], ["--head", "2", "--words"], ["--encoder", "--head", "all"]])
+@pytest.mark.parametrize("name", ["a.png", "a.svg"])
+def test_a_picture_is_drawn_and_the_translation_printed(say, folder, name, options):
+    assert say("--output", str(folder / name), *options) == say().splitlines()[0] + "\n"
+    assert (folder / name).stat().st_size > 1000
+
+
+def test_the_page_holds_all_heads_words_and_tokens_of_decoder_and_encoder(say, folder):
+    say("--output", str(folder / "a.html"))
+    page = (folder / "a.html").read_text(encoding="utf-8")
+    views = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    assert [list(view["maps"]) for view in views] == [["words", "tokens"]] * 2
+    assert {len(view["maps"]["words"]["heads"]) for view in views} == {3}
+    assert TEXT in page
+
+
+def test_letters_that_the_model_never_saw_are_looked_at_like_others(say, plain):
+    assert "🙂" in say("--words", text=["the 🙂 cat ж"])
+    assert "</s>" in say(text=["the 🙂 cat ж"], of=plain)
+
+
+def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, folder, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map: drawn.append((path, map)))
+    assert main(["plot", run, "--attention", TEXT]) == 0
+    [(path, map)] = drawn
+    assert path == Run.open(run).path / "attention.png"
+    best = Run.open(run).checkpoint("best").name
+    assert map.heads == [f"update {n}{', best' if best == f'step-{n:06d}' else ''}" for n in (10, 20)]
+    translator = Translator.load(run)
+    look = translator.look_at(TEXT, translator.translate([TEXT])[0].text)
+    shown = map.head([", best" in name for name in map.heads].index(True))
+    assert shown.weights == pytest.approx(look.decoder.mean().weights, abs=1e-5)
+
+
+@pytest.mark.parametrize("options", [[], ["--words"]])
+def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, options):
+    assert main(["plot", run, "--attention", TEXT, *options]) == 0
+    picture = Run.open(run).path / "attention.png"
+    assert capsys.readouterr().out == f"{picture}\n"
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["attention", "{run}"], "TEXT, a sentence, or --input FILE"),
+        (["attention", "{run}", "a", "--input", "{file}", "--format", "json"], "TEXT, a sentence, or --input FILE"),
+        (["attention", "{run}", " "], "TEXT is empty"),
+        (["attention", "{run}", " ", "--output", "{out}.html"], "TEXT is empty"),
+        (["attention", "{plain}", " ", "--encoder"], "TEXT is empty"),
+        (["attention", "{run}", "--input", "{file}"], "--input needs --format pharaoh or json"),
+        (["attention", "{run}", "--input", "{file}", "--output", "{out}.png"], "--input needs --format"),
+        (["attention", "{run}", "--input", "nowhere", "--format", "json"], "--input nowhere: No such file"),
+        (["attention", "{run}", "--input", "", "--format", "json"], "--input : No such file"),
+        (["attention", "{run}", "--input", "{file}", "--format", "json", "--output", "{file}"], "is the --input file"),
+        (["attention", "{run}", "a", "--output", "a.gif"], "a.gif: write a .png, .svg or .html file"),
+        (["attention", "{run}", "a", "--output", "a.png", "--format", "json"], "leave one of them out"),
+        (["attention", "{run}", "a", "--output", "a.html", "--words"], "leave --words, --encoder and --head out"),
+        (["attention", "{run}", "a", "--output", "a.html", "--head", "1"], "leave --words, --encoder and --head out"),
+        (["attention", "{run}", "a", "--output", "/nowhere/a.html"], "/nowhere/a.html: No such file"),
+        (["attention", "{run}", "a", "--head", "0"], "--head 0: write mean, all, or the number"),
+        (["attention", "{run}", "a", "--head", "two"], "--head two: write mean, all, or the number"),
+        (["attention", "{run}", "a", "--head", "3"], "write a number from 1 to 2"),
+        (["attention", "{run}", "a", "--head", "all", "--format", "pharaoh"], "one link a word"),
+        (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
+        (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
+        (["attention", "{blind}", "a"], "no attention"),
+        (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
+        (["plot", "{run}", "--attention", ""], "text is empty"),
+        (["plot", "{run}", "--attention", "a", "--output", "a.html"], ".png or .svg"),
+        (["plot", "{blind}", "--attention", "a"], "no attention"),
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2(run, plain, blind, folder, capsys, arguments, message):
+    (folder / "file.txt").write_text("the cat\n")
+    names = {"run": run, "plain": plain, "blind": blind, "file": str(folder / "file.txt"), "out": str(folder / "out")}
+    capsys.readouterr()
+    assert main([argument.format(**names) for argument in arguments]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
