@@ -55,6 +55,9 @@ class Encoder(nn.Module):
 class SelfAttentionEncoder(nn.Module):
     """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
 
+    What enters the layers has numbers of about unit variance, or what they add would drown it: embeddings with positions
+    have, recurrent states (small at first) are normalized.
+
     Args:
         embedding: the source embedding; without `below` of the layers' size.
         layers: at least one.
@@ -68,13 +71,16 @@ class SelfAttentionEncoder(nn.Module):
         super().__init__()
         self.embedding, self.below, self.layers = embedding, below, nn.ModuleList(layers)
         self.summary_size = layers[0].self_attention.query_size
-        self.norm = nn.LayerNorm(self.summary_size)
+        self.norm_0, self.norm = nn.LayerNorm(self.summary_size), nn.LayerNorm(self.summary_size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
         """The states, zero on padding; the summary is their mean."""
         mask = real_positions(src, lengths)
-        x = self.below(src, lengths).states if self.below else self.dropout(positioned(self.embedding(src)))
+        if self.below:
+            x = self.norm_0(self.below(src, lengths).states)
+        else:
+            x = self.dropout(positioned(self.embedding(src)))
         weights = []
         for layer in self.layers:
             x, a = layer(x, mask)
