@@ -318,6 +318,7 @@ def _check_attention(args: argparse.Namespace) -> None:
     if args.format == "pharaoh" and args.head == "all":
         raise UserError("--format pharaoh has one link a word; write --head mean or the number of a head")
     _must_differ(args.input, args.output)
+    _must_be_text("TEXT", args.text)
 
 
 def _chosen(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
@@ -365,6 +366,7 @@ def plot(args: argparse.Namespace) -> None:
         output = args.output or run.path / "curves.png"
         save_curves(output, run.metrics())
     else:
+        _must_be_text("--attention", args.attention)
         output = args.output or run.path / "attention.png"
         map = _attention_over_time(run, args.attention)
         save_attention(output, map.words() if args.words else map)
@@ -489,6 +491,12 @@ def _write(out: TextIO, number: int, translation: "Translation", args: argparse.
         best = (translation.text, translation.normalized_score)
         for text, score in (best, *((other.text, other.normalized_score) for other in translation.alternatives)):
             out.write(f"{number} ||| {text} ||| {score:.4f}\n")
+
+
+def _must_be_text(name: str, text: str | None) -> None:
+    """Bytes of the command line that are no UTF-8 reach us as surrogates, which cannot be written."""
+    if text and any("\ud800" <= c <= "\udfff" for c in text):
+        raise UserError(f"{name} is not UTF-8: {text.encode(errors='backslashreplace').decode()}; write it in UTF-8")
 
 
 def _must_differ(source: str | None, output: str | None) -> None:

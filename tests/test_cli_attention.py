@@ -186,6 +186,8 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
         (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
         (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
         (["attention", "{blind}", "a"], "no attention"),
+        (["attention", "{run}", "a\udcff"], "TEXT is not UTF-8: a\\udcff"),
+        (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
         (["plot", "{run}", "--attention", ""], "text is empty"),
         (["plot", "{run}", "--attention", "a", "--output", "a.html"], ".png or .svg"),

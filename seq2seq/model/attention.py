@@ -87,9 +87,7 @@ class Attention(nn.Module):
             past: what the call before gave, or `start`; None where there is no memory of the past.
         """
         rows, tgt, _ = query.shape
-        if self.past is not None:
-            assert past is not None
-            assert tgt == 1
+        if self.past is not None and past is not None:
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti
         q = query.reshape(memory.keys.size(0), -1, self.query_size)

@@ -71,14 +71,15 @@ class SelfAttentionEncoder(nn.Module):
         super().__init__()
         self.embedding, self.below, self.layers = embedding, below, nn.ModuleList(layers)
         self.summary_size = layers[0].self_attention.query_size
-        self.norm_0, self.norm = nn.LayerNorm(self.summary_size), nn.LayerNorm(self.summary_size)
+        self.norm_below = nn.LayerNorm(self.summary_size) if below else None
+        self.norm = nn.LayerNorm(self.summary_size)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
         """The states, zero on padding; the summary is their mean."""
         mask = real_positions(src, lengths)
-        if self.below:
-            x = self.norm_0(self.below(src, lengths).states)
+        if self.below and self.norm_below:
+            x = self.norm_below(self.below(src, lengths).states)
         else:
             x = self.dropout(positioned(self.embedding(src)))
         weights = []
