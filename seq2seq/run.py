@@ -27,7 +27,7 @@ from torch import nn
 
 from seq2seq.config import Config, ModelConfig, load_config, resolve_paths
 from seq2seq.errors import UserError
-from seq2seq.model.attention import Attention, build_attention
+from seq2seq.model.attention import Attention, MultiHead, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
@@ -105,10 +105,11 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
 
 def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
     model, decoder = config.model, config.model.decoder
-    layers = [
-        DecoderLayer(decoder.hidden_size, model.attention.num_heads, _attention(config), model.dropout)
-        for _ in range(decoder.num_layers)
-    ]
+    layers = []
+    for _ in range(decoder.num_layers):
+        attention = _attention(config)
+        assert isinstance(attention, MultiHead)  # a rule of the config
+        layers.append(DecoderLayer(decoder.hidden_size, attention.num_heads, attention, model.dropout))
     return TransformerDecoder(embedding, layers, W_y, dropout=model.dropout)
 
 

@@ -46,6 +46,8 @@ def random_model(
     built = build_model(config, tokenizers(joint=tie == "all")).eval()
     with torch.no_grad():
         for name, weight in built.named_parameters():
+            if not weight.any() and ".norm" not in name:
+                weight.normal_(std=0.3)  # layers that start at zero
             weight *= 1 if ".norm" in name else spread
     return built
 

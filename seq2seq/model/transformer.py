@@ -7,6 +7,9 @@ A layer adds what a part makes of its input to that input, and normalizes before
 (Xiong et al. 2020): so it learns at a constant rate, without the warmup that the order of Vaswani et al. 2017 needs.
 
     x = x + attention(norm(x));  x = x + W_2 relu(W_1 norm(x) + b_1) + b_2
+
+What is added starts at zero (W_o and W_2 do), so that a new layer hands on what it is given. With random ones a layer on
+top of a recurrent encoder first mixed up the states that the decoder was learning to align (configs/README.md).
 """
 
 import math
@@ -17,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from seq2seq.model.attention import Attention, Memory, MultiHead
+from seq2seq.model.attention import Memory, MultiHead
 
 EXPANSION = 4  # the inner size of a feed-forward part over the outer one, as in the paper
 
@@ -40,13 +43,20 @@ def positioned(
     return math.sqrt(size) * x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(x.dtype)
 
 
+def zero(layer: nn.Linear) -> nn.Linear:
+    """The same layer, giving zero until it has learned."""
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
 class FeedForward(nn.Module):
     """W_2 relu(W_1 x + b_1) + b_2, position by position."""
 
     def __init__(self, size: int, dropout: float):
         super().__init__()
         self.W_1 = nn.Linear(size, EXPANSION * size)
-        self.W_2 = nn.Linear(EXPANSION * size, size)
+        self.W_2 = zero(nn.Linear(EXPANSION * size, size))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
@@ -70,6 +80,7 @@ class EncoderLayer(nn.Module):
         self.self_attention = MultiHead(size, size, num_heads)
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2 = nn.LayerNorm(size), nn.LayerNorm(size)
+        zero(self.self_attention.W_o)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -118,16 +129,18 @@ class DecoderLayer(nn.Module):
     Args:
         size: of a state.
         num_heads: of the self-attention; divides the size.
-        attention: looks at the encoder states.
+        attention: looks at the encoder states, with heads of its own.
         dropout: probability with which a number of what is added is zeroed.
     """
 
-    def __init__(self, size: int, num_heads: int, attention: Attention, dropout: float = 0.0):
+    def __init__(self, size: int, num_heads: int, attention: MultiHead, dropout: float = 0.0):
         super().__init__()
         self.self_attention = MultiHead(size, size, num_heads)
         self.attention = attention
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(size), nn.LayerNorm(size), nn.LayerNorm(size)
+        zero(self.self_attention.W_o)
+        zero(self.attention.W_o)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
