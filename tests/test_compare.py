@@ -371,9 +371,9 @@ def test_outputs_that_clearly_differ_do_so_in_the_right_direction():
     assert bleu.systems[1].p < 0.01
     assert bleu.systems[0].low < bleu.systems[0].score < bleu.systems[0].high < bleu.systems[1].score
     difference = bleu.systems[1].score - bleu.systems[0].score
-    assert bleu.verdicts()[0].startswith(f"b is better by {difference:.1f} BLEU, and a difference of this size would")
+    assert bleu.verdicts()[0].startswith(f"b is better by {difference:.2f} BLEU, and a difference of this size would")
     [back, _] = paired_bootstrap(["a", "b"], [REFERENCES[0], WORSE], REFERENCES, lowercase=False)
-    assert back.verdicts()[0].startswith(f"b is worse by {difference:.1f} BLEU")
+    assert back.verdicts()[0].startswith(f"b is worse by {difference:.2f} BLEU")
 
 
 @pytest.mark.parametrize("seed", [None, "7"])

@@ -119,7 +119,7 @@ def _verdict(metric: str, baseline: System, system: System) -> str:
         return f"{system.name}: no difference of {metric} from {baseline.name} that this set can show"
     greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
     return (
-        f"{system.name} is {'better' if difference > 0 else 'worse'} by {abs(difference):.1f} {metric}, and a "
+        f"{system.name} is {'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {metric}, and a "
         f"difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
     )
 

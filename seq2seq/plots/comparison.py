@@ -7,6 +7,7 @@ from statistics import mean, stdev
 from seq2seq.plots import figures
 
 BLUE, PALE = "#1f6fb4", "#9aa5b1"
+LEAST = 1.0  # width of the scale: what is closer together shall look so
 
 
 def save_comparison(
@@ -14,7 +15,7 @@ def save_comparison(
 ) -> None:
     """A `.png` or `.svg` file: each seed a dot, their mean a bar across, a line one standard deviation to either side.
 
-    The best mean is blue. The scale begins where the scores do, since differences are what a comparison is about.
+    The best mean is blue. The scale is as wide as the scores lie apart, since their differences are what matters.
 
     Args:
         path: the file to write.
@@ -50,6 +51,9 @@ def save_comparison(
     axes.grid(axis="x", color="#e6e6e6", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
+    low, high = axes.get_xlim()
+    widen = max(0.0, LEAST - (high - low)) / 2
+    axes.set_xlim(low - widen, high + widen)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     figures.save(figure, path)
