@@ -346,10 +346,14 @@ class Run:
         """Read a checkpoint's weights into a model.
 
         Raises:
-            UserError: a file that is missing or is not what the manifest says.
+            UserError: a file that is missing or is not what the manifest says, or weights of another model.
         """
         self.verify(checkpoint)
-        load_model(model, str(checkpoint / "model.safetensors"))
+        try:
+            load_model(model, str(checkpoint / "model.safetensors"))
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"{checkpoint}: not the weights of this run's config: {reason}; train again") from None
 
     def training_state(self, checkpoint: Path) -> dict[str, Any]:
         """What `save_checkpoint` was given as `training`. Only tensors, numbers and strings are read: no code runs.

@@ -115,6 +115,14 @@ def test_a_missing_file_is_noticed(run, config, tokenizers):
         run.load_model()
 
 
+def test_weights_of_another_model_are_refused(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    decoder = config.model.decoder.model_copy(update={"num_layers": 2})
+    run.save_config(config.model_copy(update={"model": config.model.model_copy(update={"decoder": decoder})}))
+    with pytest.raises(UserError, match=r"not the weights of this run.s config: .*decoder.bridge.weight"):
+        run.load_model()
+
+
 def test_a_run_without_a_checkpoint_says_so(run):
     with pytest.raises(UserError, match="no checkpoint yet"):
         run.load_model()

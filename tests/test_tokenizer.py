@@ -202,3 +202,20 @@ def test_a_broken_or_missing_file_is_named_when_loading(tmp_path, type, file):
 def test_words_are_stored_one_a_line(tmp_path):
     WordTokenizer(["b", "a"], "split", lowercase=False).save(tmp_path, "src")
     assert (tmp_path / "src.txt").read_text(encoding="utf-8") == "<pad>\n<unk>\n<s>\n</s>\nb\na\n"
+
+
+# ------------------------------------------------------------------------------------------------ words of tokens
+
+
+@pytest.mark.parametrize("type", SUBWORDS)
+@pytest.mark.parametrize("line", ["a word", "zyx word ümläut 고양이", "word"])
+def test_pieces_of_a_word_have_one_number_and_words_are_what_stands_between_spaces(trained, type, line):
+    ids = trained[type].encode(line)
+    numbers = trained[type].word_numbers([*ids, EOS])
+    words = [[i for i, n in zip(ids, numbers, strict=False) if n == word] for word in range(numbers[-1])]
+    assert [trained[type].decode(word) for word in words] == line.split()
+
+
+def test_every_token_of_a_word_vocabulary_is_a_word():
+    tokenizer = WordTokenizer(["the", "cat"], "split", False)
+    assert tokenizer.word_numbers([*tokenizer.encode("the cat dog"), EOS]) == [0, 1, 2, 3]

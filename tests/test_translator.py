@@ -1,7 +1,11 @@
 """From lines to translations: the same whatever the batch, and scores that mean what they say."""
 
+import copy
+
+import numpy as np
 import pytest
 import torch
+from random_model import random_model, tokenizers
 from tiny import write_config
 
 import seq2seq
@@ -129,3 +133,84 @@ def test_impossible_beams_are_refused(translator, beam, nbest):
 def test_impossible_sampling_is_refused(wrong):
     with pytest.raises(UserError, match="temperature must be over 0"):
         Sampling(**wrong)
+
+
+def test_a_model_whose_weights_have_blown_up_is_told_so(translator):
+    blown = copy.deepcopy(translator.model)
+    with torch.no_grad():
+        blown.decoder.W_y.bias.fill_(torch.nan)
+    with pytest.raises(UserError, match=r"log-probabilities are not finite.*training.learning_rate"):
+        Translator(blown, translator.tokenizers, translator.search).translate(["the cat"])
+
+
+# ------------------------------------------------------------------------------------------------------- looking
+
+
+def test_a_look_holds_the_weights_that_the_search_saw(translator):
+    (look,) = translator.look(["the old cat sees"])
+    (translation,) = translator.translate(["the old cat sees"])
+    assert look.translation.text == translation.text
+    assert look.decoder.rows == translation.tokens
+    assert look.decoder.columns == translation.source_tokens
+    assert look.decoder.heads == ["attention"]
+    assert look.encoder is None
+    np.testing.assert_allclose(look.decoder.mean().weights[0], translation.attention, atol=1e-6)
+
+
+def test_an_empty_line_has_nothing_to_look_at(translator):
+    first, second = translator.look(["", "the cat"])
+    assert (first.translation.text, first.decoder, first.encoder) == ("", None, None)
+    assert second.decoder is not None
+    with pytest.raises(UserError, match="the text is empty"):
+        translator.look_at(" ", "die Katze")
+
+
+def test_looking_at_a_given_translation_uses_its_tokens_and_its_score(translator):
+    look = translator.look_at("the cat sees", "die alte Katze")
+    assert look.decoder.rows == ["die", "alte", "Katze", "</s>"]
+    assert look.translation.score == pytest.approx(translator.score(["the cat sees"], ["die alte Katze"])[0])
+
+
+def test_a_text_of_unknown_words_can_be_looked_at(translator):
+    (look,) = translator.look(["qqq zzz"])
+    assert look.decoder.columns == ["<unk>", "<unk>", "</s>"]
+
+
+def test_a_model_without_attention_says_that_it_looks_nowhere(translator):
+    model = random_model("none", spread=1)
+    blind = Translator(model, tokenizers(), translator.search)
+    for look in (lambda: blind.look(["w5 w6"]), lambda: blind.look_at("w5", "w6")):
+        with pytest.raises(UserError, match=r"no attention .*score none"):
+            look()
+    assert blind.translate(["w5 w6"])[0].source_tokens == ["w5", "w6", "</s>"]
+
+
+@pytest.mark.parametrize(
+    ("options", "decoder", "encoder"),
+    [
+        ({"encoder": {"self_attention_layers": 1}}, ["attention"], ["head 1", "head 2"]),
+        (
+            {"encoder": {"type": "self_attention", "num_layers": 2}, "score": "multi_head"},
+            ["head 1", "head 2"],
+            ["layer 1 head 1", "layer 1 head 2", "layer 2 head 1", "layer 2 head 2"],
+        ),
+        (
+            {"decoder": {"type": "transformer", "num_layers": 2}, "score": "multi_head"},
+            ["layer 1 head 1", "layer 1 head 2", "layer 2 head 1", "layer 2 head 2"],
+            None,
+        ),
+    ],
+)
+def test_every_head_is_named_and_its_rows_sum_to_one(translator, options, decoder, encoder):
+    model = random_model(options.pop("score", "general"), embedding_size=8, spread=1, **options)
+    looks = Translator(model, tokenizers(), translator.search).look(["w5 w6 w7", "w5", "w9 w8"])
+    for look, source in zip(looks, (4, 2, 3), strict=True):
+        assert look.decoder.heads == decoder
+        assert look.decoder.weights.shape == (len(decoder), len(look.decoder.rows), source)
+        np.testing.assert_allclose(look.decoder.weights.sum(-1), 1, atol=1e-5)
+        if encoder is None:
+            assert look.encoder is None
+        else:
+            assert look.encoder.heads == encoder
+            assert look.encoder.rows == look.encoder.columns == look.translation.source_tokens
+            np.testing.assert_allclose(look.encoder.weights.sum(-1), 1, atol=1e-5)

@@ -196,6 +196,11 @@ class Translator:
             rows = order[start : start + self.search.batch_size]
             sources = [[*encoded[i], EOS] for i in rows]
             hypotheses = self._search(sources, beam, nbest, sampling, generator)
+            if not all(hypotheses):
+                raise UserError(
+                    "the model's log-probabilities are not finite: its weights have blown up; train again "
+                    "with a lower training.learning_rate or training.clip_norm"
+                )
             for i, source, best_first in zip(rows, sources, hypotheses, strict=True):
                 found[i] = _Found(source, best_first)
         return found
