@@ -38,7 +38,7 @@ def clone(tmp_path_factory):
     for config in (clone / "configs").glob("*.yaml"):
         text = re.sub(r"max_updates: \d+", "max_updates: 4", config.read_text(encoding="utf-8"))
         text = re.sub(r"warmup_updates: \d+", "warmup_updates: 2", text)
-        config.write_text(re.sub(r"(?<!embedding_)(hidden_)?size: 256", r"\1size: 32", text), encoding="utf-8")
+        config.write_text(re.sub(r"size: 256", "size: 32", text), encoding="utf-8")
     (clone / "mine").mkdir()
     for split in ("train", "dev", "test"):
         for toy, mine in (("en", "fr"), ("de", "oc")):
