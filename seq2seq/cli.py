@@ -402,8 +402,8 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def _compare_configs(args: argparse.Namespace) -> None:
-    from seq2seq.training.compare import compare as train_grid
-    from seq2seq.training.compare import make_grid
+    from seq2seq.comparison.grid import compare as train_grid
+    from seq2seq.comparison.grid import make_grid
 
     config, overrides = args.targets[0], [*args.targets[1:], *args.overrides]
     if strays := [word for word in overrides if "=" not in word or Path(word).is_dir()]:
@@ -426,7 +426,7 @@ def _compare_configs(args: argparse.Namespace) -> None:
 
 
 def _compare_runs(args: argparse.Namespace) -> None:
-    from seq2seq.decoding.significance import SAMPLES, compare_runs
+    from seq2seq.comparison.significance import SAMPLES, compare_runs
 
     given = {"--vary": args.vary, "--seeds": args.seeds, "--updates": args.updates, "--minutes": args.minutes}
     paths = [*args.targets, *args.overrides]  # the name of a comparison's run has a `=` in it

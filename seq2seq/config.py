@@ -311,8 +311,8 @@ def _broken_encoder_rules(model: ModelConfig) -> Iterator[str]:
         )
     if alone and encoder.self_attention_layers:
         yield (
-            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is for model.encoder.type rnn: "
-            "with self_attention, model.encoder.num_layers counts the layers"
+            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is for "
+            "model.encoder.type rnn: with self_attention, model.encoder.num_layers counts the layers"
         )
 
 
@@ -332,9 +332,11 @@ def _broken_attention_rules(model: ModelConfig) -> Iterator[str]:
     if attention.coverage and attention.convolution:
         yield "model.attention.coverage and model.attention.convolution are both true; the score sees one of them"
     if attention.window != "global" and attention.score in _NO_WINDOW:
-        yield f"{score} has no window {attention.window}: {_NO_WINDOW[attention.score]}; use model.attention.window global"
+        why = _NO_WINDOW[attention.score]
+        yield f"{score} has no window {attention.window}: {why}; use model.attention.window global"
     if attention.past != "none" and attention.score in _NO_PAST:
-        yield f"{score} has no {attention.past}: {_NO_PAST[attention.score]}; set model.attention.{attention.past} false"
+        why = _NO_PAST[attention.score]
+        yield f"{score} has no {attention.past}: {why}; set model.attention.{attention.past} false"
 
 
 _NO_WINDOW = {

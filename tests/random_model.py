@@ -2,8 +2,8 @@
 
 import torch
 
+from seq2seq.build import build_model
 from seq2seq.config import parse_config
-from seq2seq.run import build_model
 from seq2seq.text.batches import make_batch
 from seq2seq.text.tokenizer import EOS, Tokenizers, WordTokenizer
 

@@ -13,15 +13,15 @@ import sacrebleu
 from tiny import write_config
 
 from seq2seq.cli import main
+from seq2seq.comparison.grid import compare, make_grid
+from seq2seq.comparison.significance import compare_runs, paired_bootstrap
+from seq2seq.comparison.table import Row, Table
 from seq2seq.config import load_config
-from seq2seq.decoding.significance import compare_runs, paired_bootstrap
 from seq2seq.errors import UserError
 from seq2seq.plots.comparison import save_comparison
 from seq2seq.run import Run
-from seq2seq.training.compare import compare, make_grid
-from seq2seq.training.table import Row, Table
 
-module = importlib.import_module("seq2seq.training.compare")
+module = importlib.import_module("seq2seq.comparison.grid")
 
 SCORES = "model.attention.score=dot,general"
 QUICK = ["training.max_updates=2", "training.validate_every=1"]
@@ -339,7 +339,7 @@ def test_the_attention_entropy_is_that_of_the_best_checkpoint(config, comparison
 
 
 def test_without_matplotlib_there_is_a_table_and_no_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr("seq2seq.training.table.find_spec", lambda name: None)
+    monkeypatch.setattr("seq2seq.comparison.table.find_spec", lambda name: None)
     table(Row(("1",), [cell()])).write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json", "table.md"]
 

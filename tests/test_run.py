@@ -9,9 +9,10 @@ import pytest
 import torch
 from tiny import write_config
 
+from seq2seq.build import build_model, choose_device, start_from_vectors
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
-from seq2seq.run import Run, build_model, choose_device, start_from_vectors
+from seq2seq.run import Run
 from seq2seq.training.data import Corpora, learn_tokenizers
 
 

@@ -9,13 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from seq2seq.build import choose_device
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError
 from seq2seq.model.attention import NoAttention
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
 from seq2seq.plots.attention_map import AttentionMap
-from seq2seq.run import Run, choose_device
+from seq2seq.run import Run
 from seq2seq.text.batches import make_batch
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers

@@ -5,9 +5,9 @@
     c_t  = sum_i a_ti v_i           the attention value (context)
 
 `Attention` owns these three lines, once, for every score: the mask, the softmax and the sum. Each class below it is a
-score: what it makes of the encoder states once a sentence (`keys`, `values`), and its formula (`score`). Any of them can
-look through a window (`window.py`) and remember where it has looked (`past.py`). Self-attention is the same machine with
-the states of one sequence as its queries (`transformer.py`).
+score: what it makes of the encoder states once a sentence (`keys`, `values`), and its formula (`score`). Any of them
+can look through a window (`window.py`) and remember where it has looked (`past.py`). Self-attention is the same machine
+with the states of one sequence as its queries (`transformer.py`).
 
 Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, of size 1 but for
 `MultiHead`; the formulas only use the last two axes and so read as in the papers.

@@ -55,8 +55,8 @@ class Encoder(nn.Module):
 class SelfAttentionEncoder(nn.Module):
     """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
 
-    What enters the layers has numbers of about unit variance, or what they add would drown it: embeddings with positions
-    have, recurrent states (small at first) are normalized.
+    What enters the layers must have numbers of about unit variance, or what they add would drown it: embeddings with
+    positions have, recurrent states (small at first) are normalized.
 
     Args:
         embedding: the source embedding; without `below` of the layers' size.

@@ -8,8 +8,7 @@ A layer adds what a part makes of its input to that input, and normalizes before
 
     x = x + attention(norm(x));  x = x + W_2 relu(W_1 norm(x) + b_1) + b_2
 
-What is added starts at zero (W_o and W_2 do), so that a new layer hands on what it is given. With random ones a layer on
-top of a recurrent encoder first mixed up the states that the decoder was learning to align (configs/README.md).
+What is added starts at zero (W_o and W_2 do): an untrained layer hands on what it is given.
 """
 
 import math

@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
+from seq2seq.build import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.config import Config
 from seq2seq.decoding.translator import Translator
-from seq2seq.run import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.text.batches import EncodedPair
 from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches

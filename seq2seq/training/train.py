@@ -13,11 +13,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from seq2seq.build import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.config import Config, TrainingConfig, resolve_paths
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.run import Run, build_model, choose_device, count_parameters, data_digests, start_from_vectors
+from seq2seq.run import Run, data_digests
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import encode_corpus
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches

@@ -18,12 +18,13 @@ from typing import Any
 
 import yaml
 
+from seq2seq.build import count_parameters
+from seq2seq.comparison.table import Row, Table
 from seq2seq.config import Config, load_config, parse_config, resolve_paths, sections
 from seq2seq.decoding.evaluate import evaluate, keep, split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.run import Run, count_parameters, data_digests, replace_text
-from seq2seq.training.table import Row, Table
+from seq2seq.run import Run, data_digests, replace_text
 from seq2seq.training.train import flat, train
 
 log = logging.getLogger("seq2seq")

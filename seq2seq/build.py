@@ -1,0 +1,164 @@
+"""From a config to modules, the only place: what the YAML says becomes encoder, attention and decoder."""
+
+import torch
+from torch import nn
+
+from seq2seq.config import Config, ModelConfig
+from seq2seq.errors import UserError
+from seq2seq.model.attention import Attention, MultiHead, build_attention
+from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
+from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
+from seq2seq.model.recurrent import Recurrent
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder
+from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers
+from seq2seq.text.vectors import load_vectors
+
+
+def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
+    """The untrained model of a config; its random numbers come from torch's global generator."""
+    model = config.model
+    tied_to_source = model.tie_embeddings == "all"
+    src = _embedding(tokenizers.src, model.embedding_size)
+    tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
+    attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
+    W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
+    if model.tie_embeddings != "none":
+        W_y.weight = tgt.weight
+    encoder = _encoder(model, src)
+    if model.decoder.type == "transformer":
+        return Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
+    return Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+
+
+def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
+    encoder = model.encoder
+    alone = encoder.type == "self_attention"
+    below = None
+    if not alone:
+        read = Recurrent(
+            encoder.cell,
+            model.embedding_size,
+            encoder.hidden_size,
+            encoder.num_layers,
+            bidirectional=encoder.bidirectional,
+            dropout=model.dropout,
+            residual=encoder.residual,
+        )
+        below = Encoder(embedding, read, model.dropout)
+    layers = [
+        EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout)
+        for _ in range(encoder.num_layers if alone else encoder.self_attention_layers)
+    ]
+    return below if below and not layers else SelfAttentionEncoder(embedding, layers, below, model.dropout)
+
+
+def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, summary_size: int) -> Decoder:
+    model, decoder = config.model, config.model.decoder
+    attention = _attention(config)
+    kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
+    write = Recurrent(
+        decoder.cell,
+        model.embedding_size
+        + (W_y.in_features if decoder.input_feeding else 0)
+        + (attention.context_size if decoder.type == "bahdanau" else 0),
+        decoder.hidden_size,
+        decoder.num_layers,
+        dropout=model.dropout,
+        residual=decoder.residual,
+    )
+    return kind(
+        embedding,
+        write,
+        attention,
+        W_y.in_features,
+        W_y,
+        summary_size=summary_size,
+        dropout=model.dropout,
+        input_feeding=decoder.input_feeding,
+    )
+
+
+def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
+    model, decoder = config.model, config.model.decoder
+    layers = []
+    for _ in range(decoder.num_layers):
+        attention = _attention(config)
+        assert isinstance(attention, MultiHead)  # a rule of the config
+        layers.append(DecoderLayer(decoder.hidden_size, attention.num_heads, attention, model.dropout))
+    return TransformerDecoder(embedding, layers, W_y, dropout=model.dropout)
+
+
+def _attention(config: Config) -> Attention:
+    attention = config.model.attention
+    return build_attention(
+        attention.score,
+        config.model.decoder.hidden_size,
+        config.model.encoder.hidden_size,
+        num_heads=attention.num_heads,
+        chunk_size=attention.chunk_size,
+        max_positions=config.data.max_length + 1,  # and </s>
+        window=attention.window,
+        window_size=attention.window_size,
+        past=attention.past,
+        temperature=attention.temperature,
+    )
+
+
+def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
+    """Embeddings of norm about 1, so that tied output weights give logits of unit scale; zero for padding."""
+    embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
+    nn.init.normal_(embedding.weight, std=size**-0.5)
+    with torch.no_grad():
+        embedding.weight[PAD].zero_()
+    return embedding
+
+
+def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -> list[str]:
+    """Copy `model.pretrained_embeddings` into the model; one line a side that says how many tokens had a vector.
+
+    Raises:
+        UserError: a file that is no file of vectors, or vectors of another size than the embeddings.
+    """
+    wanted = config.model.pretrained_embeddings
+    report = []
+    for side, tokenizer, embedding in (
+        ("src", tokenizers.src, model.encoder.embedding),
+        ("tgt", tokenizers.tgt, model.decoder.embedding),
+    ):
+        path = getattr(wanted, side, None)
+        if path is None:
+            continue
+        vectors, found = load_vectors(path, tokenizer)
+        if vectors.size(1) != config.model.embedding_size:
+            raise UserError(
+                f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
+                f"set model.embedding_size to {vectors.size(1)} (it is {config.model.embedding_size})"
+            )
+        with torch.no_grad():
+            embedding.weight[found] = vectors[found].to(embedding.weight)
+        report.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
+    return report
+
+
+def count_parameters(model: nn.Module) -> int:
+    """How many numbers a model learns; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {name}; write auto, cpu, cuda, cuda:1 or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
+    return device

@@ -1,0 +1,1 @@
+"""Models beside each other: a grid of trainings as a table, and whether two of them differ by more than luck."""
