@@ -132,7 +132,7 @@ def report(run: Run, splits: Sequence[str], picture: Path | None) -> None:
         chance = f"by chance 50 % +- {98 / sqrt(len(rows)):.1f}; always the subject: {subject:.1f} %"
         print(f"  {split:<5} {share:.1f} % of {len(rows)} sentences ({chance})")
     if picture:
-        save_attention(picture, found["test"].maps[0].words().head(best))
+        save_attention(picture, found["test"].maps[0].words().head(best), rows="source, looking")
         print(f"\n{picture}: {found['test'].texts[0]}")
 
 

@@ -4,6 +4,8 @@ import json
 import os
 import random
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -89,6 +91,16 @@ def test_session_pipe_evaluation_and_python_agree_on_every_line_at_batch_1_and_6
     assert [answer(translator, line, settings) for line in lines("test.en")] == expected.splitlines()
 
 
+def test_it_looks_at_its_antecedent_in_80_of_100_sentences(tmp_path_factory):
+    """A head of the encoder, chosen on dev, gives the noun that "it" stands for more weight than the other noun."""
+    run = trained(tmp_path_factory, "toy_self_attention")
+    command = [sys.executable, str(ROOT / "scripts/measure_pronouns.py"), str(run)]
+    report = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    shares = dict(re.findall(r"^  (dev|test) +([0-9.]+) %", report, flags=re.MULTILINE))
+    assert float(shares["dev"]) >= 80
+    assert float(shares["test"]) >= 80
+
+
 def test_korean_particles_follow_the_last_sound(tmp_path_factory):
     """In what the model writes, not in the references: 은/을/이 after a consonant, 는/를/가 after a vowel."""
     run = trained(tmp_path_factory, "toy_ko")
@@ -109,11 +121,27 @@ def test_whole_words_with_pretrained_vectors_learn(tmp_path_factory):
     assert json.loads((run / "test.json").read_text())["bleu"]["score"] >= 90
 
 
+TRANSFORMER = {
+    "encoder": {"type": "self_attention", "hidden_size": 96, "num_layers": 2},
+    "attention": {"score": "multi_head"},
+    "decoder": {"type": "transformer", "hidden_size": 96, "num_layers": 2},
+}
+
+
 @pytest.mark.parametrize(
-    ("name", "task", "score", "feeding"),
-    [("copy", list, "dot", False), ("reverse", lambda words: words[::-1], "general", True)],
+    ("name", "task", "keys"),
+    [
+        ("copy", list, {"attention": {"score": "dot"}}),
+        ("reverse", reversed, {"decoder": {"cell": "gru", "hidden_size": 96, "input_feeding": True}}),
+        ("reverse", reversed, {"decoder": {"type": "bahdanau", "hidden_size": 96}}),
+        ("copy", list, {"attention": {"score": "concat", "coverage": True}}),
+        ("copy", list, {"attention": {"score": "concat", "convolution": True}}),
+        ("copy", list, {"attention": {"score": "dot", "window": "local_m", "window_size": 2}}),
+        ("reverse", reversed, {"attention": {"score": "dot", "window": "local_p", "window_size": 4}}),
+        ("reverse", reversed, TRANSFORMER),
+    ],
 )
-def test_it_learns_to_copy_and_to_reverse(tmp_path, name, task, score, feeding):
+def test_it_learns_to_copy_and_to_reverse(tmp_path, name, task, keys):
     """Sequences of 3 to 10 of 20 letters, of which no test sequence was seen in training."""
     rng = random.Random(1)
     letters = "abcdefghijklmnopqrst"
@@ -121,22 +149,23 @@ def test_it_learns_to_copy_and_to_reverse(tmp_path, name, task, score, feeding):
     rng.shuffle(distinct)
     for split, rows in (("train", distinct[:-400]), ("dev", distinct[-400:-200]), ("test", distinct[-200:])):
         (tmp_path / f"{split}.src").write_text("".join(" ".join(row) + "\n" for row in rows))
-        (tmp_path / f"{split}.tgt").write_text("".join(" ".join(task(row)) + "\n" for row in rows))
+        (tmp_path / f"{split}.tgt").write_text("".join(" ".join(list(task(row))) + "\n" for row in rows))
     config = {
         "data": {split: str(tmp_path / split) for split in ("train", "dev", "test")} | {"src": "src", "tgt": "tgt"},
         "tokenizer": {"type": "word", "vocab_size": 24},
         "model": {
-            "embedding_size": 64,
+            "embedding_size": 96,
             "dropout": 0.1,
             "encoder": {"cell": "gru", "hidden_size": 96},
-            "attention": {"score": score},
-            "decoder": {"cell": "gru", "hidden_size": 96, "input_feeding": feeding},
+            "decoder": {"cell": "gru", "hidden_size": 96},
+            **keys,
         },
         "training": {
             "batch_type": "sentences",
             "max_updates": 900,
             "validate_every": 300,
-            "learning_rate": 4e-3,
+            "learning_rate": 2e-3 if keys is TRANSFORMER else 4e-3,
+            "warmup_updates": 100,
             "schedule": "cosine",
             "early_stopping_metric": "exact_match",
         },

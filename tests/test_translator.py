@@ -214,3 +214,11 @@ def test_every_head_is_named_and_its_rows_sum_to_one(translator, options, decode
             assert look.encoder.heads == encoder
             assert look.encoder.rows == look.encoder.columns == look.translation.source_tokens
             np.testing.assert_allclose(look.encoder.weights.sum(-1), 1, atol=1e-5)
+
+
+def test_a_source_longer_than_the_table_of_location_attention_is_translated_and_looked_at(translator):
+    blind_beyond = Translator(random_model("location", spread=1), tokenizers(), translator.search)  # 21 positions
+    (look,) = blind_beyond.look(["w5 " * 40])
+    assert len(look.decoder.columns) == 41
+    assert not look.decoder.weights[..., 21:].any()
+    np.testing.assert_allclose(look.decoder.weights.sum(-1), 1, atol=1e-5)
