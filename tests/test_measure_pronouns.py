@@ -136,7 +136,7 @@ def test_dev_alone_leaves_test_unread(script, run, capsys):
 
 def test_the_picture_shows_the_first_sentence_of_test_with_the_chosen_head(script, run, monkeypatch, capsys):
     pictures = []
-    monkeypatch.setattr(script, "save_attention", lambda path, drawn: pictures.append((path, drawn)))
+    monkeypatch.setattr(script, "save_attention", lambda path, drawn, rows: pictures.append((path, drawn)))
     assert script.main([str(run), "--split", "dev", "--picture", "it.png"]) == 0
     ((path, drawn),) = pictures
     assert (path, drawn.heads, drawn.columns) == (Path("it.png"), ["head 1"], [*TEXT.split(), "</s>"])
