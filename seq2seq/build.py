@@ -106,7 +106,10 @@ def _attention(config: Config) -> Attention:
 
 
 def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
-    """Embeddings of norm about 1, so that tied output weights give logits of unit scale; zero for padding."""
+    """Embeddings of norm about 1, zero for padding: tied to the output weights they start with small logits.
+
+    (Not under a Transformer decoder, whose last state at first still holds the token read; it unlearns that soon.)
+    """
     embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
     nn.init.normal_(embedding.weight, std=size**-0.5)
     with torch.no_grad():

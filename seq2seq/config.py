@@ -111,7 +111,7 @@ class EncoderConfig(Section):
 
 
 class AttentionConfig(Section):
-    """How the decoder looks at the source."""
+    """How the decoder looks at the source; in a `transformer` decoder every layer does so."""
 
     score: Score = Field(
         default="general",
@@ -119,7 +119,9 @@ class AttentionConfig(Section):
         "`cosine` need the same `hidden_size` in encoder and decoder",
     )
     num_heads: Positive = Field(
-        default=4, description="`multi_head` only: heads; must divide `model.decoder.hidden_size`"
+        default=4,
+        description="`multi_head` only: heads; must divide `model.decoder.hidden_size`; "
+        "the self-attention of a `transformer` decoder has as many",
     )
     chunk_size: Natural = Field(
         default=0,
@@ -138,7 +140,7 @@ class AttentionConfig(Section):
         default=False, description="let the score see a convolution of the last weights (Chorowski et al. 2015)"
     )
     temperature: float = Field(
-        default=1.0, gt=0, description="what scores are divided by before the softmax; below 1 sharpens the weights"
+        default=1.0, ge=0.01, description="what scores are divided by before the softmax; below 1 sharpens the weights"
     )
 
     @property
@@ -279,6 +281,8 @@ def _broken_rules(config: Config) -> Iterator[str]:
     yield from _broken_encoder_rules(model)
     yield from _broken_attention_rules(model)
     yield from _broken_transformer_rules(model)
+    if config.training.coverage_loss and model.attention.score == "none":
+        yield "training.coverage_loss has nothing to weigh with model.attention.score none; set it to 0"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
     if pretrained and (pretrained.src or pretrained.tgt):

@@ -164,7 +164,7 @@ def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
         ("model.encoder.bidirectional=1", "model.encoder.bidirectional is 1; it must be true or false"),
         ("model.attention.coverage=1", "model.attention.coverage is 1; it must be true or false"),
         ("model.attention.window=local", "it must be 'global', 'local_m' or 'local_p'; did you mean local_p?"),
-        ("model.attention.temperature=0", "model.attention.temperature is 0; it must be greater than 0"),
+        ("model.attention.temperature=0", "model.attention.temperature is 0; it must be at least 0.01"),
         ("training.device=gpu", "training.device is 'gpu'; it must match"),
         ("data.train=[a]", "data.train is a list; it must be a string"),
         ("data.train=", "data.train is empty; it must be a string"),

@@ -13,7 +13,8 @@ PACKAGE = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "se
 def lines_quoted(page):
     """The lines of code in a page's tables and Python blocks."""
     text = (ROOT / page).read_text(encoding="utf-8")
-    quoted = re.findall(r"\| `([^`|]*(?:return| = )[^`]*)` \|", text)
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", text, flags=re.DOTALL))
+    quoted = [span for span in spans if "return " in span or " = " in span]
     for block in re.findall(r"```python\n(?!>>>)(.*?)```", text, flags=re.DOTALL):
         quoted += block.splitlines()
     return [line.strip() for line in quoted if line.strip()]

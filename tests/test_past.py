@@ -135,10 +135,20 @@ def test_hypotheses_have_a_past_of_their_own(past):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("past", ["coverage", "convolution"])
-def test_search_carries_the_past_of_each_hypothesis(past):
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"score": "concat", "attention": {"coverage": True}},
+        {"score": "concat", "attention": {"convolution": True}},
+        {"score": "general", "attention": {"coverage": True, "window": "local_p"}},
+        {"score": "dot", "attention": {"window": "local_m"}},
+        {"score": "general", "decoder": {"type": "bahdanau"}},
+        {"score": "multi_head", "decoder": {"type": "transformer", "num_layers": 2}},
+    ],
+)
+def test_search_carries_the_state_of_each_hypothesis(options):
     """A beam's scores equal those of its hypotheses run alone."""
-    model = random_model("concat", attention={past: True}, spread=4)
+    model = random_model(**options, embedding_size=8, spread=3)
     limits = Limits(2, 3, (0, 1, 2), torch.tensor([6, 5, 6]))
     found = beam_search(model.step, model.encode(*batch_of(SENTENCES)), limits, beam=4, nbest=4)
     for i, hypotheses in enumerate(found):
@@ -181,3 +191,10 @@ def test_looking_again_costs_and_looking_elsewhere_does_not():
     walk, stare = torch.eye(3)[None], torch.tensor([[[0.0, 1.0, 0.0]] * 3])
     assert coverage_loss(walk).sum() == 0
     assert coverage_loss(stare).tolist() == [[0, 1, 1]]
+
+
+def test_a_past_that_is_not_handed_on_is_an_error():
+    attention = attention_with("coverage")
+    query, states, mask = inputs(tgt=1)
+    with pytest.raises(AssertionError, match="must be handed on"):
+        attention(query, attention.memorize(states, mask))

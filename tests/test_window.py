@@ -88,9 +88,10 @@ def test_a_predicted_center_at_either_end_leaves_weight_inside_the_sentence(push
             assert (weights[b, 0, :, s] > 0).all() == (abs(s - p) <= D)
 
 
+@pytest.mark.parametrize("score", ["dot", "cosine", "concat", "multi_head"])
 @pytest.mark.parametrize("window", ["global", "local_m", "local_p"])
-def test_gradients_are_the_numerical_ones(window):
-    attention = attention_with(window)
+def test_gradients_are_the_numerical_ones(window, score):
+    attention = attention_with(window, score)
     query, states, mask = inputs(tgt=3, lengths=(3, 2))
     inputs_ = (query.requires_grad_(), states.requires_grad_(), *attention.parameters())
     assert torch.autograd.gradcheck(
@@ -169,3 +170,15 @@ def test_the_predictive_window_learns_through_its_center():
     attention(query, attention.memorize(states, mask))[0].sum().backward()
     assert all(weight.grad.abs().sum() > 0 for weight in attention.window.parameters())
     assert isinstance(attention.window.W_p, nn.Linear)
+
+
+def test_under_autocast_the_predicted_window_is_the_one_of_full_precision():
+    torch.manual_seed(3)
+    window = build_window("local_p", 8, D).float()
+    query, mask = torch.randn(2, 5, 8), torch.ones(2, 1, 1, 300, dtype=torch.bool)
+    t = torch.zeros(2, 5, dtype=torch.long)
+    expected = window(query, t, mask)
+    with torch.autocast("cpu", torch.bfloat16):
+        got = window(query, t, mask)
+    torch.testing.assert_close(got, expected)
+    assert got[1].dtype == torch.float32

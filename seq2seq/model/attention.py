@@ -87,6 +87,7 @@ class Attention(nn.Module):
             past: what the call before gave, or `start`; None where there is no memory of the past.
         """
         rows, tgt, _ = query.shape
+        assert (self.past is None) == (past is None), "what `start` gave must be handed on"
         if self.past is not None and past is not None:
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti

@@ -68,7 +68,9 @@ class LocalP(Window):
     def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """As in `Window`."""
         S = mask.sum(-1).squeeze(-1)
-        p = S * torch.sigmoid(self.v_p(torch.tanh(self.W_p(query)))).squeeze(-1)  # p_t
+        with torch.autocast(query.device.type, enabled=False):  # half precision cannot tell far positions apart
+            query = query.to(self.W_p.weight.dtype)
+            p = S * torch.sigmoid(self.v_p(torch.tanh(self.W_p(query)))).squeeze(-1)  # p_t
         distance = _distance(p, mask)
         sigma = self.D / 2
         return mask & (distance.abs() <= self.D), torch.exp(-(distance**2) / (2 * sigma**2))

@@ -5,7 +5,8 @@ set tell. S and T are a sentence's own lengths, `</s>` included; a_t is the dist
 positions i at target position t, both counted from 0. Weights that do not sum to one, as under the window local_p, are
 made to; a row of zeros, as of a model without attention, is left out.
 
-    entropy       mean over t of -sum_i a_ti log a_ti / log S      0: one token, 1: all alike
+    entropy       mean over t of -sum_i a_ti log a_ti / log S      0: one token, 1: all alike; a window shorter
+                                                                   than the sentence keeps it from 1
     coverage      mean over i of min(1, sum_t a_ti), `</s>` and    the share of the source that is looked at
                   heads apart: it is left out, they are averaged
     diagonality   sum_t x_t y_t / sum_t y_t^2, the slope of the    1: from first to last, -1: from last to first,
