@@ -1,6 +1,6 @@
 """The run folder: all that a training leaves behind, and all that every later command needs.
 
-config.yaml        the resolved config            environment.json   versions, commit, device, command, data digests
+config.yaml        the resolved config            environment.json   versions, commit, machine, command, data digests
 tokenizer/         the vocabularies               metrics.jsonl      one line a report
 checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}
 best, last         one-line text files that name a checkpoint
@@ -11,9 +11,11 @@ import json
 import os
 import pickle
 import platform
+import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -98,9 +100,12 @@ class Run:
         return f"seq2seq train {self.path / 'config.yaml'} --run {self.path} --resume"
 
     def environment(self) -> dict[str, Any]:
-        """What `create` wrote about versions, machine and data."""
-        found: dict[str, Any] = json.loads((self.path / "environment.json").read_text(encoding="utf-8"))
-        return found
+        """What `create` wrote about versions, machine and data.
+
+        Raises:
+            UserError: the file is missing or damaged.
+        """
+        return read_json(self.path / "environment.json", ("data",), "train again in another folder with --run DIR")
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
         """Keep the vocabularies, unless they are there; they are there whole or not at all."""
@@ -119,10 +124,17 @@ class Run:
             file.write(json.dumps(record) + "\n")
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The lines of `metrics.jsonl`; a last one that was cut short by a kill does not count."""
+        """The lines of `metrics.jsonl`; a last one that was cut short by a kill does not count.
+
+        Raises:
+            UserError: another line is damaged.
+        """
         path = self.path / "metrics.jsonl"
-        lines = path.read_text(encoding="utf-8").split("\n")[:-1] if path.is_file() else []
-        return [json.loads(line) for line in lines]
+        lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
+        return [
+            _json_object(line, ("update", "split"), f"{path}, line {number}", "delete the line")
+            for number, line in enumerate(lines, 1)
+        ]
 
     def cut_metrics(self, update: int) -> None:
         """Forget what was logged after an update: a resumed run logs it again."""
@@ -214,12 +226,12 @@ class Run:
         Raises:
             UserError: a file that is missing or damaged.
         """
+        manifest = read_json(checkpoint / "manifest.json", ("files",), "use another checkpoint")
         try:
-            manifest = json.loads((checkpoint / "manifest.json").read_text(encoding="utf-8"))
             for name, fingerprint in manifest["files"].items():
                 if _fingerprint(checkpoint / name) != fingerprint:
                     raise UserError(f"{checkpoint / name}: damaged, it is not what was written; use another checkpoint")
-        except (OSError, ValueError, KeyError) as error:
+        except OSError as error:
             raise UserError(f"{checkpoint}: not a whole checkpoint ({error}); use another one") from None
 
 
@@ -230,6 +242,7 @@ def _environment(config: Config) -> dict[str, Any]:
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
+        "processor": _processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(choose_device(config.training.device)),
@@ -248,6 +261,16 @@ def data_digests(config: Config) -> dict[str, dict[str, str]]:
             files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
             found[split] = {file.name: _fingerprint(file)["sha256"] for file in files if file.is_file()}
     return found
+
+
+def _processor() -> str:
+    """The processor's model where Linux names it; elsewhere what Python knows, often no more than its kind."""
+    try:
+        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        described = ""
+    model = re.search(r"^model name\s*:\s*(\S.*)$", described, re.MULTILINE)
+    return model[1].strip() if model else platform.processor() or platform.machine()
 
 
 def _version(package: str) -> str | None:
@@ -281,6 +304,36 @@ def _commit() -> str | None:
 def _fingerprint(path: Path) -> dict[str, Any]:
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+
+
+def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any]:
+    """A JSON object that this package has written.
+
+    Args:
+        path: the file.
+        keys: what must be in it.
+        fix: what to do where it is missing or damaged; the end of the error.
+
+    Raises:
+        UserError: the file cannot be read, is not a JSON object, or lacks a key.
+    """
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {fix}") from None
+    return _json_object(text, keys, str(path), fix)
+
+
+def _json_object(text: bytes, keys: Iterable[str], place: str, fix: str) -> dict[str, Any]:
+    try:
+        found = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{place}: damaged, not JSON ({error}); {fix}") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{place}: damaged, {str(found)[:40]!r} where a JSON object should be; {fix}")
+    if missing := [key for key in keys if key not in found]:
+        raise UserError(f"{place}: damaged, it has no {missing[0]!r}; {fix}")
+    return found
 
 
 def _write_json(path: Path, value: object) -> None:

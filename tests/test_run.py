@@ -65,6 +65,8 @@ def test_the_environment_names_versions_command_and_the_digests_of_the_data(run)
     environment = json.loads((run.path / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__
     assert set(environment["data"]) == {"train", "dev", "test"}
+    assert environment["threads"] == torch.get_num_threads()
+    assert environment["processor"]
     assert {"train.en", "train.de"} <= set(environment["data"]["train"])
     assert all(len(digest) == 64 for digest in environment["data"]["train"].values())
 
@@ -171,6 +173,35 @@ def test_a_line_of_metrics_cut_short_by_a_kill_does_not_count(run):
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"update": 20, "spl')
     assert [record["update"] for record in run.metrics()] == [10]
+
+
+@pytest.mark.parametrize("line", [b'{"update": 20, "spl', b"\xff\x00", b"null", b"", b'{"update": 20}'])
+def test_a_broken_line_of_metrics_is_an_error_that_names_file_and_line(run, line):
+    run.log({"update": 10, "split": "dev"})
+    with open(run.path / "metrics.jsonl", "ab") as file:
+        file.write(line + b"\n")
+    run.log({"update": 30, "split": "dev"})
+    with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: damaged.*; delete the line") as error:
+        run.metrics()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
+def test_a_missing_or_damaged_environment_is_an_error_that_names_the_file(run, text):
+    file = run.path / "environment.json"
+    file.unlink() if text is None else file.write_text(text)
+    with pytest.raises(UserError, match=r"environment\.json: (cannot be read|damaged)") as error:
+        run.environment()
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
+def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, config, tokenizers, text):
+    save(run, config, tokenizers, 10)
+    file = run.checkpoint("last") / "manifest.json"
+    file.unlink() if text is None else file.write_text(text)
+    with pytest.raises(UserError, match=r"manifest\.json: (cannot be read|damaged).*; use another checkpoint"):
+        run.load_model()
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(run):
