@@ -145,14 +145,16 @@ def build_parser() -> argparse.ArgumentParser:
     grid.add_argument(
         "--vary",
         action="append",
-        default=[],
         metavar="section.key=VALUE,VALUE",
         help="values to try; several --vary are combined, every value with every other",
     )
     grid.add_argument("--seeds", type=int, metavar="N", help="trainings of each combination (default: 3)")
-    grid.add_argument("--updates", metavar="N", help="length of each training: sets training.max_updates")
+    grid.add_argument("--updates", type=int, metavar="N", help="length of each training: sets training.max_updates")
     grid.add_argument(
-        "--minutes", metavar="M", help="or its time: sets training.max_minutes; training.max_updates still holds"
+        "--minutes",
+        type=float,
+        metavar="M",
+        help="or its time: sets training.max_minutes; training.max_updates still holds",
     )
     grid.add_argument(
         "--run", type=Path, metavar="DIR", help="the comparison's folder (default: runs/compare- and the config's name)"
@@ -410,14 +412,16 @@ def _compare_configs(args: argparse.Namespace) -> None:
         raise UserError(f"{strays[0]}: after a config come section.key=value; to compare runs give run folders alone")
     if args.split:
         raise UserError("--split is for runs; the models of a config are compared on data.dev")
-    if not args.vary:
+    if args.vary is None:
         raise UserError("--vary is missing: what to compare, such as --vary model.attention.score=dot,general")
-    if args.updates and args.minutes:
+    if args.updates is not None and args.minutes is not None:
         raise UserError("--updates and --minutes are two lengths of a training; give one of them")
     for key, option, value in (("max_updates", "--updates", args.updates), ("max_minutes", "--minutes", args.minutes)):
-        if value and any(word.partition("=")[0].strip() == f"training.{key}" for word in overrides):
+        if value is None:
+            continue
+        if any(word.partition("=")[0].strip() == f"training.{key}" for word in overrides):
             raise UserError(f"{option} sets training.{key}, which is given as well; leave one of them out")
-        overrides += [f"training.{key}={value}"] if value else []
+        overrides.append(f"training.{key}={value}")
     grid = make_grid(Path(config), overrides, args.vary, 3 if args.seeds is None else args.seeds)
     folder = args.run or Path("runs") / f"compare-{Path(config).stem}"
     with _log_beside_progress_bar():
@@ -427,23 +431,33 @@ def _compare_configs(args: argparse.Namespace) -> None:
 
 def _compare_runs(args: argparse.Namespace) -> None:
     from seq2seq.comparison.significance import SAMPLES, compare_runs
+    from seq2seq.run import Run
 
+    if not Run(Path(args.targets[0])).exists():
+        raise UserError(
+            f"{args.targets[0]}: a folder without a config.yaml; give a YAML file, or two or more run folders"
+        )
     given = {"--vary": args.vary, "--seeds": args.seeds, "--updates": args.updates, "--minutes": args.minutes}
     paths = [*args.targets, *args.overrides]  # the name of a comparison's run has a `=` in it
     for option, value in {**given, "--run": args.run}.items():
-        if value:
+        if value is not None:
             raise UserError(f"{option} is for a config; {args.targets[0]} is a folder of a run")
     if len(paths) < 2:
         raise UserError(f"{args.targets[0]} alone cannot be compared; give two or more run folders, or a config")
-    split, sentences, tests = compare_runs([Path(path) for path in paths], args.split)
+    split, sentences, searches, tests = compare_runs([Path(path) for path in paths], args.split)
     print(f"{split} set: {sentences:,} sentences; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
-    width = max(map(len, paths))
+    if len(set(searches)) > 1:
+        print(
+            "The runs search differently (beam, length penalty): a difference may come from that, not from the models."
+        )
+    width, wide = max(map(len, paths)), max(map(len, searches))
     for test in tests:
         print(f"\n{test.metric}   {test.signature}")
         baseline = test.systems[0].score
-        for system in test.systems:
+        for system, search in zip(test.systems, searches, strict=True):
             shown = "baseline" if system.p is None else f"{system.score - baseline:+.2f}   p = {system.p:.3f}"
-            print(f"  {system.name:<{width}}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {shown}")
+            name = f"{system.name:<{width}}  {search:<{wide}}"
+            print(f"  {name}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {shown}")
         print("".join(f"  {verdict}\n" for verdict in test.verdicts()), end="")
 
 

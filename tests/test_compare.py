@@ -128,6 +128,8 @@ def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
         ([], ["model.attention.score"], 1, "no values"),
         ([], ["model.attention.score=[dot"], 1, "--vary model.attention.score=\\[dot: "),
         ([], ["search.beam=1]: [2"], 1, "no values"),
+        ([], [""], 1, "--vary '' has no key; write section.key=value,value"),
+        ([], ["=dot,general"], 1, "--vary '=dot,general' has no key"),
         ([], [SCORES, SCORES], 1, "given twice"),
         ([], ["model.attention.score=general,luong"], 1, "score=general,seed=3 and score=luong,seed=3 are the same"),
         ([], ["seed=1,2"], 1, "--seeds N"),
@@ -235,6 +237,62 @@ def test_data_that_have_changed_are_refused(tmp_path):
         compare(grid, tmp_path / "c", [])
 
 
+@pytest.mark.parametrize("varied", [SCORES, "data.train=train,trian"])
+def test_a_missing_data_file_is_one_error_before_anything_is_written(tmp_path, trained, monkeypatch, varied):
+    monkeypatch.chdir(tmp_path)
+    config = write_config(tmp_path)
+    wrong = [] if "trian" in varied else ["data.train=trian"]
+    with pytest.raises(UserError, match=r"^no corpus at trian: "):
+        compare(make_grid(config, [*QUICK, *wrong], [varied], 2), tmp_path / "c", [])
+    assert not (tmp_path / "c").exists()
+    assert trained == []
+
+
+@pytest.mark.parametrize("left", [None, "{"])
+def test_what_was_claimed_but_never_trained_does_not_lock_the_folder(config, tmp_path, trained, left):
+    with pytest.raises(UserError, match="every training failed"):
+        compare(make_grid(config, ["data.max_length=1"], [SCORES], 1), tmp_path / "c", [])
+    if left:
+        (tmp_path / "c" / "compare.json").write_text(left)
+    compare(make_grid(config, QUICK, [SCORES], 1), tmp_path / "c", [])
+    assert trained[2:] == ["score=dot,seed=3", "score=general,seed=3"]
+    assert len(table_csv(tmp_path / "c")) == 2
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[]"])
+def test_a_damaged_compare_json_is_an_error_that_names_it_and_deleting_it_helps(config, comparison, trained, text):
+    (comparison / "compare.json").write_text(text)
+    grid = make_grid(config, QUICK, [SCORES], 2)
+    with pytest.raises(UserError, match=r"compare\.json: damaged.*; delete it") as error:
+        compare(grid, comparison, [])
+    assert "\n" not in str(error.value)
+    (comparison / "compare.json").unlink()
+    compare(grid, comparison, [])
+    assert trained == []
+
+
+@pytest.mark.parametrize("text", ["", '{"name": "score=dot', "{}"])
+def test_a_cut_cell_json_counts_as_not_measured(config, comparison, trained, text):
+    file = comparison / "score=dot,seed=3" / "cell.json"
+    before = json.loads(file.read_text())
+    file.write_text(text)
+    compare(make_grid(config, QUICK, [SCORES], 2), comparison, [])
+    assert trained == ["score=dot,seed=3"]
+    assert json.loads(file.read_text())["bleu"] == before["bleu"]
+    assert len(table_csv(comparison)) == 4
+
+
+def test_a_cell_whose_other_files_are_damaged_is_left_out_with_the_reason(config, comparison):
+    for name in ("score=dot,seed=3", "score=general,seed=4"):
+        (comparison / name / "cell.json").unlink()
+    (comparison / "score=dot,seed=3" / "environment.json").unlink()
+    (comparison / "score=general,seed=4" / "metrics.jsonl").write_text("{\n")
+    table = compare(make_grid(config, QUICK, [SCORES], 2), comparison, [])
+    assert "environment.json: cannot be read" in table.left_out["score=dot,seed=3"]
+    assert "metrics.jsonl, line 1: damaged" in table.left_out["score=general,seed=4"]
+    assert len(table_csv(comparison)) == 2
+
+
 def test_a_run_folder_is_no_place_for_a_comparison(config, finished):
     with pytest.raises(UserError, match="holds a run, not a comparison"):
         compare(make_grid(config, QUICK, [SCORES], 1), finished / "score=dot,seed=3", [])
@@ -255,7 +313,7 @@ def cell(name="a", bleu=10.0, **numbers):
         **dict.fromkeys(("updates", "best_update", "training_seconds", "sentences", "length_penalty"), 3),
         "attention_entropy": None,
         "beam": 5,
-        "environment": {"device": "cpu", "cores": 2, "commit": "abc"},
+        "environment": {"device": "cpu", "processor": "P 5", "cores": 2, "threads": 1, "commit": "abc"},
         **numbers,
     }
 
@@ -311,6 +369,13 @@ def test_the_numbers_of_the_table_are_those_of_the_runs(finished):
     for line, two in enumerate((rows[:2], rows[2:])):
         a, b = (float(row["chrf"]) for row in two)
         assert cells_of((finished / "table.md").read_text(), line)["chrF"] == f"{(a + b) / 2:.2f}"
+
+
+def test_the_table_names_the_machine_its_threads_and_its_processor():
+    assert "- Trained on cpu (P 5, cores: 2, threads: 1); commit abc;" in table(Row(("1",), [cell()])).markdown()
+    older = cell(environment={"device": "cuda", "cores": 4, "threads": 2, "commit": None})
+    markdown = table(Row(("1",), [cell(), older])).markdown()
+    assert "cpu (P 5, cores: 2, threads: 1); cuda (cores: 4, threads: 2); commit abc, unknown;" in markdown
 
 
 def test_json_has_everything(finished):
@@ -432,7 +497,22 @@ def test_the_command_tests_the_difference_of_runs(finished, capsys):
     assert "dev set: 12 sentences" in captured.out
     assert captured.out.count("baseline") == 2
     assert "seed:12345" in captured.out
+    assert captured.out.count(f"{runs[1]}  beam 3, length penalty 0.6  ") == 4  # two systems, two metrics
+    assert "search differently" not in captured.out
     assert captured.err == ""
+
+
+def test_runs_that_search_differently_are_said_to(finished, comparison, capsys):
+    a, b = (folder / "score=dot,seed=3" for folder in (finished, comparison))
+    file = b / "config.yaml"
+    file.write_text(
+        file.read_text().replace("length_penalty: 0.6", "length_penalty: 0.0").replace("beam: 3", "beam: 1")
+    )
+    assert main(["compare", str(a), str(b)]) == 0
+    out = capsys.readouterr().out
+    assert "The runs search differently (beam, length penalty)" in out
+    assert re.search(rf"{re.escape(str(a))} +beam 3, length penalty 0\.6 ", out)
+    assert re.search(rf"{re.escape(str(b))} +beam 1, length penalty 0 ", out)
 
 
 @pytest.mark.parametrize(
@@ -451,6 +531,11 @@ def test_the_command_tests_the_difference_of_runs(finished, capsys):
         (["{run}", "{run}", "--vary", SCORES], "--vary is for a config"),
         (["{run}", "{run}", "--seeds", "2"], "--seeds is for a config"),
         (["{run}", "{run}", "--updates", "2"], "--updates is for a config"),
+        (["{run}", "{run}", "--seeds", "0"], "--seeds is for a config"),
+        (["{run}", "{run}", "--minutes", "0"], "--minutes is for a config"),
+        (["{config}", "--vary", SCORES, "--minutes", "0"], "training.max_minutes is 0"),
+        (["{config}", "--vary", ""], "--vary '' has no key"),
+        ([".", "--vary", SCORES], r"\.: a folder without a config\.yaml; give a YAML file, or two or more run folders"),
         (["nowhere.yaml", "--vary", SCORES], "nowhere.yaml: "),
     ],
 )
@@ -460,3 +545,10 @@ def test_a_contradiction_is_an_error_of_one_line(config, finished, words, messag
     assert main(["compare", *(word.format(config=config, run=run) for word in words)]) == 2
     [line] = capsys.readouterr().err.splitlines()
     assert re.search(message, line), line
+
+
+@pytest.mark.parametrize("option", ["--minutes", "--updates", "--seeds"])
+def test_an_empty_number_is_refused(config, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["compare", str(config), "--vary", SCORES, option, ""])
+    assert f"argument {option}: invalid" in capsys.readouterr().err

@@ -19,12 +19,13 @@ from typing import Any
 import yaml
 
 from seq2seq.build import count_parameters
-from seq2seq.comparison.table import Row, Table
+from seq2seq.comparison.table import KEYS, Row, Table
 from seq2seq.config import Config, load_config, parse_config, resolve_paths, sections
 from seq2seq.decoding.evaluate import evaluate, keep, split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.run import Run, data_digests, replace_text
+from seq2seq.run import Run, data_digests, read_json, replace_text
+from seq2seq.training.data import Corpora
 from seq2seq.training.train import flat, train
 
 log = logging.getLogger("seq2seq")
@@ -100,6 +101,9 @@ def _values(varied: Sequence[str]) -> dict[str, list[str]]:
     vary: dict[str, list[str]] = {}
     for word in varied:
         key, _, text = word.partition("=")
+        key = key.strip()
+        if not key:
+            raise UserError(f"--vary {word!r} has no key; write section.key=value,value,...")
         listed = f"[{text}]"
         try:
             node = yaml.compose(listed, Loader=yaml.SafeLoader)
@@ -173,8 +177,9 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
         command: the command line, kept beside the table.
 
     Raises:
-        UserError: the folder holds something else, or every training failed.
+        UserError: data that cannot be read, a folder that holds something else, or every training failed.
     """
+    _check_data(grid)
     _claim(folder, grid)
     left_out = dict(grid.left_out)
     for name, reason in left_out.items():
@@ -199,8 +204,19 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
     return table
 
 
+def _check_data(grid: Grid) -> None:
+    """Read all data once, so that a mistake in them is one error before anything is written."""
+    seen = set()
+    for config in (cell.config for cell in grid.cells):
+        data = config.data
+        files = (data.train, data.dev, data.test, data.src, data.tgt)
+        if files not in seen:
+            Corpora.read(config)
+        seen.add(files)
+
+
 def _claim(folder: Path, grid: Grid) -> None:
-    """Keep what is compared in `compare.json`; refuse a folder that holds anything else."""
+    """Keep what is compared in `compare.json`; refuse a folder that holds a run, or runs of anything else."""
     if Run(folder).exists():
         raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
     file = folder / "compare.json"
@@ -210,8 +226,9 @@ def _claim(folder: Path, grid: Grid) -> None:
         "seeds": grid.seeds,
         "data": data_digests(grid.base),
     }
-    if file.is_file():
-        for difference in _differences(json.loads(file.read_text(encoding="utf-8")), now):
+    if file.is_file() and any(folder.glob("*/config.yaml")):
+        before = read_json(file, now, "delete it, and the same command goes on with the runs beside it")
+        for difference in _differences(before, now):
             raise UserError(f"{folder} holds another comparison: {difference}; choose another folder with --run DIR")
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -279,7 +296,10 @@ def _finished(cell: Cell, path: Path) -> dict[str, Any] | None:
     run, file = Run(path), path / "cell.json"
     if not file.is_file() or run.config() != resolve_paths(cell.config):
         return None
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        found = read_json(file, KEYS, "")
+    except UserError:  # it is measured again
+        return None
     return found if _pointers(run).items() <= found.items() else None
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest, Result
@@ -49,15 +50,21 @@ class MetricTest:
         return [_verdict(self.metric, self.systems[0], system) for system in self.systems[1:]]
 
 
-def compare_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, int, list[MetricTest]]:
-    """Translate a set with the best checkpoint of each run, and test the difference from the first one.
+class Comparison(NamedTuple):
+    """What `compare_runs` has found."""
+
+    split: str  # whose lines were translated
+    sentences: int
+    searches: list[str]  # how each run searched, by its own config
+    tests: list[MetricTest]
+
+
+def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
+    """Translate a set with the best checkpoint and the search of each run, and test the difference from the first one.
 
     Args:
         paths: two or more run folders; the first is the baseline.
         split: `dev` or `test`; None for test, or for dev where a run has no test set.
-
-    Returns:
-        The name of the split, its number of sentences, and a test a metric.
 
     Raises:
         UserError: a folder without a trained run, a set that is missing, or runs whose sets are not the same.
@@ -76,7 +83,8 @@ def compare_runs(paths: Sequence[Path], split: str | None = None) -> tuple[str, 
     lowercase = any(translator.tokenizers.lowercase for translator in translators)
     references = [[normalize(line) for line in lines] for lines in references]
     hypotheses = [[t.text for t in translator.translate(sources, attention=False)] for translator in translators]
-    return split, len(sources), paired_bootstrap(names, hypotheses, references, lowercase)
+    searches = [f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}" for t in translators]
+    return Comparison(split, len(sources), searches, paired_bootstrap(names, hypotheses, references, lowercase))
 
 
 def paired_bootstrap(

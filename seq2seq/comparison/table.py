@@ -41,6 +41,7 @@ PLAIN = (
     "length_penalty",
     "name",
 )
+KEYS = ("seed", *MEASURES, *PLAIN, "environment")  # of the numbers of a cell
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,8 @@ class Table:
         ]
         if any(key.startswith(("tokenizer", "data")) for key in self.keys):
             notes.append("- Perplexities are a token: under another tokenizer or other data they cannot be compared.")
-        machines = [f"{device}, {cores} cores" for device, cores in self._environments("device", "cores")]
+        facts = self._environments("device", "processor", "cores", "threads")
+        machines = [_machine(*found) for found in facts]
         commits = [commit or "unknown" for (commit,) in self._environments("commit")]
         notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(self.command)}`")
         return notes + [f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()]
@@ -189,6 +191,12 @@ def _aligned(lines: Sequence[Sequence[str]], left: int) -> list[str]:
     rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
     header, *body = map(padded, lines)
     return [header, f"| {' | '.join(rule)} |", *body]
+
+
+def _machine(device: str, processor: str | None, cores: int | None, threads: int | None) -> str:
+    """What speeds rest on; runs of an older version do not name their processor."""
+    known = [processor or "", f"cores: {cores}", f"threads: {threads}"]
+    return f"{device} ({', '.join(filter(None, known))})"
 
 
 def _shown(number: float | None, form: str) -> str:
