@@ -105,7 +105,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print an object a line, with scores and tokens")
     sub.add_argument("--attention", action="store_true", help="with --json or in a session: the attention matrix too")
     sub.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
-    sub.add_argument("--temperature", type=float, default=1.0, metavar="T", help="of --sample: below 1 is bolder")
+    sub.add_argument(
+        "--temperature", type=float, default=1.0, metavar="T", help="of --sample: below 1 is safer, above bolder"
+    )
     sub.add_argument("--top-k", type=int, default=0, metavar="K", help="of --sample: from the K likeliest tokens")
     sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="of --sample: from the likeliest of mass P")
     sub.add_argument("--seed", type=int, metavar="N", help="of --sample (default: 1)")
@@ -120,7 +122,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--output", metavar="FILE", help="a .png or .svg picture, an .html page of everything, or the --format's file"
     )
-    sub.add_argument("--format", choices=("text", "json", "pharaoh"), help="pharaoh: links of words, such as 0-0 1-2")
+    sub.add_argument(
+        "--format",
+        choices=("text", "json", "pharaoh"),
+        help="text: the translation and a picture of letters (default); json: the tokens and all weights, an object a "
+        "line; pharaoh: for each word of the translation the source word it looks at most, such as 0-0 1-2",
+    )
     sub.add_argument("--words", action="store_true", help="pieces merged to words")
     sub.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
     sub.add_argument("--encoder", action="store_true", help="the encoder's self-attention, not the decoder's attention")
@@ -238,6 +245,7 @@ def translate(args: argparse.Namespace) -> None:
     _check_translate(args)
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
+    translator.checked_beam(args.beam, args.nbest)
     if args.input is None and sys.stdin.isatty():
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
@@ -278,6 +286,8 @@ def attention(args: argparse.Namespace) -> None:
 
     _check_attention(args)
     translator = _translator(args.run)
+    _must_have_heads(translator, args)
+    translator.checked_beam(args.beam)
     if args.input is not None:
         with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
             for lines in _chunks(source, name, translator.search.batch_size):
@@ -286,8 +296,7 @@ def attention(args: argparse.Namespace) -> None:
                 out.flush()
         return
     (look,) = translator.look([args.text], beam=args.beam)
-    map = _chosen(look, args)
-    if look.decoder is None or map is None:
+    if not look.translation.source_tokens:
         raise UserError("TEXT is empty: there is nothing to look at")
     if not args.output or args.format:
         with _text_output(args.output) as out:
@@ -296,8 +305,8 @@ def attention(args: argparse.Namespace) -> None:
     path = Path(args.output)
     if path.suffix.lower() == ".html":
         save_page(path, args.text, look.translation.text, look.decoder, look.encoder)
-    else:
-        save_attention(path, map, rows="source, looking" if args.encoder else "translation")
+    elif seen := _chosen(look, args):
+        save_attention(path, seen, rows="source, looking" if args.encoder else "translation")
     print(look.translation.text)
 
 
@@ -319,45 +328,67 @@ def _check_attention(args: argparse.Namespace) -> None:
         raise UserError(f"--head {args.head}: write mean, all, or the number of a head, from 1 on")
     if args.format == "pharaoh" and args.head == "all":
         raise UserError("--format pharaoh has one link a word; write --head mean or the number of a head")
+    if args.format == "pharaoh" and args.encoder:
+        raise UserError(
+            "--format pharaoh links a translation to its source; leave --encoder out, or write --format json"
+        )
     _must_differ(args.input, args.output)
     _must_be_text("TEXT", args.text)
 
 
+def _must_have_heads(translator: "Translator", args: argparse.Namespace) -> None:
+    """Whether the model has what the options ask for; a page takes what there is."""
+    if args.encoder and not translator.encoder_heads:
+        raise UserError(
+            "--encoder: this model's encoder has no self-attention; train one with "
+            "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
+        )
+    page = Path(args.output or "").suffix.lower() == ".html"
+    if not args.encoder and not (page and translator.encoder_heads):
+        _must_look(translator, hint="; add --encoder to see its self-attention" if translator.encoder_heads else "")
+    count = len(translator.encoder_heads if args.encoder else translator.decoder_heads)
+    if args.head not in ("mean", "all") and int(args.head) > count:
+        raise UserError(f"--head {args.head}: the model has {count} here; write a number from 1 to {count}, or all")
+
+
+def _must_look(translator: "Translator", hint: str = "") -> None:
+    if not translator.decoder_heads:
+        raise UserError(f"the model has no attention (model.attention.score is none): it looks nowhere{hint}")
+
+
 def _chosen(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     """The weights that the options ask for; None of an empty line."""
-    map = look.encoder if args.encoder else look.decoder
-    if map is None:
-        if look.decoder:
-            raise UserError(
-                "--encoder: this model's encoder has no self-attention; train one with "
-                "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
-            )
+    seen = look.encoder if args.encoder else look.decoder
+    if seen is None:
         return None
-    if args.head == "mean":
-        map = map.mean()
-    elif args.head != "all":
-        count = len(map.heads)
-        if int(args.head) > count:
-            raise UserError(f"--head {args.head}: the model has {count} here; write a number from 1 to {count}, or all")
-        map = map.head(int(args.head) - 1)
-    return map.words() if args.words else map
+    if args.head != "all":
+        seen = seen.mean() if args.head == "mean" else seen.head(int(args.head) - 1)
+    return seen.words() if args.words else seen
 
 
 def _attention_line(look: "Look", args: argparse.Namespace) -> str:
     """What is written of a sentence; of an empty one nothing, in JSON null."""
     from seq2seq.plots import terminal_attention
 
-    map = _chosen(look, args)
-    if map is None:
+    seen = _chosen(look, args)
+    if seen is None:
         return "null" if args.format == "json" else ""
     if args.format == "json":
-        keys = {"rows": map.rows, "columns": map.columns, "heads": map.heads, "weights": map.weights.round(6).tolist()}
+        keys = {
+            "translation": look.translation.text,
+            "rows": seen.rows,
+            "columns": seen.columns,
+            "heads": seen.heads,
+            "weights": seen.weights.round(6).tolist(),
+        }
         return json.dumps(keys, ensure_ascii=False)
-    return map.pharaoh() if args.format == "pharaoh" else f"{look.translation.text}\n\n{terminal_attention(map)}"
+    return seen.pharaoh() if args.format == "pharaoh" else f"{look.translation.text}\n\n{terminal_attention(seen)}"
 
 
 def plot(args: argparse.Namespace) -> None:
-    """Draw how a run learned: losses, scores on the dev set, learning rate; or what each checkpoint looks at."""
+    """Draw how a run learned: losses, scores on the dev set, how its attention did, learning rate, speed; or what each
+    kept checkpoint looks at in one sentence.
+    """
     from seq2seq.plots import save_attention, save_curves
     from seq2seq.run import Run
 
@@ -370,8 +401,8 @@ def plot(args: argparse.Namespace) -> None:
     else:
         _must_be_text("--attention", args.attention)
         output = args.output or run.path / "attention.png"
-        map = _attention_over_time(run, args.attention)
-        save_attention(output, map.words() if args.words else map)
+        seen = _attention_over_time(run, args.attention)
+        save_attention(output, seen.words() if args.words else seen)
     print(output)
 
 
@@ -380,12 +411,13 @@ def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     from seq2seq.decoding.translator import Translator
     from seq2seq.plots import beside
 
-    best = run.checkpoint("best")
-    (translation,) = _translator(run.path).translate([text], attention=False)
+    best, translator = run.checkpoint("best"), _translator(run.path)
+    _must_look(translator)
+    (found,) = translator.look([text])
     maps = {}
     for checkpoint in run.checkpoints():
-        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, translation.text)
-        assert look.decoder, "look_at refuses an empty text"
+        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, found.ids)
+        assert look.decoder, "the model looks, and look_at refuses an empty text"
         update = int(checkpoint.name.removeprefix("step-"))
         maps[f"update {update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
     return beside(maps)

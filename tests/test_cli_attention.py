@@ -50,6 +50,13 @@ def blind(folder):
     return train(folder, "blind", "word", attention={"score": "none"})
 
 
+@pytest.fixture(scope="module")
+def inward(folder):
+    """Self-attention in the encoder alone."""
+    encoder = {"self_attention_layers": 1, "num_heads": 2}
+    return train(folder, "inward", "word", attention={"score": "none"}, encoder=encoder)
+
+
 @pytest.fixture
 def say(run, capsys):
     """What the command prints about a text."""
@@ -80,7 +87,8 @@ def test_all_heads_stand_under_their_names_and_one_head_alone(say):
 def test_json_holds_rows_columns_heads_and_weights(say, run):
     (look,) = Translator.load(run).look([TEXT])
     told = json.loads(say("--format", "json", "--head", "all"))
-    assert list(told) == ["rows", "columns", "heads", "weights"]
+    assert list(told) == ["translation", "rows", "columns", "heads", "weights"]
+    assert told["translation"] == look.translation.text
     assert (told["rows"], told["columns"]) == (look.decoder.rows, look.decoder.columns)
     assert told["heads"] == ["head 1", "head 2"]
     assert np.array(told["weights"]) == pytest.approx(look.decoder.weights, abs=1e-5)
@@ -125,10 +133,15 @@ def test_a_picture_is_drawn_and_the_translation_printed(say, folder, name, optio
     assert (folder / name).stat().st_size > 1000
 
 
+def page_of(path):
+    """A page, and the data in it."""
+    page = path.read_text(encoding="utf-8")
+    return page, json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+
+
 def test_the_page_holds_all_heads_words_and_tokens_of_decoder_and_encoder(say, folder):
     say("--output", str(folder / "a.html"))
-    page = (folder / "a.html").read_text(encoding="utf-8")
-    views = json.loads(re.findall(r'id="data">(.*?)</script>', page, re.DOTALL)[0])
+    page, views = page_of(folder / "a.html")
     assert [list(view["maps"]) for view in views] == [["words", "tokens"]] * 2
     assert {len(view["maps"]["words"]["heads"]) for view in views} == {3}
     assert TEXT in page
@@ -148,9 +161,52 @@ def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, fo
     best = Run.open(run).checkpoint("best").name
     assert map.heads == [f"update {n}{', best' if best == f'step-{n:06d}' else ''}" for n in (10, 20)]
     translator = Translator.load(run)
-    look = translator.look_at(TEXT, translator.translate([TEXT])[0].text)
+    (look,) = translator.look([TEXT])
     shown = map.head([", best" in name for name in map.heads].index(True))
     assert shown.weights == pytest.approx(look.decoder.mean().weights, abs=1e-5)
+
+
+def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, monkeypatch):
+    """Text may be cut into other tokens than those it was made of."""
+    search, drawn = Translator._search, []
+    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map: drawn.append(map))
+    letters = Translator.load(run).tokenizers.tgt.encode("die")
+    apart = [letters[0], *letters]  # the mark of a space twice: a text has it once
+
+    def found(self, *arguments):
+        return [[hypothesis._replace(tokens=apart) for hypothesis in best] for best in search(self, *arguments)]
+
+    monkeypatch.setattr(Translator, "_search", found)
+    assert main(["plot", run, "--attention", TEXT]) == 0
+    assert drawn[0].rows == ["▁", "▁", "d", "i", "e", "</s>"]
+
+
+@pytest.mark.parametrize("text", ["the old cat " * 100, "qqq zzz"], ids=["of 300 words", "of unknown words"])
+def test_a_text_is_drawn_however_long_or_strange_it_is(say, plain, folder, capsys, text):
+    assert main(["plot", plain, "--attention", text, "--output", str(folder / "over_time.svg")]) == 0
+    say("--output", str(folder / "strange.html"), text=[text], of=plain)
+    _, (view,) = page_of(folder / "strange.html")
+    assert len(view["maps"]["words"]["columns"]) == len(text.split()) + 1
+
+
+def test_self_attention_is_shown_of_a_model_without_attention(say, inward, folder):
+    told = json.loads(say("--encoder", "--head", "all", "--format", "json", of=inward))
+    assert (told["rows"], told["heads"]) == ([*TEXT.split(), "</s>"], ["head 1", "head 2"])
+    say("--output", str(folder / "inward.html"), of=inward)
+    assert [view["rows"] for view in page_of(folder / "inward.html")[1]] == ["source, looking"]
+
+
+@pytest.mark.parametrize("options", [["--head", "9"], ["--beam", "0"], ["--encoder"], []])
+@pytest.mark.parametrize("lines", ["", "the cat\n"])
+def test_a_mistake_leaves_the_output_file_as_it_was_and_is_one_of_an_empty_input_too(
+    plain, blind, folder, options, lines
+):
+    source, output = folder / "lines.txt", folder / "kept.txt"
+    source.write_text(lines)
+    output.write_text("kept\n")
+    files = ["--input", str(source), "--format", "json", "--output", str(output)]
+    assert main(["attention", plain if options else blind, *files, *options]) == 2
+    assert output.read_text() == "kept\n"
 
 
 @pytest.mark.parametrize("options", [[], ["--words"]])
@@ -168,7 +224,7 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
         (["attention", "{run}", "a", "--input", "{file}", "--format", "json"], "TEXT, a sentence, or --input FILE"),
         (["attention", "{run}", " "], "TEXT is empty"),
         (["attention", "{run}", " ", "--output", "{out}.html"], "TEXT is empty"),
-        (["attention", "{plain}", " ", "--encoder"], "TEXT is empty"),
+        (["attention", "{run}", " ", "--encoder"], "TEXT is empty"),
         (["attention", "{run}", "--input", "{file}"], "--input needs --format pharaoh or json"),
         (["attention", "{run}", "--input", "{file}", "--output", "{out}.png"], "--input needs --format"),
         (["attention", "{run}", "--input", "nowhere", "--format", "json"], "--input nowhere: No such file"),
@@ -185,7 +241,15 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
         (["attention", "{run}", "a", "--head", "all", "--format", "pharaoh"], "one link a word"),
         (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
         (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
+        (["attention", "{run}", "a", "--encoder", "--format", "pharaoh"], "leave --encoder out"),
+        (["attention", "{run}", "a", "--beam", "100000"], "beam is 100000"),
         (["attention", "{blind}", "a"], "no attention"),
+        (["attention", "{blind}", "a", "--output", "{out}.html"], "no attention"),
+        (["attention", "{blind}", "a", "--encoder"], "no self-attention"),
+        (
+            ["attention", "{inward}", "a"],
+            "no attention (model.attention.score is none): it looks nowhere; add --encoder",
+        ),
         (["attention", "{run}", "a\udcff"], "TEXT is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
@@ -194,9 +258,10 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
         (["plot", "{blind}", "--attention", "a"], "no attention"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(run, plain, blind, folder, capsys, arguments, message):
+def test_a_mistake_is_one_line_and_exit_code_2(run, plain, blind, inward, folder, capsys, arguments, message):
     (folder / "file.txt").write_text("the cat\n")
-    names = {"run": run, "plain": plain, "blind": blind, "file": str(folder / "file.txt"), "out": str(folder / "out")}
+    names = {"run": run, "plain": plain, "blind": blind, "inward": inward}
+    names |= {"file": str(folder / "file.txt"), "out": str(folder / "out")}
     capsys.readouterr()
     assert main([argument.format(**names) for argument in arguments]) == 2
     err = capsys.readouterr().err

@@ -129,6 +129,11 @@ def test_impossible_beams_are_refused(translator, beam, nbest):
         translator.translate(["the"], beam=beam, nbest=nbest)
 
 
+def test_a_beam_that_would_take_minutes_is_refused(translator):
+    with pytest.raises(UserError, match=r"beam is 1001: .* write 1000 or less"):
+        translator.translate(["the"], beam=1001)
+
+
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
 def test_impossible_sampling_is_refused(wrong):
     with pytest.raises(UserError, match="temperature must be over 0"):
@@ -162,13 +167,22 @@ def test_an_empty_line_has_nothing_to_look_at(translator):
     assert (first.translation.text, first.decoder, first.encoder) == ("", None, None)
     assert second.decoder is not None
     with pytest.raises(UserError, match="the text is empty"):
-        translator.look_at(" ", "die Katze")
+        translator.look_at(" ", second.ids)
 
 
-def test_looking_at_a_given_translation_uses_its_tokens_and_its_score(translator):
-    look = translator.look_at("the cat sees", "die alte Katze")
-    assert look.decoder.rows == ["die", "alte", "Katze", "</s>"]
+def test_looking_at_given_tokens_uses_them_and_has_their_score(translator):
+    ids = translator.tokenizers.tgt.encode("die alte Katze")
+    look = translator.look_at("the cat sees", ids)
+    assert (look.ids, look.decoder.rows) == (ids, ["die", "alte", "Katze", "</s>"])
     assert look.translation.score == pytest.approx(translator.score(["the cat sees"], ["die alte Katze"])[0])
+
+
+def test_looking_at_what_was_found_finds_the_same(translator):
+    (found,) = translator.look(["the old cat sees"])
+    again = translator.look_at("the old cat sees", found.ids)
+    assert again.decoder.rows == found.decoder.rows
+    assert again.translation.score == pytest.approx(found.translation.score, abs=1e-4)
+    np.testing.assert_allclose(again.decoder.weights, found.decoder.weights, atol=1e-5)
 
 
 def test_a_text_of_unknown_words_can_be_looked_at(translator):
@@ -176,13 +190,26 @@ def test_a_text_of_unknown_words_can_be_looked_at(translator):
     assert look.decoder.columns == ["<unk>", "<unk>", "</s>"]
 
 
-def test_a_model_without_attention_says_that_it_looks_nowhere(translator):
-    model = random_model("none", spread=1)
-    blind = Translator(model, tokenizers(), translator.search)
-    for look in (lambda: blind.look(["w5 w6"]), lambda: blind.look_at("w5", "w6")):
-        with pytest.raises(UserError, match=r"no attention .*score none"):
-            look()
-    assert blind.translate(["w5 w6"])[0].source_tokens == ["w5", "w6", "</s>"]
+def test_a_model_without_attention_has_no_map_and_no_weights(translator):
+    blind = Translator(random_model("none", spread=1), tokenizers(), translator.search)
+    assert (blind.decoder_heads, blind.encoder_heads) == ([], [])
+    (look,) = blind.look(["w5 w6"])
+    assert (look.decoder, look.encoder) == (None, None)
+    assert blind.look_at("w5 w6", look.ids).decoder is None
+    assert [each.attention for each in blind.translate(["w5 w6", ""])] == [None, None]
+
+
+def test_the_weights_of_an_empty_line_are_no_rows(translator):
+    assert translator.translate([""])[0].attention == []
+    assert translator.translate([""], attention=False)[0].attention is None
+
+
+def test_self_attention_is_there_to_see_without_attention_in_the_decoder(translator):
+    model = random_model("none", spread=1, embedding_size=8, encoder={"self_attention_layers": 1})
+    (look,) = Translator(model, tokenizers(), translator.search).look(["w5 w6"])
+    assert look.decoder is None
+    assert look.encoder.heads == ["head 1", "head 2"]
+    np.testing.assert_allclose(look.encoder.weights.sum(-1), 1, atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -7,19 +7,24 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.build import choose_device
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError
-from seq2seq.model.attention import NoAttention
+from seq2seq.model.attention import Attention, NoAttention
+from seq2seq.model.decoder import Decoder
+from seq2seq.model.encoder import SelfAttentionEncoder
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
+from seq2seq.model.transformer import EncoderLayer
 from seq2seq.plots.attention_map import AttentionMap
 from seq2seq.run import Run
 from seq2seq.text.batches import make_batch
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
+
+MOST = 1000  # hypotheses of a beam: more take minutes a line and find nothing better
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class Translation:
     tokens: list[str]  # of the translation, `</s>` at the end
     source_tokens: list[str]  # of the line, `</s>` at the end
     alternatives: list[Alternative] = field(default_factory=list)  # the rest of the n-best list, best first
-    attention: list[list[float]] | None = None  # a row a token, a column a source token; heads averaged
+    attention: list[list[float]] | None = None  # a row a token, a column a source token; heads averaged; see translate
 
 
 @dataclass(frozen=True)
@@ -49,13 +54,14 @@ class Look:
     """A translation and what the model looked at; no maps of an empty line."""
 
     translation: Translation
-    decoder: AttentionMap | None  # from each token of the translation to the source
+    ids: list[int]  # of the tokens of the translation, without `</s>`
+    decoder: AttentionMap | None  # from each token of the translation to the source; None without attention
     encoder: AttentionMap | None  # from each source token to the source; None where the encoder has no self-attention
 
 
 def empty() -> Translation:
     """What becomes of an empty line."""
-    return Translation("", 0.0, 0.0, [], [], [], [])
+    return Translation("", 0.0, 0.0, [], [])
 
 
 @dataclass(frozen=True)
@@ -79,11 +85,16 @@ class Translator:
         model: in eval mode, on the device to translate on.
         tokenizers: of the model.
         search: the defaults of `translate`.
+
+    Attributes:
+        decoder_heads: the names of the heads that look at the source; none if the model has no attention.
+        encoder_heads: those of self-attention in the encoder; none if it has none.
     """
 
     def __init__(self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig):
         self.model, self.tokenizers, self.search = model, tokenizers, search
         self.device = model.decoder.W_y.weight.device
+        self.decoder_heads, self.encoder_heads = _decoder_heads(model), _encoder_heads(model)
 
     @classmethod
     def load(cls, run: str | Path, *, device: str | None = None, checkpoint: Path | None = None) -> "Translator":
@@ -114,18 +125,18 @@ class Translator:
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
             nbest: hypotheses wanted of each line, at most `beam`.
             sampling: draw instead of search; then beam and nbest say nothing.
-            attention: fill in `Translation.attention`, which takes one more pass over the result.
+            attention: fill in `Translation.attention`, which takes one more pass over the result. It stays None where
+                the model has no attention.
 
         Raises:
-            UserError: beam or nbest below 1, or nbest over beam.
+            UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
         """
         found = self._found(texts, beam, nbest, sampling)
-        looks = self._looks(found) if attention else [Look(self._translation(each), None, None) for each in found]
+        if not (attention and self.decoder_heads):
+            return [self._translation(each) for each in found]
         return [
-            replace(look.translation, attention=look.decoder.mean().weights[0].tolist())
-            if look.decoder
-            else look.translation
-            for look in looks
+            replace(look.translation, attention=look.decoder.mean().weights[0].tolist() if look.decoder else [])
+            for look in self._looks(found)
         ]
 
     @torch.inference_mode()
@@ -135,24 +146,26 @@ class Translator:
         Search needs not carry weights along: a step is a function, so the finished hypothesis gives the same ones.
 
         Raises:
-            UserError: the model has no attention; or as `translate`.
+            UserError: as `translate`.
         """
-        self._must_look()
         return self._looks(self._found(texts, beam, 1, None))
 
     @torch.inference_mode()
-    def look_at(self, text: str, translation: str) -> Look:
-        """Where every head looks while the model is made to give this translation of this line.
+    def look_at(self, text: str, ids: Sequence[int]) -> Look:
+        """Where every head looks while the model is made to give these tokens as the translation of this line.
+
+        Args:
+            text: a raw line.
+            ids: `Look.ids`, which another checkpoint of the run may have found.
 
         Raises:
-            UserError: the model has no attention, or the line is empty.
+            UserError: the line is empty.
         """
-        self._must_look()
-        src, tgt = self.tokenizers.src.encode(normalize(text)), self.tokenizers.tgt.encode(normalize(translation))
+        src = self.tokenizers.src.encode(normalize(text))
         if not src:
             raise UserError("the text is empty: there is nothing to look at")
-        (score,) = self.score([text], [translation])
-        given = Hypothesis(tgt, score, score / length_penalty(len(tgt) + 1, self.search.length_penalty))
+        (score,) = self._scores([([*src, EOS], [*ids, EOS])])
+        given = Hypothesis([*ids], score, score / length_penalty(len(ids) + 1, self.search.length_penalty))
         return self._looks([_Found([*src, EOS], [given])])[0]
 
     @torch.inference_mode()
@@ -164,13 +177,34 @@ class Translator:
         """
         if len(sources) != len(targets):
             raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
-        src = [[*self.tokenizers.src.encode(normalize(text)), EOS] for text in sources]
-        tgt = [self.tokenizers.tgt.encode(normalize(text)) for text in targets]
-        scores = [0.0] * len(src)
-        order = sorted(range(len(src)), key=lambda i: len(tgt[i]))
+        src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        return self._scores(
+            [
+                ([*src.encode(normalize(source)), EOS], [*tgt.encode(normalize(target)), EOS])
+                for source, target in zip(sources, targets, strict=True)
+            ]
+        )
+
+    def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
+        """The beam, by default `search.beam` of the run's config, if it can be searched with.
+
+        Raises:
+            UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
+        """
+        beam = self.search.beam if beam is None else beam
+        if not 1 <= nbest <= beam:
+            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
+        if beam > MOST:
+            raise UserError(f"beam is {beam}: that takes minutes a line and finds nothing better; write {MOST} or less")
+        return beam
+
+    def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
+        """The log-probability of each target given its source, token ids that end with `</s>`."""
+        scores = [0.0] * len(pairs)
+        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))
         for start in range(0, len(order), self.search.batch_size):
             rows = order[start : start + self.search.batch_size]
-            batch = make_batch([(src[i], [*tgt[i], EOS]) for i in rows]).to(self.device)
+            batch = make_batch([pairs[i] for i in rows]).to(self.device)
             attentional, _ = self.model(batch.src, batch.src_lengths, batch.tgt_in)
             log_probs = self.model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
             total = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1)
@@ -178,17 +212,11 @@ class Translator:
                 scores[i] = value
         return scores
 
-    def _must_look(self) -> None:
-        if isinstance(getattr(self.model.decoder, "attention", None), NoAttention):
-            raise UserError("the model has no attention (model.attention.score none): it looks nowhere")
-
     def _found(self, texts: Sequence[str], beam: int | None, nbest: int, sampling: Sampling | None) -> "list[_Found]":
         """What search finds for each line, in order."""
         if isinstance(texts, str):
             raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
-        beam = self.search.beam if beam is None else beam
-        if not 1 <= nbest <= beam:
-            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
+        beam = self.checked_beam(beam, nbest)
         encoded = [self.tokenizers.src.encode(normalize(text)) for text in texts]
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
         found = [_Found([], []) for _ in texts]
@@ -233,7 +261,7 @@ class Translator:
 
     def _looks(self, found: "list[_Found]") -> list[Look]:
         """The best hypothesis of each line run through the model once more, for its weights."""
-        looks = [Look(empty(), None, None) for _ in found]
+        looks = [Look(empty(), [], None, None) for _ in found]
         order = sorted((i for i, each in enumerate(found) if each.source), key=lambda i: len(found[i].source))
         for start in range(0, len(order), self.search.batch_size):
             rows = order[start : start + self.search.batch_size]
@@ -241,11 +269,12 @@ class Translator:
             batch = make_batch(pairs).to(self.device)
             onto_source, within_source = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
             for i, (src, tgt), decoder, encoder in zip(rows, pairs, onto_source, within_source, strict=True):
-                of_source = _Tokens(self.tokenizers.src, src)
+                read, written = _Tokens(self.tokenizers.src, src), _Tokens(self.tokenizers.tgt, tgt)
                 looks[i] = Look(
                     self._translation(found[i]),
-                    _map(_Tokens(self.tokenizers.tgt, tgt), of_source, decoder, self.model.decoder),
-                    _map(of_source, of_source, encoder, self.model.encoder) if len(encoder) else None,
+                    tgt[:-1],
+                    _map(written, read, self.decoder_heads, decoder),
+                    _map(read, read, self.encoder_heads, encoder),
                 )
         return looks
 
@@ -278,19 +307,36 @@ class _Tokens(NamedTuple):
     ids: list[int]
 
 
+def _decoder_heads(model: Seq2Seq) -> list[str]:
+    if not isinstance(model.decoder, Decoder):
+        return _names([layer.attention for layer in model.decoder.layers])
+    return [] if isinstance(model.decoder.attention, NoAttention) else _names([model.decoder.attention])
+
+
+def _encoder_heads(model: Seq2Seq) -> list[str]:
+    if not isinstance(model.encoder, SelfAttentionEncoder):
+        return []
+    return _names([layer.self_attention for layer in model.encoder.layers if isinstance(layer, EncoderLayer)])
+
+
+def _names(layers: Sequence[Attention]) -> list[str]:
+    """The names of the heads of all layers, in the order of the model's weights."""
+    heads = [(i, head) for i, layer in enumerate(layers, 1) for head in range(1, layer.num_heads + 1)]
+    if len(heads) == 1:
+        return ["attention"]
+    return [f"layer {layer} head {head}" if len(layers) > 1 else f"head {head}" for layer, head in heads]
+
+
 def _map(
-    rows: _Tokens, columns: _Tokens, weights: Float[Tensor, "head row column"], looking: nn.Module
-) -> AttentionMap:
-    """The weights of one sentence, cut to it, with its tokens."""
-    heads = len(weights)
-    layers = len(getattr(looking, "layers", [None]))
-    names = [f"layer {i * layers // heads + 1} head {i % (heads // layers) + 1}" for i in range(heads)]
-    if layers == 1:
-        names = [name.removeprefix("layer 1 ") for name in names]
+    rows: _Tokens, columns: _Tokens, heads: list[str], weights: Float[Tensor, "head row column"]
+) -> AttentionMap | None:
+    """The weights of one sentence, cut to it, with its tokens; None where there are no heads."""
+    if not heads:
+        return None
     return AttentionMap(
         rows.tokenizer.pieces(rows.ids),
         columns.tokenizer.pieces(columns.ids),
-        names if heads > 1 else ["attention"],
+        heads,
         weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy(),
         rows.tokenizer.word_numbers(rows.ids),
         columns.tokenizer.word_numbers(columns.ids),

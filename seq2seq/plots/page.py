@@ -17,7 +17,7 @@ UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # would end a 
 
 
 def save_page(
-    path: Path, text: str, translation: str, decoder: AttentionMap, encoder: AttentionMap | None = None
+    path: Path, text: str, translation: str, decoder: AttentionMap | None, encoder: AttentionMap | None = None
 ) -> None:
     """The weights as an `.html` page: point at a word to see its links, choose a head, words or tokens.
 
@@ -27,7 +27,7 @@ def save_page(
         path: the file to write.
         text: the source.
         translation: of it.
-        decoder: what the translation looked at.
+        decoder: what the translation looked at, where the model has attention.
         encoder: what the source looked at in itself, where the encoder has self-attention.
 
     Raises:
@@ -35,8 +35,10 @@ def save_page(
     """
     if path.suffix.lower() != ".html":
         raise UserError(f"{path}: the page is an .html file; give the file this ending")
-    tokens = not all(map.has_whole_words() for map in (decoder, encoder) if map)
-    views = [_view("translation → source", "translation", "source", decoder, tokens=tokens)]
+    tokens = not all(seen.has_whole_words() for seen in (decoder, encoder) if seen)
+    views = []
+    if decoder:
+        views.append(_view("translation → source", "translation", "source", decoder, tokens=tokens))
     if encoder:
         views.append(_view("source → source", "source, looking", "source, looked at", encoder, tokens=tokens))
     data = json.dumps(views, ensure_ascii=False, separators=(",", ":")).translate(UNSAFE)
@@ -49,21 +51,21 @@ def save_page(
         raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 
 
-def _view(name: str, rows: str, columns: str, map: AttentionMap, *, tokens: bool) -> dict[str, Any]:
+def _view(name: str, rows: str, columns: str, seen: AttentionMap, *, tokens: bool) -> dict[str, Any]:
     """What one choice of the page shows: its name, what its rows and columns are, its map in words and in tokens."""
-    maps = {"words": _map(map.words()), **({"tokens": _map(map)} if tokens else {})}
+    maps = {"words": _map(seen.words()), **({"tokens": _map(seen)} if tokens else {})}
     return {"name": name, "rows": rows, "columns": columns, "maps": maps}
 
 
-def _map(map: AttentionMap) -> dict[str, Any]:
+def _map(seen: AttentionMap) -> dict[str, Any]:
     """The heads, their mean first where there are several, as the script of the page reads them."""
-    heads, weights = map.heads, map.weights
+    heads, weights = seen.heads, seen.weights
     if len(heads) > 1:
-        mean = map.mean()
+        mean = seen.mean()
         heads, weights = [*mean.heads, *heads], np.concatenate([mean.weights, weights])
     return {
-        "rows": [readable(token) for token in map.rows],
-        "columns": [readable(token) for token in map.columns],
+        "rows": [readable(token) for token in seen.rows],
+        "columns": [readable(token) for token in seen.columns],
         "heads": heads,
         "weights": weights.astype(float).round(DECIMALS).tolist(),
     }
