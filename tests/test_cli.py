@@ -72,6 +72,39 @@ def test_training_reports_evaluates_and_shows(folder, capsys):
     assert (folder / "shown" / "test.hyp").exists()
 
 
+def test_a_training_without_attention_shows_translations_alone_and_json_has_null(folder, monkeypatch, capsys):
+    config = write_config(folder, training={"max_updates": 10, "validate_every": 10})
+    blind = str(folder / "blind")
+    assert main(["train", str(config), "model.attention.score=none", "--run", blind]) == 0
+    out = capsys.readouterr().out
+    assert "translation  " in out
+    assert "</s>" not in out
+    pipe(monkeypatch, b"the cat\n\n")
+    assert main(["translate", blind, "--json", "--attention"]) == 0
+    assert [json.loads(line)["attention"] for line in capsys.readouterr().out.splitlines()] == [None, None]
+
+
+def test_a_mistake_leaves_the_output_file_as_it_was(run, folder, capsys):
+    (folder / "line.txt").write_text("the cat\n")
+    (folder / "kept.txt").write_text("kept\n")
+    files = ["--input", str(folder / "line.txt"), "--output", str(folder / "kept.txt")]
+    for options in (["--beam", "0"], ["--beam", "100000"], ["--nbest", "9"], ["--sample", "--top-p", "2"]):
+        assert main(["translate", run, *files, *options]) == 2
+    assert (folder / "kept.txt").read_text() == "kept\n"
+
+
+def test_help_says_what_the_options_do(capsys):
+    for command, words in (
+        ("translate", ["below 1 is safer"]),
+        ("attention", ["text:", "json:", "pharaoh:"]),
+        ("plot", ["attention", "speed"]),
+    ):
+        with pytest.raises(SystemExit):
+            main([command, "--help"])
+        out = " ".join(capsys.readouterr().out.split())
+        assert all(word in out for word in words)
+
+
 def test_a_folder_that_holds_a_run_is_refused_with_exit_code_2(run, folder, capsys):
     assert main(["train", str(folder / "tiny.yaml"), "--run", run]) == 2
     assert "--resume" in capsys.readouterr().err

@@ -19,8 +19,9 @@ CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 class FakeTranslator:
     """Upper case is the translation; remembers how it was asked."""
 
-    def __init__(self, search_beam=5):
+    def __init__(self, search_beam=5, decoder_heads=("attention",)):
         self.search = SimpleNamespace(beam=search_beam)
+        self.decoder_heads = decoder_heads
         self.asked = []
 
     def translate(self, texts, *, beam, nbest, attention):
@@ -121,6 +122,20 @@ def test_a_home_that_cannot_be_written_to_costs_the_history_alone(tmp_path, monk
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert isinstance(repl._history(), InMemoryHistory)
+
+
+def test_a_model_without_attention_says_so_once_where_it_is_asked_for(talk):
+    translator = FakeTranslator(decoder_heads=())
+    said, *answers = talk(f":attention on\ra\rb\r{CTRL_D}", translator=translator)
+    assert "no attention" in said
+    assert answers == ["A", "B"]
+    assert not any(attention for *_, attention in translator.asked)
+
+
+def test_the_option_attention_of_a_model_without_it_is_answered_at_the_beginning(talk):
+    said, answer = talk(f"a\r{CTRL_D}", translator=FakeTranslator(decoder_heads=()), attention=True)
+    assert "no attention" in said
+    assert answer == "A"
 
 
 # -------------------------------------------------------------------------------------------------------- commands

@@ -25,6 +25,7 @@ COMMANDS = {
 NAMES = [usage.split()[0] for usage in COMMANDS]
 COMPLETIONS = [*NAMES, ":attention on", ":attention off"]
 SWITCH = {"on": True, "off": False}
+BLIND = "the model has no attention (model.attention.score is none): there is nothing to show"
 
 
 @dataclass
@@ -34,6 +35,7 @@ class Settings:
     beam: int
     nbest: int
     attention: bool
+    looks: bool = True  # whether the model has attention
 
 
 def session(translator: Translator, *, beam: int | None, nbest: int, attention: bool, prompt: str = "> ") -> None:
@@ -43,17 +45,20 @@ def session(translator: Translator, *, beam: int | None, nbest: int, attention: 
         translator: of the model.
         beam: hypotheses kept at each step, by default `search.beam` of the run's config.
         nbest: translations shown of each line; more than `beam` raise it.
-        attention: show the attention weights too.
+        attention: show the attention weights too; where the model has none, that is said once.
         prompt: stands before what is typed.
 
     Raises:
         UserError: beam or nbest below 1.
     """
-    settings = Settings(translator.search.beam, 1, attention)
+    looks = bool(translator.decoder_heads)
+    settings = Settings(translator.search.beam, 1, attention and looks, looks)
     if beam is not None:
         execute(f":beam {beam}", settings)
     standing = execute(f":nbest {nbest}", settings)
     print(f"Type a sentence to translate it ({standing}); :help lists the commands, Ctrl-D leaves.")
+    if attention and not looks:
+        print(BLIND)
     for line in _lines(prompt):
         if is_command(line) and line.split()[0] in (":quit", ":q"):
             return
@@ -92,6 +97,8 @@ def execute(line: str, settings: Settings) -> str:
                 raise UserError(
                     f":attention is followed by {value or 'nothing'}; write :attention on or :attention off"
                 )
+            if SWITCH[value] and not settings.looks:
+                return BLIND
             settings.attention = SWITCH[value]
             return f"attention {value}"
         case _:
