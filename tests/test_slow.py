@@ -162,7 +162,7 @@ def test_it_learns_to_copy_and_to_reverse(tmp_path, name, task, keys):
         },
         "training": {
             "batch_type": "sentences",
-            "max_updates": 900,
+            "max_updates": 1200 if keys is TRANSFORMER else 900,
             "validate_every": 300,
             "learning_rate": 2e-3 if keys is TRANSFORMER else 4e-3,
             "warmup_updates": 100,
