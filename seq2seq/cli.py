@@ -96,6 +96,39 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--json", action="store_true", help="print one JSON object")
 
     sub = on_run(translate, "translate lines, or in a session where standard input is a terminal")
+    _add_translate(sub)
+
+    sub = on_run(score, "log-probability of given translations")
+    sub.add_argument("--src", required=True, metavar="FILE", help="source lines")
+    sub.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
+
+    sub = on_run(attention, "show what the model looks at while it translates a text")
+    _add_attention(sub)
+
+    sub = on_run(plot, "draw the learning curves, or the attention of one sentence at each kept checkpoint")
+    sub.add_argument("--attention", metavar="TEXT", help="a source sentence; the best checkpoint translates it for all")
+    sub.add_argument("--words", action="store_true", help="of --attention: pieces merged to words")
+    sub.add_argument(
+        "--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png or attention.png)"
+    )
+
+    sub = command(compare, "train a grid of configs into a table; or test how two runs differ")
+    _add_compare(sub)
+
+    sub = command(check, "read a config and its data, build the model, run one step; change nothing")
+    _add_config(sub)
+    return parser
+
+
+def _add_config(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; docs/config.md explains every key")
+    sub.add_argument(
+        "overrides", metavar="section.key=value", nargs="*", default=[], help="any key, such as search.beam=8"
+    )
+
+
+def _add_translate(sub: argparse.ArgumentParser) -> None:
+    """What to translate, how, and what to print."""
     sub.add_argument("--input", metavar="FILE", help="lines to translate (default: standard input)")
     sub.add_argument("--output", metavar="FILE", help="where to write the translations (default: standard output)")
     _add_search(sub)
@@ -112,11 +145,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--top-p", type=float, default=1.0, metavar="P", help="of --sample: from the likeliest of mass P")
     sub.add_argument("--seed", type=int, metavar="N", help="of --sample (default: 1)")
 
-    sub = on_run(score, "log-probability of given translations")
-    sub.add_argument("--src", required=True, metavar="FILE", help="source lines")
-    sub.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
 
-    sub = on_run(attention, "show what the model looks at while it translates a text")
+def _add_attention(sub: argparse.ArgumentParser) -> None:
+    """What to look at, and how to show it."""
     sub.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
     sub.add_argument("--input", metavar="FILE", help="sentences, one a line; needs --format pharaoh or json")
     sub.add_argument(
@@ -133,14 +164,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--encoder", action="store_true", help="the encoder's self-attention, not the decoder's attention")
     sub.add_argument("--beam", type=int, metavar="N", help="hypotheses kept at each step (default: the config's)")
 
-    sub = on_run(plot, "draw the learning curves, or the attention of one sentence at each kept checkpoint")
-    sub.add_argument("--attention", metavar="TEXT", help="a source sentence; the best checkpoint translates it for all")
-    sub.add_argument("--words", action="store_true", help="of --attention: pieces merged to words")
-    sub.add_argument(
-        "--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png or attention.png)"
-    )
 
-    sub = command(compare, "train a grid of configs into a table; or test how two runs differ")
+def _add_compare(sub: argparse.ArgumentParser) -> None:
+    """A grid of trainings, or runs."""
     sub.add_argument(
         "targets",
         nargs="+",
@@ -168,17 +194,6 @@ def build_parser() -> argparse.ArgumentParser:
     )
     runs = sub.add_argument_group("with runs")
     runs.add_argument("--split", choices=("dev", "test"), help="lines to translate (default: test, or dev where none)")
-
-    sub = command(check, "read a config and its data, build the model, run one step; change nothing")
-    _add_config(sub)
-    return parser
-
-
-def _add_config(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; docs/config.md explains every key")
-    sub.add_argument(
-        "overrides", metavar="section.key=value", nargs="*", default=[], help="any key, such as search.beam=8"
-    )
 
 
 def _add_search(sub: argparse.ArgumentParser) -> None:

@@ -56,13 +56,17 @@ def test_the_attention_page_names_every_score_and_alias():
         assert alias in text
 
 
-def test_the_config_and_the_model_know_the_same_scores():
+def test_the_config_and_the_model_know_the_same_scores_windows_and_pasts():
     from typing import get_args
 
-    from seq2seq.config import Score
-    from seq2seq.model.attention import SCORES
+    from seq2seq.config import AttentionConfig, Score
+    from seq2seq.model.attention import PASTS, SCORES
+    from seq2seq.model.window import WINDOWS
 
     assert get_args(get_args(Score)[0]) == SCORES
+    assert get_args(AttentionConfig.model_fields["window"].annotation) == WINDOWS
+    pasts = (AttentionConfig(), AttentionConfig(coverage=True), AttentionConfig(convolution=True))
+    assert [attention.past for attention in pasts] == list(PASTS)
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES, "docs/config.md", "data/README.md"])
