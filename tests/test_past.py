@@ -15,9 +15,9 @@ LENGTHS = (5, 3)
 SCORES = ["dot", "scaled_dot", "general", "concat", "multi_head"]
 
 
-def attention_with(past, score="concat"):
+def attention_with(past, score="concat", window="global"):
     torch.manual_seed(1)
-    attention = build_attention(score, 4, 4, num_heads=2, past=past).double()
+    attention = build_attention(score, 4, 4, num_heads=2, past=past, window=window, window_size=1).double()
     with torch.no_grad():
         for weight in attention.parameters():
             weight *= 3
@@ -108,10 +108,13 @@ def test_padding_gets_no_weight_and_does_not_matter(past, score):
         assert not together[b, ..., S:].any()
 
 
-@pytest.mark.parametrize("past", ["coverage", "convolution"])
-@pytest.mark.parametrize("score", SCORES)
-def test_gradients_are_the_numerical_ones(past, score):
-    attention = attention_with(past, score)
+@pytest.mark.parametrize(
+    ("score", "past", "window"),
+    [(score, past, "global") for score in SCORES for past in ("coverage", "convolution")]
+    + [("concat", "coverage", "local_m"), ("general", "coverage", "local_p"), ("dot", "convolution", "local_p")],
+)
+def test_gradients_are_the_numerical_ones(score, past, window):
+    attention = attention_with(past, score, window)
     query, states, mask = inputs(lengths=(3, 2), tgt=3)
     tensors = (query.requires_grad_(), states.requires_grad_(), *attention.parameters())
     assert torch.autograd.gradcheck(lambda query, states, *_: run(attention, query, states, mask)[0], tensors)

@@ -232,3 +232,16 @@ def test_a_memory_may_have_a_mask_for_every_query():
     _, weights, _ = attention(X, Memory(memory.keys, memory.values, causal))
     assert not weights.triu(1).any()
     assert isinstance(transformer().decoder, TransformerDecoder)
+
+
+def test_gradients_of_a_decoder_layer_are_the_numerical_ones():
+    torch.manual_seed(1)
+    layer = lively(DecoderLayer(4, 2, MultiHead(4, 4, 2)))
+    states, mask = torch.randn(2, 3, 4, dtype=torch.float64), torch.tensor([[True] * 3, [True, True, False]])
+    x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    nothing, first = x.new_zeros(2, 2, 0, 2), torch.zeros(2, dtype=torch.long)
+
+    def output(x, *_):
+        return layer(x, layer.attention.memorize(states, mask), (nothing, nothing), first)[0]
+
+    assert torch.autograd.gradcheck(output, (x, *layer.parameters()))
