@@ -7,7 +7,6 @@ loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update), with l
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import PAD
+from seq2seq.training.cross_entropy import cross_entropy
 
 
 def update(
@@ -60,8 +60,8 @@ def cross_entropy_sum(
 ) -> Float[Tensor, ""]:
     """Cross entropy in nats, summed over real tokens; only they meet the vocabulary."""
     real = tgt_out != PAD
-    logits = model.logits(attentional[real])
-    return F.cross_entropy(logits, tgt_out[real], reduction="sum", label_smoothing=label_smoothing)
+    s = model.decoder.dropout(attentional[real])
+    return cross_entropy(s, model.decoder.W_y, tgt_out[real], label_smoothing)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
@@ -73,10 +73,10 @@ def autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of a config."""
+    """The optimizer of a config; fused: one pass over weights, gradients and moments, no numbers in between."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     kind = kinds[training.optimizer]
     optimizer: torch.optim.Optimizer = kind(
-        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
+        model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
     return optimizer

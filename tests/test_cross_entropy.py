@@ -1,0 +1,75 @@
+"""The fused loss equals torch's, and does no more work than it says."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from counting import Counting
+from torch import nn
+
+from seq2seq.training import cross_entropy as module
+from seq2seq.training.cross_entropy import cross_entropy
+
+
+@pytest.fixture(autouse=True)
+def small_buffer(monkeypatch):
+    monkeypatch.setattr(module, "ROWS", 3)
+
+
+def problem(rows=7, vocab=21, dtype=torch.float64):
+    torch.manual_seed(1)
+    s = torch.randn(rows, 5, dtype=dtype, requires_grad=True)
+    return s, nn.Linear(5, vocab).to(dtype), torch.randint(vocab, (rows,))
+
+
+def gradients(loss, s, vocabulary):
+    return torch.autograd.grad(0.3 * loss, [s, vocabulary.weight, vocabulary.bias])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("rows", [1, 3, 7])
+@pytest.mark.parametrize("vocab", [4, 16, 21])
+def test_loss_and_gradients_are_those_of_torch(rows, vocab, smoothing):
+    s, vocabulary, y = problem(rows, vocab)
+    expected = F.cross_entropy(vocabulary(s), y, reduction="sum", label_smoothing=smoothing)
+    loss = cross_entropy(s, vocabulary, y, smoothing)
+    torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
+    for ours, theirs in zip(gradients(loss, s, vocabulary), gradients(expected, s, vocabulary), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("size", [1e3, -1e3])
+def test_large_logits_neither_overflow_nor_vanish(size):
+    s, vocabulary, y = problem(dtype=torch.float32)
+    s = s + size
+    expected = F.cross_entropy(vocabulary(s), y, reduction="sum")
+    torch.testing.assert_close(cross_entropy(s, vocabulary, y), expected)
+
+
+def test_each_chunk_of_rows_takes_three_products_and_no_number_of_a_logit_is_kept_for_the_backward_pass():
+    s, vocabulary, y = problem(rows=9, vocab=100)
+    with Counting() as counted:
+        loss = cross_entropy(s, vocabulary, y)
+    assert counted.products() == 3 * 3
+    assert counted.largest == max(3 * 112, 100 * 5) * 8  # the buffer, its rows rounded up to 112; the gradient of W_y
+    with Counting() as counted:
+        loss.backward()
+    assert counted.products() == 0
+
+
+def test_without_gradients_a_chunk_takes_one_product():
+    s, vocabulary, y = problem(rows=9)
+    with torch.no_grad(), Counting() as counted:
+        cross_entropy(s, vocabulary, y)
+    assert counted.products() == 3
+
+
+def test_a_loss_can_be_differentiated_twice_over_for_the_same_gradient():
+    s, vocabulary, y = problem()
+    loss = cross_entropy(s, vocabulary, y)
+    once, again = (torch.autograd.grad(loss, vocabulary.weight, retain_graph=True)[0] for _ in range(2))
+    assert once.equal(again)
+
+
+def test_no_rows_cost_nothing():
+    s, vocabulary, y = problem()
+    assert cross_entropy(s[:0], vocabulary, y[:0]) == 0
