@@ -11,6 +11,7 @@ from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder
+from seq2seq.model.vocabulary import Vocabulary
 from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers
 from seq2seq.text.vectors import load_vectors
 
@@ -22,7 +23,7 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     src = _embedding(tokenizers.src, model.embedding_size)
     tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
     attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
-    W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
+    W_y = Vocabulary(attentional_size, len(tokenizers.tgt))
     if model.tie_embeddings != "none":
         W_y.weight = tgt.weight
     encoder = _encoder(model, src)
@@ -53,7 +54,7 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
     return below if below and not layers else SelfAttentionEncoder(embedding, layers, below, model.dropout)
 
 
-def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, summary_size: int) -> Decoder:
+def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary, summary_size: int) -> Decoder:
     model, decoder = config.model, config.model.decoder
     attention = _attention(config)
     kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
@@ -79,7 +80,7 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
     )
 
 
-def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
+def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary) -> TransformerDecoder:
     model, decoder = config.model, config.model.decoder
     layers = []
     for _ in range(decoder.num_layers):

@@ -14,6 +14,7 @@ from seq2seq.errors import UserError
 from seq2seq.model.attention import PASTS, SCORES, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
 from seq2seq.model.recurrent import CELLS, Recurrent
+from seq2seq.model.vocabulary import Vocabulary
 
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
 
@@ -40,7 +41,7 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
         recurrent,
         build_attention("dot", hidden, hidden),
         attentional,
-        nn.Linear(attentional, vocab),
+        Vocabulary(attentional, vocab),
         summary_size=hidden,
         input_feeding=input_feeding,
     ).double()
@@ -113,7 +114,7 @@ def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_pad
     logits = model.logits(attentional)
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
-        step, decoding = model.step(TGT[:, t], decoding)
+        step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
         torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-4)
     for i, sentence in enumerate(SENTENCES):
         real = int((TGT[i] != 0).sum())
@@ -136,7 +137,7 @@ def test_of_every_cell_steps_give_what_all_positions_at_once_give(cell, kind, in
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
         _, a, _ = model.decoder(TGT[:, t : t + 1], *decoding)
-        step, decoding = model.step(TGT[:, t], decoding)
+        step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
         torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(a, weights[:, :, t : t + 1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoding.state, end, rtol=1e-4, atol=1e-5)
@@ -225,4 +226,4 @@ def test_a_tensor_of_another_shape_than_the_signature_says_is_an_error_in_tests(
     model = random_model()
     decoding = model.encode(*batch_of(SENTENCES))
     with pytest.raises(TypeCheckError):
-        model.step(TGT, decoding)  # rows and positions; a step takes rows
+        model.step(TGT, decoding, torch.ones(len(TGT), dtype=torch.bool))  # rows and positions; a step takes rows

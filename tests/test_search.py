@@ -8,7 +8,7 @@ import pytest
 import torch
 from random_model import SENTENCES, batch_of, random_model
 
-from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.decoding.search import Hypothesis, Limits, _top, beam_search, length_penalty, sample
 from seq2seq.model.attention import SCORES
 
 PAD, UNK, BOS, EOS = range(4)
@@ -27,7 +27,7 @@ class Prefixes:
 
 
 class Toy:
-    """A `step` whose logits are random numbers fixed by sentence and prefix; it counts the rows it is asked for."""
+    """A `step` whose logits are random numbers fixed by sentence and prefix; it counts the rows that run."""
 
     def __init__(self, vocab=7, spread=1.5, levels=None, eos=0.0):
         self.vocab, self.spread, self.levels, self.eos, self.rows = vocab, spread, levels, eos, []
@@ -40,10 +40,10 @@ class Toy:
         logits[EOS] += self.eos
         return logits.log_softmax(-1)
 
-    def __call__(self, tokens, state):
-        self.rows.append(len(tokens))
+    def __call__(self, tokens, state, running):
+        self.rows.append(int(running.sum()))
         prefix = torch.cat([state.prefix, tokens[:, None]], dim=1)
-        rows = zip(state.sentence.tolist(), prefix[:, 1:].tolist(), strict=True)
+        rows = zip(state.sentence[running].tolist(), prefix[running, 1:].tolist(), strict=True)
         return torch.stack([self.log_probs(i, row) for i, row in rows]), Prefixes(state.sentence, prefix)
 
     def search(self, max_lengths, sentences=None, **options):
@@ -74,7 +74,7 @@ def brute_force(toy, sentence, max_length, alpha):
 
 
 def plain_beam_search(toy, sentence, max_length, beam, alpha, nbest):
-    """The search of the paper over lists, to the last position: no batch, no stopping before every slot has ended."""
+    """The search over lists, to the last position: no batch, and nothing stops running but what has ended."""
     running, ended = [((), 0.0)], []
     for length in range(1, max_length + 1):
         allowed = range(EOS, EOS + 1) if length == max_length else range(EOS, toy.vocab)
@@ -82,7 +82,7 @@ def plain_beam_search(toy, sentence, max_length, beam, alpha, nbest):
         for slot, (tokens, score) in enumerate(running):
             log_probs = toy.log_probs(sentence, tokens).tolist()
             candidates += [(-(score + log_probs[token]), slot, token, tokens) for token in allowed]
-        candidates = sorted(candidates)[: beam - len(ended)]
+        candidates = sorted(candidates)[:beam]
         running = [((*tokens, token), -cost) for cost, _, token, tokens in candidates if token != EOS]
         for cost, _, token, tokens in candidates:
             if token == EOS:
@@ -129,6 +129,30 @@ def test_early_stopping_saves_steps():
     assert len(toy.rows) < 15
 
 
+def test_a_hypothesis_that_cannot_win_any_more_stops_running():
+    def step(tokens, state, running):  # after <s>: the end 0.4, 4: 0.35, 5: 0.25; after a word: 4 or 5
+        rows.append(int(running.sum()))
+        table = torch.full((6, 6), -math.inf)
+        table[BOS, [EOS, 4, 5]] = torch.tensor([0.4, 0.35, 0.25]).log()
+        table[4:, 4:] = math.log(0.5)
+        return table[tokens[running]], state
+
+    for nbest, expected in ((1, [1]), (2, [1, 2, 4, 4])):  # the empty sequence, 0.4, is never beaten
+        rows = []
+        beam_search(step, *Toy().start([4]), beam=4, nbest=nbest)
+        assert rows == expected
+
+
+@pytest.mark.parametrize("columns", [5, 48, 57, 64, 100])
+@pytest.mark.parametrize("levels", [3, 1000])
+def test_the_largest_numbers_are_found_in_blocks_as_they_are_found_in_the_whole_row(columns, levels):
+    x = torch.randint(levels, (20, columns), generator=torch.Generator().manual_seed(1)).float()
+    values, index = _top(x, 5)
+    assert values.equal(x.topk(5).values)
+    assert x.gather(1, index).equal(values)
+    assert all(len(set(row)) == 5 for row in index.tolist())
+
+
 @pytest.mark.parametrize("beam", [1, 3, 6])
 def test_ties_go_to_the_smaller_token_ids(beam):
     toy, lengths = Toy(vocab=40, spread=1.0, levels=1, eos=1.0), [5, 6, 4, 5]
@@ -144,12 +168,12 @@ def test_of_tokens_all_alike_the_smallest_is_taken():
 
 @pytest.mark.parametrize("nbest", [3, 4])
 def test_ties_of_unlike_length_go_to_the_smaller_token_ids_too(nbest):
-    def step(tokens, state):  # after <s>: 4 or 5 or the end; after a word: 4 or the end
+    def step(tokens, state, running):  # after <s>: 4 or 5 or the end; after a word: 4 or the end
         table = torch.zeros(6, 6)
         table[[BOS, 4, 5]] = -math.inf
         table[BOS, [4, 5, EOS]] = torch.tensor([2.0, 1.0, 1.0]).log()
         table[4:, [4, EOS]] = 0.0
-        return table[tokens], state
+        return table[tokens[running]], state
 
     found = beam_search(step, *Toy().start([3]), beam=8, nbest=nbest)[0]
     assert found[-1].score == found[2].score == pytest.approx(math.log(1 / 8))
@@ -256,7 +280,7 @@ def test_drawn_tokens_are_as_frequent_as_their_probabilities(temperature):
 
 @pytest.mark.parametrize(("options", "kept"), [({"top_k": 2}, 2), ({"top_p": 0.8}, 3), ({"top_p": 0.7}, 2)])
 def test_sampling_keeps_the_most_probable_tokens_only(options, kept):
-    def step(tokens, state):  # 4: 0.5, 5: 0.25, 6: 0.15, end: 0.1
+    def step(tokens, state, running):  # 4: 0.5, 5: 0.25, 6: 0.15, end: 0.1
         logits = torch.tensor([-math.inf, -math.inf, -math.inf, math.log(0.1), *map(math.log, (0.5, 0.25, 0.15))])
         return logits.expand(len(tokens), -1).clone(), state
 

@@ -1,13 +1,13 @@
 """Search for the best output sequences. It knows tokens and log-probabilities only.
 
-A model appears here as a `step`: it takes the last token of every row and a state, and gives back the logits of the
-next token and the state after it. The state is whatever the model likes, as long as `select` can pick rows of it.
+A model appears here as a `step`: it takes the last token of every row, a state, and which rows still run; it gives back
+the logits of the next token for the rows that run, and the state after it for all. The state is whatever the model
+likes, as long as `select` can pick rows of it.
 
 A sequence's score is the sum of the natural log-probabilities of its tokens, the end token among them. Every hypothesis
 ends with the end token: the last position allowed takes no other.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
@@ -27,7 +27,9 @@ class SearchState(Protocol):
 
 
 S = TypeVar("S", bound=SearchState)
-Step = Callable[[Int[Tensor, " rows"], S], tuple[Float[Tensor, "rows vocab"], S]]
+Step = Callable[[Int[Tensor, " rows"], S, Bool[Tensor, " rows"]], tuple[Float[Tensor, "running vocab"], S]]
+
+BLOCK = 8  # the vocabulary is looked through for its largest numbers in columns of so many
 
 
 class Hypothesis(NamedTuple):
@@ -58,51 +60,53 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The `nbest` best hypotheses of each sentence, best first by normalized score; ties go to the smaller token ids.
 
-    Each sentence has `beam` slots. A hypothesis that ends keeps its slot, and the others go on in those that are left.
-    A sentence leaves the batch when no slot is left, or when nothing that still runs can come before its n-th best
-    hypothesis: a score only falls with length, so score / penalty(longest) bounds what a running one can reach.
-    With beam = 1 this is greedy decoding.
+    At each position the `beam` best continuations of a sentence are kept. Those that end are put aside, the others run
+    on. One that cannot come before the sentence's n-th best ended hypothesis any more stops running: a score only falls
+    with length, so score / penalty(longest) bounds what it can reach, and nothing is lost by stopping it. A sentence
+    leaves the batch when none of its hypotheses runs. With beam = 1 this is greedy decoding.
 
     Args:
         step: the model.
-        state: before the first token, one row a sentence; afterwards a sentence's slots are neighboring rows.
+        state: before the first token, one row a sentence; afterwards `beam` neighboring rows a sentence.
         limits: begin, end and forbidden tokens; the longest length of each sentence.
-        beam: slots a sentence.
+        beam: hypotheses of a sentence that run at a time, at most.
         alpha: exponent of the length penalty, at least 0; 0 is none.
         nbest: hypotheses wanted, at most `beam`.
     """
-    device = limits.max_lengths.device
-    done: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
-    sentences = torch.arange(len(done), device=device)  # those still in the batch
-    free = torch.full_like(sentences, beam)  # slots without an ended hypothesis
-    tokens = torch.full((len(done), 1), limits.bos, device=device)  # the last token in every slot
-    history = tokens.new_empty(len(done), 1, 0)
-    scores = torch.zeros(len(done), 1, dtype=_precise(device), device=device)  # -inf: nothing runs in this slot
-    for length in range(1, int(limits.max_lengths.max()) + 1):
-        logits, state = step(tokens.flatten(), state)
-        last = (limits.max_lengths[sentences] == length).repeat_interleave(tokens.size(1))
-        scores, slot, tokens = _best(scores, _log_probs(logits, limits, last), free, beam)
-        history = history.gather(1, slot[:, :, None].expand(-1, -1, length - 1))
-        history = torch.cat([history, tokens[:, :, None]], dim=2)
+    max_lengths, count = limits.max_lengths, len(limits.max_lengths)
+    device, precise = max_lengths.device, _precise(max_lengths.device)
+    penalties = torch.tensor([length_penalty(n, alpha) for n in range(int(max_lengths.max()) + 1)], dtype=precise)
+    penalties = penalties.to(device)
+    sentences = torch.arange(count, device=device)  # those still in the batch
+    wanted = torch.full((count, nbest), -torch.inf, dtype=precise, device=device)  # the best normalized scores so far
+    tokens = torch.full((count, 1), limits.bos, device=device)  # the last token of every hypothesis
+    history = tokens.new_empty(count, 1, 0)
+    scores = torch.zeros(count, 1, dtype=precise, device=device)  # -inf: nothing runs here
+    ends = []
+    for length in range(1, len(penalties)):
+        running = scores.isfinite()
+        logits, state = step(tokens.flatten(), state, running.flatten())
+        last = max_lengths[sentences] == length
+        best, found = _best_tokens(_log_probs(logits, limits, last[:, None].expand_as(running)[running]), beam)
+        scores, slot, tokens = _best_continuations(scores, running, best, found, beam)
+        history = torch.cat([history.gather(1, slot[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]], dim=2)
 
         ended = (tokens == limits.eos) & scores.isfinite()
-        for i, j in ended.nonzero().tolist():
-            score = scores[i, j].item()
-            ending = Hypothesis(history[i, j, :-1].tolist(), score, score / length_penalty(length, alpha))
-            done[int(sentences[i])].append(ending)
-        free = free - ended.sum(1)
-        scores = scores.masked_fill(ended, -torch.inf)
+        if ended.any():
+            normalized = scores / penalties[length]
+            ends.append((sentences[ended.nonzero()[:, 0]], history[ended][:, :-1], scores[ended], normalized[ended]))
+            wanted = torch.cat([wanted, normalized.masked_fill(~ended, -torch.inf)], dim=1)
+            wanted = wanted.sort(dim=1, descending=True).values[:, :nbest]
+        reachable = scores / penalties[max_lengths[sentences]][:, None]
+        scores = scores.masked_fill(ended | (reachable <= wanted[:, -1:]), -torch.inf)
 
-        longest = [length_penalty(n, alpha) for n in limits.max_lengths[sentences].tolist()]
-        reachable = scores.amax(1) / torch.tensor(longest, dtype=scores.dtype, device=device)
-        wanted = [_nth_best(done[i], nbest) for i in sentences.tolist()]
-        running = reachable > torch.tensor(wanted, dtype=scores.dtype, device=device)
-        if not running.any():
+        left = scores.isfinite().any(1)
+        if not left.any():
             break
-        rows = torch.arange(len(slot), device=device)[:, None] * (len(last) // len(slot)) + slot
-        state = state.select(rows[running].flatten(), None if running.all() else running.nonzero().flatten())
-        sentences, free, scores, tokens, history = (x[running] for x in (sentences, free, scores, tokens, history))
-    return [sorted(found, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for found in done]
+        rows = torch.arange(len(slot), device=device)[:, None] * running.size(1) + slot
+        state = state.select(rows[left].flatten(), None if left.all() else left.nonzero().flatten())
+        sentences, wanted, scores, tokens, history = (x[left] for x in (sentences, wanted, scores, tokens, history))
+    return _hypotheses(ends, count, nbest)
 
 
 def sample(
@@ -127,7 +131,7 @@ def sample(
     history = tokens.new_empty(len(done), 0)
     scores = torch.zeros(len(done), dtype=_precise(device), device=device)
     for length in range(1, int(limits.max_lengths.max()) + 1):
-        logits, state = step(tokens, state)
+        logits, state = step(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
         log_probs = _log_probs(logits, limits, limits.max_lengths[sentences] == length)
         tokens = torch.multinomial(_cut(log_probs / temperature, top_k, top_p), 1, generator=generator)
         scores = scores + log_probs.gather(1, tokens).squeeze(1)
@@ -163,28 +167,57 @@ def _log_probs(
     return log_probs
 
 
-def _best(
+def _best_tokens(
+    log_probs: Float[Tensor, "rows vocab"], beam: int
+) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
+    """The best tokens of each row in the order of their ids, and their log-probabilities."""
+    values, tokens = _top(log_probs, min(beam + 1, log_probs.size(1)))
+    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)  # across the cut: any of the two was taken
+    if tied.any():
+        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
+    tokens, _ = tokens[:, :beam].sort(dim=1)
+    return log_probs.gather(1, tokens), tokens
+
+
+def _top(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
+    """`x.topk(k)`: the k largest lie in the k columns of `BLOCK` numbers with the largest maxima."""
+    width = x.size(1) // BLOCK
+    if width <= k:
+        return x.topk(k, dim=1)
+    blocks = x[:, : BLOCK * width].unflatten(1, (BLOCK, width))
+    _, columns = blocks.amax(1).topk(k, dim=1)
+    columns = (columns[:, None, :] + width * torch.arange(BLOCK, device=x.device)[:, None]).flatten(1)
+    rest = torch.arange(BLOCK * width, x.size(1), device=x.device).expand(len(x), -1)
+    columns = torch.cat([columns, rest], dim=1)
+    values, index = x.gather(1, columns).topk(k, dim=1)
+    return values, columns.gather(1, index)
+
+
+def _best_continuations(
     scores: Float[Tensor, "sentences slots"],
-    log_probs: Float[Tensor, "rows vocab"],
-    free: Int[Tensor, " sentences"],
+    running: Bool[Tensor, "sentences slots"],
+    best: Float[Tensor, "running best"],
+    tokens: Int[Tensor, "running best"],
     beam: int,
-) -> tuple[Float[Tensor, "sentences best"], Int[Tensor, "sentences best"], Int[Tensor, "sentences best"]]:
-    """The best continuations of a sentence: score, slot continued, token. As many as slots are free; the rest -inf."""
-    sentences = len(scores)
-    values, tokens = log_probs.topk(min(beam + 1, log_probs.size(1)), dim=1)
-    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)  # across the cut, where topk takes any of them
-    tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
-    tokens, _ = tokens[:, :beam].sort(dim=1)  # so that the stable sort below breaks ties by slot and token id
-    values = log_probs.gather(1, tokens).to(scores.dtype) + scores.view(-1, 1)
-    values, index = values.view(sentences, -1).sort(dim=1, descending=True, stable=True)
+) -> tuple[Float[Tensor, "sentences beam"], Int[Tensor, "sentences beam"], Int[Tensor, "sentences beam"]]:
+    """The best continuations of each sentence: score (-inf where there are fewer), slot continued, token."""
+    sentences, slots = running.shape
+    values = scores.new_full((sentences, slots, max(beam, best.size(1))), -torch.inf)
+    values[running, : best.size(1)] = best.to(scores.dtype) + scores[running][:, None]
+    every = tokens.new_zeros(values.shape)
+    every[running, : best.size(1)] = tokens
+    values, index = values.flatten(1).sort(dim=1, descending=True, stable=True)  # ties: by slot, then by token id
     values, index = values[:, :beam], index[:, :beam]
-    beyond = torch.arange(values.size(1), device=free.device) >= free[:, None]
-    return values.masked_fill(beyond, -torch.inf), index // tokens.size(1), tokens.view(sentences, -1).gather(1, index)
+    return values, index // every.size(2), every.flatten(1).gather(1, index)
 
 
-def _nth_best(found: list[Hypothesis], n: int) -> float:
-    """The n-th best normalized score; -inf where fewer are found."""
-    return sorted((h.normalized_score for h in found), reverse=True)[n - 1] if len(found) >= n else -math.inf
+def _hypotheses(ends: list[tuple[Tensor, Tensor, Tensor, Tensor]], count: int, nbest: int) -> list[list[Hypothesis]]:
+    """What ended at each position (sentence, tokens, score, normalized score), by sentence, the best first."""
+    found: list[list[Hypothesis]] = [[] for _ in range(count)]
+    for sentences, *parts in ends:
+        for i, *parts_of_one in zip(sentences.tolist(), *(part.tolist() for part in parts), strict=True):
+            found[i].append(Hypothesis(*parts_of_one))
+    return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
 def _cut(log_probs: Float[Tensor, "rows vocab"], top_k: int, top_p: float) -> Float[Tensor, "rows vocab"]:

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from seq2seq.model.attention import Attention, Memory
 from seq2seq.model.recurrent import Recurrent, RecurrentState
+from seq2seq.model.vocabulary import Vocabulary
 
 
 class State(NamedTuple):
@@ -46,7 +47,7 @@ class Decoder(nn.Module):
         recurrent: Recurrent,
         attention: Attention,
         attentional_size: int,
-        vocabulary: nn.Linear,
+        vocabulary: Vocabulary,
         *,
         summary_size: int,
         dropout: float = 0.0,

@@ -53,10 +53,12 @@ class Seq2Seq(nn.Module):
         """W_y s_t + b_y."""
         return self.decoder.logits(attentional)
 
-    def step(self, tokens: Int[Tensor, " rows"], decoding: Decoding) -> tuple[Float[Tensor, "rows vocab"], Decoding]:
-        """The logits of the token after `tokens`, one row a hypothesis, and where decoding then stands."""
+    def step(
+        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"]
+    ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
+        """The logits of the token after `tokens`, one row a hypothesis that runs, and where decoding then stands."""
         s, _, state = self.decoder(tokens[:, None], *decoding)
-        return self.logits(s[:, 0]), Decoding(decoding.memory, state)
+        return self.logits(s[running, 0]), Decoding(decoding.memory, state)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
         return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))

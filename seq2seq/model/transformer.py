@@ -20,6 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Memory, MultiHead
+from seq2seq.model.vocabulary import Vocabulary
 
 EXPANSION = 4  # the inner size of a feed-forward part over the outer one, as in the paper
 
@@ -184,7 +185,7 @@ class TransformerDecoder(nn.Module):
     """
 
     def __init__(
-        self, embedding: nn.Embedding, layers: list[DecoderLayer], vocabulary: nn.Linear, *, dropout: float = 0.0
+        self, embedding: nn.Embedding, layers: list[DecoderLayer], vocabulary: Vocabulary, *, dropout: float = 0.0
     ):
         super().__init__()
         self.embedding, self.W_y = embedding, vocabulary

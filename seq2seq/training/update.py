@@ -16,7 +16,6 @@ from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import PAD
-from seq2seq.training.cross_entropy import cross_entropy
 
 
 def update(
@@ -61,7 +60,7 @@ def cross_entropy_sum(
     """Cross entropy in nats, summed over real tokens; only they meet the vocabulary."""
     real = tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
-    return cross_entropy(s, model.decoder.W_y, tgt_out[real], label_smoothing)
+    return model.decoder.W_y.cross_entropy(s, tgt_out[real], label_smoothing)
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

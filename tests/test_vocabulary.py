@@ -1,13 +1,12 @@
-"""The fused loss equals torch's, and does no more work than it says."""
+"""The vocabulary product and its loss equal torch's, and do no more work than they say."""
 
 import pytest
 import torch
 import torch.nn.functional as F
 from counting import Counting
-from torch import nn
 
-from seq2seq.training import cross_entropy as module
-from seq2seq.training.cross_entropy import cross_entropy
+from seq2seq.model import vocabulary as module
+from seq2seq.model.vocabulary import Vocabulary
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +17,7 @@ def small_buffer(monkeypatch):
 def problem(rows=7, vocab=21, dtype=torch.float64):
     torch.manual_seed(1)
     s = torch.randn(rows, 5, dtype=dtype, requires_grad=True)
-    return s, nn.Linear(5, vocab).to(dtype), torch.randint(vocab, (rows,))
+    return s, Vocabulary(5, vocab).to(dtype), torch.randint(vocab, (rows,))
 
 
 def gradients(loss, s, vocabulary):
@@ -31,7 +30,7 @@ def gradients(loss, s, vocabulary):
 def test_loss_and_gradients_are_those_of_torch(rows, vocab, smoothing):
     s, vocabulary, y = problem(rows, vocab)
     expected = F.cross_entropy(vocabulary(s), y, reduction="sum", label_smoothing=smoothing)
-    loss = cross_entropy(s, vocabulary, y, smoothing)
+    loss = vocabulary.cross_entropy(s, y, smoothing)
     torch.testing.assert_close(loss, expected, rtol=1e-12, atol=0)
     for ours, theirs in zip(gradients(loss, s, vocabulary), gradients(expected, s, vocabulary), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-11, atol=1e-12)
@@ -42,13 +41,13 @@ def test_large_logits_neither_overflow_nor_vanish(size):
     s, vocabulary, y = problem(dtype=torch.float32)
     s = s + size
     expected = F.cross_entropy(vocabulary(s), y, reduction="sum")
-    torch.testing.assert_close(cross_entropy(s, vocabulary, y), expected)
+    torch.testing.assert_close(vocabulary.cross_entropy(s, y), expected)
 
 
 def test_each_chunk_of_rows_takes_three_products_and_no_number_of_a_logit_is_kept_for_the_backward_pass():
     s, vocabulary, y = problem(rows=9, vocab=100)
     with Counting() as counted:
-        loss = cross_entropy(s, vocabulary, y)
+        loss = vocabulary.cross_entropy(s, y)
     assert counted.products() == 3 * 3
     assert counted.largest == max(3 * 112, 100 * 5) * 8  # the buffer, its rows rounded up to 112; the gradient of W_y
     with Counting() as counted:
@@ -59,17 +58,28 @@ def test_each_chunk_of_rows_takes_three_products_and_no_number_of_a_logit_is_kep
 def test_without_gradients_a_chunk_takes_one_product():
     s, vocabulary, y = problem(rows=9)
     with torch.no_grad(), Counting() as counted:
-        cross_entropy(s, vocabulary, y)
+        vocabulary.cross_entropy(s, y)
     assert counted.products() == 3
 
 
 def test_a_loss_can_be_differentiated_twice_over_for_the_same_gradient():
     s, vocabulary, y = problem()
-    loss = cross_entropy(s, vocabulary, y)
+    loss = vocabulary.cross_entropy(s, y)
     once, again = (torch.autograd.grad(loss, vocabulary.weight, retain_graph=True)[0] for _ in range(2))
     assert once.equal(again)
 
 
 def test_no_rows_cost_nothing():
     s, vocabulary, y = problem()
-    assert cross_entropy(s[:0], vocabulary, y[:0]) == 0
+    assert vocabulary.cross_entropy(s[:0], y[:0]) == 0
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (2, 3, 5), (0, 5)])
+@pytest.mark.parametrize("vocab", [16, 21])
+def test_logits_are_those_of_a_linear_layer_and_their_rows_begin_on_cache_lines(shape, vocab):
+    _, vocabulary, _ = problem(vocab=vocab, dtype=torch.float32)
+    s = torch.randn(shape)
+    with torch.no_grad():
+        logits = vocabulary(s)
+    torch.testing.assert_close(logits, F.linear(s, vocabulary.weight, vocabulary.bias))
+    assert logits.stride(-2) * logits.element_size() % 64 == 0
