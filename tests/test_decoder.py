@@ -111,11 +111,11 @@ def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_pad
     model = random_model(embedding_size=8, spread=2, **arguments)
     src, lengths = batch_of(SENTENCES)
     attentional, weights = model(src, lengths, TGT)
-    logits = model.logits(attentional)
+    log_probs = model.logits(attentional).log_softmax(-1)
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
         step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
-        torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(step, log_probs[:, t], rtol=1e-4, atol=1e-4)
     for i, sentence in enumerate(SENTENCES):
         real = int((TGT[i] != 0).sum())
         alone, a = model(*batch_of([sentence]), TGT[i : i + 1, :real])
@@ -133,12 +133,12 @@ def test_of_every_cell_steps_give_what_all_positions_at_once_give(cell, kind, in
     model = random_model("concat", cell, decoder_layers=2, residual=True, decoder=decoder)
     src, lengths = batch_of(SENTENCES)
     attentional, weights, end = model.decoder(TGT, *model.encode(src, lengths))
-    logits = model.logits(attentional)
+    log_probs = model.logits(attentional).log_softmax(-1)
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
         _, a, _ = model.decoder(TGT[:, t : t + 1], *decoding)
         step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
-        torch.testing.assert_close(step, logits[:, t], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(step, log_probs[:, t], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(a, weights[:, :, t : t + 1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoding.state, end, rtol=1e-4, atol=1e-5)
 

@@ -173,7 +173,7 @@ def test_ties_of_unlike_length_go_to_the_smaller_token_ids_too(nbest):
         table[[BOS, 4, 5]] = -math.inf
         table[BOS, [4, 5, EOS]] = torch.tensor([2.0, 1.0, 1.0]).log()
         table[4:, [4, EOS]] = 0.0
-        return table[tokens[running]], state
+        return table[tokens[running]].log_softmax(-1), state
 
     found = beam_search(step, *Toy().start([3]), beam=8, nbest=nbest)[0]
     assert found[-1].score == found[2].score == pytest.approx(math.log(1 / 8))
@@ -282,7 +282,7 @@ def test_drawn_tokens_are_as_frequent_as_their_probabilities(temperature):
 def test_sampling_keeps_the_most_probable_tokens_only(options, kept):
     def step(tokens, state, running):  # 4: 0.5, 5: 0.25, 6: 0.15, end: 0.1
         logits = torch.tensor([-math.inf, -math.inf, -math.inf, math.log(0.1), *map(math.log, (0.5, 0.25, 0.15))])
-        return logits.expand(len(tokens), -1).clone(), state
+        return logits.log_softmax(-1).expand(len(tokens), -1).clone(), state
 
     state, limits = Toy().start([2] * 300)
     drawn = sample(step, state, limits, generator=torch.Generator().manual_seed(1), **options)

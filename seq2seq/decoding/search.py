@@ -1,8 +1,8 @@
 """Search for the best output sequences. It knows tokens and log-probabilities only.
 
 A model appears here as a `step`: it takes the last token of every row, a state, and which rows still run; it gives back
-the logits of the next token for the rows that run, and the state after it for all. The state is whatever the model
-likes, as long as `select` can pick rows of it.
+the log-probabilities of the next token for the rows that run, which the search may overwrite, and the state after it
+for all. The state is whatever the model likes, as long as `select` can pick rows of it.
 
 A sequence's score is the sum of the natural log-probabilities of its tokens, the end token among them. Every hypothesis
 ends with the end token: the last position allowed takes no other.
@@ -85,9 +85,9 @@ def beam_search(
     ends = []
     for length in range(1, len(penalties)):
         running = scores.isfinite()
-        logits, state = step(tokens.flatten(), state, running.flatten())
+        log_probs, state = step(tokens.flatten(), state, running.flatten())
         last = max_lengths[sentences] == length
-        best, found = _best_tokens(_log_probs(logits, limits, last[:, None].expand_as(running)[running]), beam)
+        best, found = _best_tokens(_allowed(log_probs, limits, last[:, None].expand_as(running)[running]), beam)
         scores, slot, tokens = _best_continuations(scores, running, best, found, beam)
         history = torch.cat([history.gather(1, slot[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]], dim=2)
 
@@ -131,8 +131,8 @@ def sample(
     history = tokens.new_empty(len(done), 0)
     scores = torch.zeros(len(done), dtype=_precise(device), device=device)
     for length in range(1, int(limits.max_lengths.max()) + 1):
-        logits, state = step(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
-        log_probs = _log_probs(logits, limits, limits.max_lengths[sentences] == length)
+        log_probs, state = step(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
+        log_probs = _allowed(log_probs, limits, limits.max_lengths[sentences] == length)
         tokens = torch.multinomial(_cut(log_probs / temperature, top_k, top_p), 1, generator=generator)
         scores = scores + log_probs.gather(1, tokens).squeeze(1)
         history = torch.cat([history, tokens], dim=1)
@@ -154,11 +154,10 @@ def _precise(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _log_probs(
-    logits: Float[Tensor, "rows vocab"], limits: Limits, last: Bool[Tensor, " rows"]
+def _allowed(
+    log_probs: Float[Tensor, "rows vocab"], limits: Limits, last: Bool[Tensor, " rows"]
 ) -> Float[Tensor, "rows vocab"]:
-    """Log-probabilities; -inf for what may not be chosen: forbidden tokens, on the last position all but the end."""
-    log_probs = logits.float().log_softmax(-1)
+    """-inf for what may not be chosen: forbidden tokens, on the last position all but the end."""
     log_probs[:, list(limits.forbidden)] = -torch.inf
     if last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)

@@ -56,9 +56,9 @@ class Seq2Seq(nn.Module):
     def step(
         self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
-        """The logits of the token after `tokens`, one row a hypothesis that runs, and where decoding then stands."""
+        """log p of the token after `tokens`, one row a hypothesis that runs, and where decoding then stands."""
         s, _, state = self.decoder(tokens[:, None], *decoding)
-        return self.logits(s[running, 0]), Decoding(decoding.memory, state)
+        return self.decoder.W_y.log_probs(s[running, 0]), Decoding(decoding.memory, state)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
         return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64
+from jaxtyping import Float, Float32, Int64
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
@@ -27,13 +27,14 @@ LINE = 64  # bytes of a cache line
 class Vocabulary(nn.Linear):
     """A linear layer with as many outputs as there are tokens; its weights are W_y and b_y."""
 
-    def forward(self, input: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
-        """W_y s_t + b_y."""
-        if torch.is_grad_enabled() or not _plain_cpu(input):
-            return super().forward(input)
-        s = input.flatten(0, -2)
-        z = torch.addmm(self.bias, s, self.weight.t(), out=_aligned(s, len(s), self.out_features))
-        return z.view(*input.shape[:-1], self.out_features)
+    def log_probs(self, s: Float[Tensor, "rows attentional"]) -> Float32[Tensor, "rows vocab"]:
+        """log softmax(W_y s_t + b_y), for search: it has no gradient."""
+        if not _plain_cpu(s):
+            return self(s).float().log_softmax(-1)
+        z = _aligned(s, len(s), self.out_features)
+        torch.addmm(self.bias, s, self.weight.t(), out=z[:, : self.out_features])
+        z[:, self.out_features :] = -torch.inf
+        return z.log_softmax(-1)[:, : self.out_features]
 
     def cross_entropy(
         self, s: Float[Tensor, "rows attentional"], y: Int64[Tensor, " rows"], label_smoothing: float = 0.0
@@ -51,10 +52,10 @@ def _plain_cpu(x: Tensor) -> bool:
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 
-def _aligned(like: Tensor, rows: int, columns: int) -> Float[Tensor, "rows columns"]:
-    """Room for numbers; each row begins on a cache line."""
+def _aligned(like: Tensor, rows: int, columns: int) -> Float[Tensor, "rows columns_and_more"]:
+    """Room for numbers, with a few columns more, so that each row begins on a cache line."""
     line = LINE // like.element_size()
-    return like.new_empty(rows, -(-columns // line) * line)[:, :columns]
+    return like.new_empty(rows, -(-columns // line) * line)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -63,7 +64,7 @@ class _CrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, s: Tensor, W: Tensor, b: Tensor, y: Tensor, epsilon: float, training: bool) -> Tensor:
         vocab = W.size(0)
-        buffer = _aligned(s, min(ROWS, len(s)), vocab)
+        buffer = _aligned(s, min(ROWS, len(s)), vocab)[:, :vocab]
         total = s.new_zeros(())
         ds, dW, db = torch.empty_like(s), torch.zeros_like(W), torch.zeros_like(b)
         for s_t, y_t, ds_t in zip(s.split(ROWS), y[:, None].split(ROWS), ds.split(ROWS), strict=True):
