@@ -2,6 +2,7 @@
 # make test       the tests, in minutes         make test-all   the slow ones too: they train models
 # make lint       style, types, import layers   make toy        the toy corpus, from its grammar
 # make docs       the generated pages           make clean      forget .venv and the caches; runs stay
+# make bench      where the time goes, minutes  make bench-peers   beside JoeyNMT and OpenNMT-py: installs them, an hour
 #
 # Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
 # index of CPU builds (pytorch.org names it) and saves gigabytes.
@@ -9,11 +10,13 @@
 PYTHON ?= python3
 VENV ?= .venv
 RUN ?= runs/toy
+THREADS ?= $(shell nproc 2>/dev/null || echo 1)
+MULTI30K ?= data/multi30k
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: train test test-all lint toy docs clean
+.PHONY: train test test-all lint toy docs bench bench-peers clean
 .DEFAULT_GOAL := train
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -55,6 +58,19 @@ toy: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(BIN)/python scripts/make_config_docs.py
+
+bench: $(VENV)/.installed
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/seq2seq bench configs/toy.yaml
+	@if [ -e $(RUN)/config.yaml ]; then $(BIN)/python scripts/bench/translate.py $(RUN) --threads $(THREADS); \
+	else echo "make train, and make bench measures translation too"; fi
+
+bench-peers: $(VENV)/.installed
+	@$(BIN)/python scripts/bench/peers.py setup
+	@$(BIN)/python scripts/bench/peers.py data --corpus $(MULTI30K)
+	@$(BIN)/python scripts/bench/peers.py train-speed --threads $(THREADS)
+	@$(BIN)/python scripts/bench/peers.py models --updates 1500 --threads $(THREADS)
+	@$(BIN)/python scripts/bench/peers.py translate-speed --threads $(THREADS)
+	@$(BIN)/python scripts/bench/same_weights.py build/peers/models/opennmt_luong256_step_1500.pt --threads $(THREADS)
 
 clean:
 	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

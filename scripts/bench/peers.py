@@ -1,0 +1,260 @@
+"""Measure the speed of this project beside JoeyNMT 2.3.0 and OpenNMT-py 3.5.1, in turn, on one model and one corpus.
+
+    python scripts/bench/peers.py setup                environments of the peers, once (peers_setup.sh)
+    python scripts/bench/peers.py data --corpus DIR    the corpus, from a folder with Multi30k's *.lc.norm.tok.{de,en}
+    python scripts/bench/peers.py train-speed          target tokens a second in training, a table
+    python scripts/bench/peers.py models               a trained model of each, for the next command
+    python scripts/bench/peers.py translate-speed      seconds for the 1,000 lines of test_2016_flickr, a table
+
+The model is LUONG-256 (peers/*.yaml): one LSTM layer a side of 256 units, Luong's `general` attention, no dropout,
+Multi30k de-en with the words seen twice or more in train: 7,855 German and 5,917 English ones. All that is written goes
+into the folder `--folder`. Tables go to standard output, all figures of a table to a JSON file in that folder.
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import harmonic_mean, median
+from typing import Any, NamedTuple
+
+import sacrebleu
+import yaml
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = {"seq2seq": "seq2seq", "opennmt": "OpenNMT-py", "joeynmt": "joeynmt"}
+WINDOWS = 5  # a training reports its speed so often; the first report is warm-up and left out
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where everything lies, and on how many threads everything runs."""
+
+    folder: Path
+    threads: int
+
+    def command(self, toolkit: str, *arguments: object) -> list[str]:
+        """`python` of the toolkit's environment with these arguments."""
+        python = sys.executable if toolkit == "seq2seq" else self.folder / toolkit / "bin" / "python"
+        return [str(python), *map(str, arguments)]
+
+    def environment(self, toolkit: str) -> dict[str, str]:
+        threads, modules = str(self.threads), HERE.parents[1] if toolkit == "seq2seq" else self.folder / "stubs"
+        ours = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": str(modules)}
+        return os.environ | ours | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # OpenNMT-py reads its own pickles
+
+    def run(self, toolkit: str, *arguments: object, given: str = "") -> tuple[str, str, float]:
+        """Standard output, standard error and the seconds of a command, which must succeed."""
+        command, environment = self.command(toolkit, *arguments), self.environment(toolkit)
+        start = time.perf_counter()
+        done = subprocess.run(
+            command, cwd=self.folder, env=environment, input=given, capture_output=True, encoding="utf-8"
+        )
+        if done.returncode:
+            sys.exit(f"{' '.join(command)}: failed\n{done.stderr[-2000:]}")
+        return done.stdout, done.stderr, time.perf_counter() - start
+
+    def model(self, toolkit: str, input_feeding: bool) -> Path:
+        """A trained model: the run folder; of OpenNMT-py what the name of its file begins with."""
+        return self.folder / "models" / f"{toolkit}_luong256{'_feeding' if input_feeding else ''}"
+
+
+def _train_seq2seq(bench: Bench, path: Path, input_feeding: bool, updates: int, seed: int) -> list[float]:
+    shutil.rmtree(path, ignore_errors=True)
+    keys = f"seed={seed} training.max_updates={updates} model.decoder.input_feeding={str(input_feeding).lower()}"
+    keys += f" training.validate_every={10 * updates // WINDOWS}"  # it reports ten times as often
+    bench.run("seq2seq", "-m", "seq2seq", "train", HERE / "peers/seq2seq.yaml", "--run", path, *keys.split())
+    records = map(json.loads, (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
+    return [record["tokens_per_second"] for record in records if record["split"] == "train"]
+
+
+def _train_opennmt(bench: Bench, path: Path, input_feeding: bool, updates: int, seed: int) -> list[float]:
+    options = f"-seed {seed} -input_feed {int(input_feeding)} -train_steps {updates} -report_every {updates // WINDOWS}"
+    options += f" -valid_steps {updates + 1} -save_checkpoint_steps 0"  # it saves at the end
+    files = ("-config", HERE / "peers/opennmt.yaml", "-save_model", path)
+    _, log, _ = bench.run("opennmt", "-m", "onmt.bin.train", *options.split(), *files)
+    return [float(rate) for rate in re.findall(r"/ *(\d+) tok/s", log)]
+
+
+def _train_joeynmt(bench: Bench, path: Path, input_feeding: bool, updates: int, seed: int) -> list[float]:
+    config = yaml.safe_load((HERE / "peers/joeynmt.yaml").read_text(encoding="utf-8"))
+    every = updates // WINDOWS
+    config |= {"model_dir": str(path), "random_seed": seed}
+    config["training"] |= {"updates": updates, "logging_freq": every, "validation_freq": every * updates}
+    config["model"]["decoder"]["input_feeding"] = input_feeding
+    file = path.with_suffix(".yaml")
+    file.write_text(yaml.safe_dump(config), encoding="utf-8")
+    _, log, _ = bench.run("joeynmt", "-m", "joeynmt_today", "train", "--skip-test", file)
+    return [float(rate) for rate in re.findall(r"Tokens per Sec: +(\d+)", log)]
+
+
+# Of each: train into a path; real target tokens a second, `</s>` and loading of data included, in each of WINDOWS.
+TRAIN = {"seq2seq": _train_seq2seq, "opennmt": _train_opennmt, "joeynmt": _train_joeynmt}
+
+
+class Translated(NamedTuple):
+    """The test set, translated with beam 5 in batches of 64, without a length penalty, to at most 100 tokens."""
+
+    seconds: float  # of the whole command
+    search: float  # of these in the search, as the toolkit itself counts
+    tokens: int  # written, one `</s>` a line included
+    bleu: float  # on tokens as they stand
+
+
+def translate(bench: Bench, toolkit: str, input_feeding: bool) -> Translated:
+    """Translate with what `models` has trained; the translation stays in the folder."""
+    output = bench.folder / f"test.{toolkit}"
+    seconds, search = TRANSLATE[toolkit](bench, bench.model(toolkit, input_feeding), output)
+    lines = output.read_text(encoding="utf-8").splitlines()
+    references = (bench.folder / "data/test.en").read_text(encoding="utf-8").splitlines()
+    bleu = sacrebleu.corpus_bleu(lines, [references], tokenize="none", force=True).score
+    return Translated(seconds, search, sum(len(line.split()) + 1 for line in lines), bleu)
+
+
+def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+    """`translate` does not say how long the search took; `evaluate`, which translates the same lines at once, does."""
+    command = ("seq2seq", "-m", "seq2seq", "translate", model, "--input", "data/test.de", "--output", output)
+    _, _, seconds = bench.run(*command)
+    options = "--src data/test.de --ref data/test.en --tokenize none --json"
+    evaluation, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
+    return seconds, json.loads(evaluation)["seconds"]
+
+
+def _translate_opennmt(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+    newest = max(model.parent.glob(f"{model.name}_step_*.pt"), key=lambda path: path.stat().st_mtime)
+    options = "-beam_size 5 -batch_size 64 -batch_type sents -max_length 100 -max_length_ratio 0 -length_penalty none"
+    files = ("-report_time", "-model", newest, "-src", "data/test.de", "-output", output)
+    _, log, seconds = bench.run("opennmt", "-m", "onmt.bin.translate", *options.split(), *files)
+    return seconds, float(re.findall(r"Total translation time \(s\): ([\d.]+)", log)[0])
+
+
+def _translate_joeynmt(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+    command = ("joeynmt", "-m", "joeynmt_today", "translate", model.with_suffix(".yaml"))
+    printed, log, seconds = bench.run(*command, given=(bench.folder / "data/test.de").read_text(encoding="utf-8"))
+    output.write_text(printed, encoding="utf-8")
+    return seconds, float(re.findall(r"Generation took ([\d.]+)", log)[0])
+
+
+# Of each: translate with a model into a file; the seconds of the command, and of the search as the toolkit counts.
+TRANSLATE = {"seq2seq": _translate_seq2seq, "opennmt": _translate_opennmt, "joeynmt": _translate_joeynmt}
+
+
+def setup(bench: Bench, args: argparse.Namespace) -> None:
+    """The environments of the peers."""
+    subprocess.run([HERE / "peers_setup.sh", bench.folder], check=True)
+
+
+def data(bench: Bench, args: argparse.Namespace) -> None:
+    """Vocabularies, a word a line, and the corpus; words that train has once are `<unk>` there, as in every toolkit."""
+    folder = bench.folder / "data"
+    for name in ("data", "models", "runs"):
+        (bench.folder / name).mkdir(parents=True, exist_ok=True)
+    for language in ("de", "en"):
+        splits = [f"{split}.lc.norm.tok.{language}" for split in ("train", "val", "test_2016_flickr")]
+        train, val, test = ((args.corpus / name).read_text(encoding="utf-8").split("\n")[:-1] for name in splits)
+        counts = Counter(word for line in train for word in line.split())
+        known = sorted((word for word in counts if counts[word] > 1), key=lambda word: (-counts[word], word))
+        train = [" ".join(word if counts[word] > 1 else "<unk>" for word in line.split()) for line in train]
+        for name, lines in {"vocab": known, "train": train, "val": val, "small": val[:64], "test": test[:1000]}.items():
+            (folder / f"{name}.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+        print(f"{language}: {len(known):,} words, {counts.total() + len(train):,} tokens an epoch, </s> included")
+
+
+def models(bench: Bench, args: argparse.Namespace) -> None:
+    """A trained model of each toolkit, long enough for translations of normal length."""
+    for toolkit in args.toolkits:
+        path = bench.model(toolkit, args.input_feeding)
+        TRAIN[toolkit](bench, path, args.input_feeding, args.updates, 1)
+        print(f"{toolkit}: {path}", flush=True)
+
+
+def train_speed(bench: Bench, args: argparse.Namespace) -> None:
+    """Target tokens a second in training, with and without input feeding."""
+    rates: dict[bool, dict[str, list[float]]] = {mode: {name: [] for name in args.toolkits} for mode in (False, True)}
+    for seed in range(1, args.rounds + 1):
+        for feeding, of_mode in rates.items():
+            for toolkit, values in of_mode.items():
+                windows = TRAIN[toolkit](bench, bench.folder / "runs" / toolkit, feeding, args.updates, seed)
+                assert len(windows) == WINDOWS, windows
+                values.append(harmonic_mean(windows[1:]))
+    about = report(bench, args, "train-speed", rates)
+    print(f"Training: real target tokens a second, {args.updates} updates a run, {about}\n")
+    print(f"| input feeding | toolkit | median (spread) | {args.toolkits[0]} / it |\n|---|---|---|---|")
+    for feeding, of_mode in rates.items():
+        for toolkit, values in of_mode.items():
+            ratios = [ours / its for ours, its in zip(of_mode[args.toolkits[0]], values, strict=True)]
+            row = ("yes" if feeding else "no", toolkit, shown(values, ",.0f"), shown(ratios, ".2f"))
+            print(f"| {' | '.join(row)} |")
+
+
+def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
+    """Seconds for the test set, with the models of `models`."""
+    found: dict[str, list[Translated]] = {toolkit: [] for toolkit in args.toolkits}
+    for _ in range(args.rounds):
+        for toolkit, runs in found.items():
+            runs.append(translate(bench, toolkit, args.input_feeding))
+    figures = {toolkit: [run._asdict() for run in runs] for toolkit, runs in found.items()}
+    about = report(bench, args, "translate-speed", figures)
+    first = args.toolkits[0]
+    print(f"Translation: 1,000 lines, beam 5, batch 64, no length penalty, {about}\n")
+    print(f"| toolkit | command, s (spread) | it / {first} | search, s (spread) | it / {first} | tokens | BLEU |")
+    print("|---|---|---|---|---|---|---|")
+    for toolkit, runs in found.items():
+        row = [toolkit]
+        for name in ("seconds", "search"):
+            values, ours = ([getattr(run, name) for run in each] for each in (runs, found[first]))
+            row += [shown(values, ".2f"), shown([v / o for v, o in zip(values, ours, strict=True)], ".2f")]
+        print(f"| {' | '.join(row)} | {runs[0].tokens:,} | {runs[0].bleu:.1f} |")
+
+
+def shown(values: list[float], form: str) -> str:
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+
+
+def report(bench: Bench, args: argparse.Namespace, name: str, figures: Any) -> str:
+    """Keep all figures as JSON; what was measured where, for the head of the table."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    machine = f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+    code = "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]))"
+    versions = [bench.run(each, "-c", code, PACKAGES[each], "torch")[0].strip() for each in args.toolkits]
+    describe = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+    settings = {key: value for key, value in vars(args).items() if isinstance(value, int | list)}
+    about = {"settings": settings, "machine": machine, "versions": versions, "commit": commit}
+    file = bench.folder / f"{name}.json"
+    file.write_text(json.dumps(about | {"figures": figures}, indent=2) + "\n", encoding="utf-8")
+    print(f"all figures: {file}", file=sys.stderr)
+    return f"{args.rounds} rounds in turn, threads: {bench.threads}, {machine}; {', '.join(versions)}; commit {commit}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = {"setup": setup, "data": data, "train-speed": train_speed, "models": models}
+    commands["translate-speed"] = translate_speed
+    names = list(PACKAGES)
+    parser.add_argument("command", choices=commands)
+    parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of everything (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of every toolkit (default: %(default)s)")
+    parser.add_argument(
+        "--toolkits", nargs="+", choices=names, default=names, help="the first is compared with the rest"
+    )
+    parser.add_argument("--corpus", type=Path, default=Path("data/multi30k"), help="of data (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="of *-speed (default: %(default)s)")
+    parser.add_argument("--updates", type=int, help="of a training, a multiple of 5 (default: 250; of models 1500)")
+    parser.add_argument("--input-feeding", action="store_true", help="of models and translate-speed")
+    args = parser.parse_args()
+    args.updates = args.updates or (1500 if args.command == "models" else 250)
+    if args.updates % WINDOWS:
+        parser.error(f"--updates is {args.updates}; it must be a multiple of {WINDOWS}")
+    commands[args.command](Bench(args.folder.absolute(), args.threads), args)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""Search with OpenNMT-py's own weights in our model: the same hypotheses, then both on the clock, in turn.
+
+    python scripts/bench/same_weights.py build/peers/models/opennmt_luong256_step_1500.pt
+
+The model is LUONG-256. OpenNMT-py has no bridge (the decoder starts from the encoder's last h and c), no b_c, and no
+`</s>` at the end of a source; ours is given an identity, zeros, and sources without it. A hypothesis that differs is
+printed, and the command fails. Seconds are those that each toolkit spends translating 1,000 sentences, beam 5,
+64 sentences a batch, models loaded.
+"""
+
+import argparse
+import re
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import torch
+from peers import Bench
+from torch import Tensor, nn
+
+from seq2seq.decoding.search import Limits, beam_search
+from seq2seq.model.attention import build_attention
+from seq2seq.model.decoder import LuongDecoder
+from seq2seq.model.encoder import Encoder
+from seq2seq.model.recurrent import Recurrent
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.model.vocabulary import Vocabulary
+from seq2seq.text.batches import make_batch
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
+
+FLAGS = "-beam_size 5 -batch_size 64 -batch_type sents -max_length 100 -max_length_ratio 0 -length_penalty none"
+
+
+def converted(checkpoint: dict) -> Seq2Seq:
+    """Our model with OpenNMT-py's weights. Its ids 0 and 1 are `<unk>` and `<blank>`, ours `<pad>` and `<unk>`."""
+
+    def ids_as_ours(rows: Tensor) -> Tensor:
+        return torch.cat([rows[[1, 0]], rows[2:]])
+
+    theirs, generator, hidden = checkpoint["model"], checkpoint["generator"], 256
+    ours = {
+        "encoder.embedding.weight": ids_as_ours(theirs["encoder.embeddings.make_embedding.emb_luts.0.weight"]),
+        "decoder.embedding.weight": ids_as_ours(theirs["decoder.embeddings.make_embedding.emb_luts.0.weight"]),
+        "decoder.W_y.weight": ids_as_ours(generator["weight"]),
+        "decoder.W_y.bias": ids_as_ours(generator["bias"]),
+        "decoder.attention.W_a.weight": theirs["decoder.attn.linear_in.weight"].t(),  # it projects the query
+        "decoder.W_c.weight": theirs["decoder.attn.linear_out.weight"],
+        "decoder.W_c.bias": torch.zeros(hidden),
+        "decoder.bridge.weight": torch.eye(2 * hidden),
+        "decoder.bridge.bias": torch.zeros(2 * hidden),
+    }
+    for side in ("encoder", "decoder"):
+        layer = {key.split(".")[-1]: value for key, value in theirs.items() if key.startswith(f"{side}.rnn.")}
+        ours |= {f"{side}.recurrent.layers.0.{name}": value for name, value in layer.items()}
+    src, tgt = (nn.Embedding(len(ours[f"{side}.embedding.weight"]), hidden) for side in ("encoder", "decoder"))
+    encoder = Encoder(src, Recurrent("lstm", hidden, hidden, bidirectional=True))
+    attention, W_y = build_attention("general", hidden, hidden), Vocabulary(hidden, tgt.num_embeddings)
+    recurrent, size = Recurrent("lstm", hidden, hidden), encoder.summary_size
+    model = Seq2Seq(encoder, LuongDecoder(tgt, recurrent, attention, hidden, W_y, summary_size=size))
+    model.load_state_dict(ours)
+    return model.eval()
+
+
+@torch.inference_mode()
+def translate(model: Seq2Seq, sources: list[list[int]]) -> list[list[int]]:
+    """Token ids of the best hypothesis of each source; nothing is forbidden, as in OpenNMT-py."""
+    found: list[list[int]] = [[] for _ in sources]
+    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
+    for rows in (order[start : start + 64] for start in range(0, len(order), 64)):
+        batch = make_batch([(sources[i], [EOS]) for i in rows])
+        limits = Limits(BOS, EOS, (), torch.full((len(rows),), 101))
+        hypotheses = beam_search(model.step, model.encode(batch.src, batch.src_lengths), limits, beam=5)
+        for i, best in zip(rows, hypotheses, strict=True):
+            found[i] = best[0].tokens
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model", type=Path, help="a checkpoint of OpenNMT-py")
+    parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of peers.py (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="of both (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="in turn (default: %(default)s)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    bench = Bench(args.folder.absolute(), args.threads)
+    sys.path.insert(0, str(bench.folder / "stubs"))
+    checkpoint = torch.load(args.model, map_location="cpu", weights_only=False)  # our own file, made by peers.py
+    model = converted(checkpoint)
+    text = bench.folder / "data" / "test.de"
+    known = {word: i for i, word in enumerate(checkpoint["vocab"]["src"])} | {"<unk>": UNK, "<blank>": PAD}
+    sources = [
+        [known.get(word, UNK) for word in line.split()] for line in text.read_text(encoding="utf-8").splitlines()
+    ]
+    words = ["<blank>", "<unk>", *checkpoint["vocab"]["tgt"][2:]]
+
+    seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
+    translate(model, sources[:64])
+    for _ in range(args.rounds):
+        start = time.perf_counter()
+        found = translate(model, sources)
+        seconds["ours"].append(time.perf_counter() - start)
+        output = bench.folder / "same_weights.txt"
+        command = f"-model {args.model.absolute()} -src {text} -output {output} {FLAGS} -report_time".split()
+        _, log, _ = bench.run("opennmt", bench.folder / "opennmt" / "bin" / "onmt_translate", *command)
+        seconds["theirs"].append(float(re.findall(r"Total translation time \(s\): ([\d.]+)", log)[0]))
+        theirs = output.read_text(encoding="utf-8").splitlines()
+        ours = [" ".join(words[i] for i in tokens) for tokens in found]
+        if different := [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]:
+            sys.exit("\n".join(f"ours    {a}\ntheirs  {b}" for a, b in different))
+    ratios = [theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)]
+    print(f"the same {len(ours):,} hypotheses; {sum(len(tokens) + 1 for tokens in found):,} tokens, </s> included")
+    for name, values in (*seconds.items(), ("theirs / ours", ratios)):
+        print(f"{name}: {median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""What speed rests on, counted: how often a step of training or of search does what costs time."""
+
+import pytest
+import torch
+from counting import Counting
+from random_model import random_model
+
+from seq2seq.config import TrainingConfig
+from seq2seq.decoding.search import Limits, beam_search
+from seq2seq.model.recurrent import Recurrent
+from seq2seq.text.batches import make_batch
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.training.update import loss_sum, make_optimizer, update
+
+
+def pairs(length):
+    """Pairs whose sides have so many tokens, the target's end among them."""
+    return [([5, 7, EOS], [4] * (length - 1) + [EOS]), ([9, 6, EOS], [5] * (length - 1) + [EOS])]
+
+
+def calls(model, action):
+    """How often the decoder's layers run in an action, each time over how many positions."""
+    widths = []
+    layers = [module for module in model.decoder.modules() if isinstance(module, Recurrent)]
+    hooks = [layer.register_forward_hook(lambda _, inputs, __: widths.append(inputs[0].size(1))) for layer in layers]
+    action()
+    for hook in hooks:
+        hook.remove()
+    return widths
+
+
+def test_training_goes_through_the_target_at_once_and_with_input_feeding_position_by_position():
+    batch = make_batch(pairs(9))
+    for feeding, widths in ((False, [9]), (True, [1] * 9)):
+        model = random_model(decoder={"input_feeding": feeding})
+        assert calls(model, lambda model=model: loss_sum(model, batch)) == widths
+
+
+def test_the_operations_of_an_update_do_not_grow_with_the_length_of_the_target():
+    counts = []
+    for length in (3, 12):
+        model, training = random_model().train(), TrainingConfig()
+        optimizer, batch = make_optimizer(training, model), make_batch(pairs(length))
+        with Counting() as counted:
+            update(model, optimizer, [batch], training)
+        counts.append(counted.products())
+    assert counts[0] == counts[1]
+
+
+def test_the_optimizer_takes_all_weights_in_one_operation():
+    model, training = random_model().train(), TrainingConfig()
+    optimizer = make_optimizer(training, model)
+    with Counting() as counted:
+        update(model, optimizer, [make_batch(pairs(3))], training)
+    assert sum(count for name, count in counted.calls.items() if "adam" in name) == 1
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("beam", [1, 4])
+def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(beam):
+    model = random_model()
+    ranked, steps = [], []
+    log_probs = model.decoder.W_y.log_probs
+    model.decoder.W_y.log_probs = lambda s: (ranked.append(len(s)), log_probs(s))[1]
+
+    def step(tokens, state, running):
+        steps.append((len(tokens), int(running.sum())))
+        return model.step(tokens, state, running)
+
+    batch = make_batch(pairs(3))
+    limits = Limits(BOS, EOS, (PAD, UNK, BOS), torch.tensor([8, 8]))
+    beam_search(step, model.encode(batch.src, batch.src_lengths), limits, beam=beam)
+    assert steps[0] == (2, 2)
+    assert ranked == [running for _, running in steps]
+    assert all(running <= rows <= 2 * beam for rows, running in steps)
