@@ -9,7 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq.text import batches as module
 from seq2seq.text.batches import Batches, Position, make_batch
+from seq2seq.text.store import flatten
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=40)
@@ -133,3 +135,102 @@ def test_padding_share_is_what_the_batches_hold_and_small(size, batch_type):
     places = [side.numel() for batch in batches.iterate(2) for side in (batch.src, batch.tgt_out)]
     assert batches.padding_share(2) == pytest.approx(float(sum(padding)) / sum(places))
     assert batches.padding_share(2) < 0.05
+
+
+# ------------------------------------------------------------------------------------------------------------ parts
+
+
+class InChunks:
+    """Pairs in chunks of so many; counts whose lengths are asked for."""
+
+    def __init__(self, pairs, size):
+        chunks = [flatten(pairs[i : i + size], np.dtype(np.uint16)) for i in range(0, len(pairs), size)]
+        self._lengths = [lengths for lengths, _ in chunks]
+        self.tokens = np.concatenate([tokens for _, tokens in chunks])
+        self.begins = np.cumsum([0, *(len(tokens) for _, tokens in chunks)]).tolist()[:-1]
+        self.asked = Counter()
+
+    def lengths(self, chunk):
+        self.asked[chunk] += 1
+        return self._lengths[chunk]
+
+
+@pytest.fixture
+def small_parts(monkeypatch):
+    monkeypatch.setattr(module, "PART", 3)
+
+
+def in_parts(pairs, size=200, batch_type="tokens", chunk=20):
+    return Batches(InChunks(pairs, chunk), size, batch_type, seed=1)
+
+
+@settings(deadline=None, max_examples=50)
+@given(LENGTHS, st.integers(1, 40), st.sampled_from(["tokens", "sentences"]), st.integers(0, 3), st.integers(1, 20))
+def test_every_pair_of_every_part_occurs_once_an_epoch(lengths, size, batch_type, epoch, chunk):
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(module, "PART", 3)
+        batches = in_parts(pairs_of(lengths), size, batch_type, chunk)
+        seen = Counter(member for batch in batches.iterate(epoch) for member in members(batch))
+        assert seen == Counter(range(10, 10 + len(lengths)))
+        assert batches.len_of_epoch(epoch) == len(list(batches.iterate(epoch)))
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 20, 40])
+def test_one_part_of_chunks_is_dealt_like_a_list(monkeypatch, chunk):
+    monkeypatch.setattr(module, "PART", 40)
+    listed, chunked = Batches(random_pairs(40), 200, "tokens", seed=1), in_parts(random_pairs(40), chunk=chunk)
+    for (after, batch), (after_too, batch_too), _ in zip(
+        listed.stream(Position()), chunked.stream(Position()), range(40), strict=False
+    ):
+        assert after == after_too
+        assert same(batch, batch_too)
+
+
+def test_resuming_from_any_position_in_any_part_equals_the_uninterrupted_stream(small_parts):
+    fresh = in_parts(random_pairs(200))
+    whole = list(islice(fresh.stream(Position()), 2 * fresh.len_of_epoch(0)))
+    starts = [Position(), *(after for after, _ in whole[:-1])]
+    assert {start.part for start in starts} == {0, 1, 2, 3}
+    assert {start.epoch for start in starts} >= {0, 1}
+    for n, start in enumerate(starts):
+        resumed = in_parts(random_pairs(200)).stream(start)
+        for (after, batch), (after_too, batch_too) in zip(whole[n:], islice(resumed, 2), strict=False):
+            assert after == after_too
+            assert same(batch, batch_too)
+
+
+def test_no_lengths_beyond_the_part_are_touched(small_parts):
+    batches = in_parts(random_pairs(400))
+    asked = batches._chunks.asked
+    stream = batches.stream(Position(epoch=5, part=2))
+    touched = []
+    for after, _ in stream:
+        touched.append(len(asked))
+        if after.part == 4:
+            break
+    assert set(touched) == {3, 6}  # of 20 chunks
+    assert set(asked.values()) == {1}
+
+
+def test_parts_change_company_between_epochs(small_parts):
+    parts = []
+    for epoch in range(3):
+        batches = in_parts(random_pairs(400))
+        next(batches.stream(Position(epoch)))
+        parts.append(frozenset(batches._chunks.asked))
+    assert len(set(parts)) > 1
+
+
+def test_padding_share_counts_all_parts(small_parts):
+    batches = in_parts(random_pairs(200))
+    sides = [side for batch in batches.iterate(1) for side in (batch.src, batch.tgt_out)]
+    padding, places = sum(int((side == PAD).sum()) for side in sides), sum(side.numel() for side in sides)
+    assert batches.padding_share(1) == pytest.approx(padding / places)
+
+
+def test_a_position_beyond_its_part_goes_on_with_the_next(small_parts):
+    """As one of before there were parts may be: it counted the batches of the whole epoch."""
+    batches = in_parts(random_pairs(200))
+    _, first = next(batches.stream(Position(0, part=1)))
+    _, beyond = next(batches.stream(Position(0, index=10**6)))
+    assert same(first, beyond)

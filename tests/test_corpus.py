@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import tracemalloc
 import unicodedata
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
-from seq2seq.text.corpus import Pair, encode_corpus, read_lines, read_pairs
+from seq2seq.text.corpus import Pair, encode_corpus, read_lines, read_pairs, stream_pairs
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS
 
@@ -202,3 +203,34 @@ def test_a_blank_row_of_a_table_is_a_blank_pair(tmp_path, name, rows):
 def test_a_table_that_is_named_and_missing_is_named(tmp_path):
     with pytest.raises(UserError, match=r"z\.tsv: no such file"):
         read_pairs(tmp_path / "z.tsv", "en", "de")
+
+
+def test_a_stream_is_read_no_further_than_it_is_asked(tmp_path):
+    (tmp_path / "p.tsv").write_text("a  b\tx\nno partner\n", encoding="utf-8")
+    stream = stream_pairs(tmp_path / "p", "en", "de")
+    assert next(stream) == ("a  b", "x")
+    with pytest.raises(UserError, match=r"p\.tsv:2"):
+        next(stream)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+def test_a_stream_takes_the_memory_of_a_line(tmp_path, ending):
+    text = "".join(f"{n} words and some more of them\n" for n in range(20_000))
+    prefix = write_sides(tmp_path, text, text, ending)
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in stream_pairs(prefix, "en", "de")) == 20_000
+        assert tracemalloc.get_traced_memory()[1] < len(text) / 2
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("src", "tgt"), [("a\nb\n", "x\n" * 5), ("a\n" * 5, "x\ny\n")])
+def test_an_unequal_side_is_found_when_the_shorter_ends(tmp_path, src, tgt):
+    stream = stream_pairs(write_sides(tmp_path, src, tgt), "en", "de")
+    assert len([next(stream), next(stream)]) == 2
+    longer = "en" if len(src) > len(tgt) else "de"
+    with pytest.raises(
+        UserError, match=rf"p\.en has {src.count(chr(10))} lines .* has {tgt.count(chr(10))}: .*p\.{longer}:3 has"
+    ):
+        next(stream)

@@ -13,7 +13,7 @@ from seq2seq.build import build_model, choose_device, start_from_vectors
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
 from seq2seq.run import Run
-from seq2seq.training.data import Corpora, learn_tokenizers
+from seq2seq.training.data import learn_tokenizers
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def config(tmp_path):
 
 @pytest.fixture
 def tokenizers(config):
-    return learn_tokenizers(config, Corpora.read(config).train)
+    return learn_tokenizers(config)
 
 
 @pytest.fixture

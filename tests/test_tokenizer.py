@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, WordTokenizer, load_tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, WordTokenizer, load_tokenizers, sample, train_tokenizers
 
 SUBWORDS = ["unigram", "bpe", "char"]
 TYPES = [*SUBWORDS, "word"]
@@ -219,3 +219,12 @@ def test_pieces_of_a_word_have_one_number_and_words_are_what_stands_between_spac
 def test_every_token_of_a_word_vocabulary_is_a_word():
     tokenizer = WordTokenizer(["the", "cat"], "split", False)
     assert tokenizer.word_numbers([*tokenizer.encode("the cat dog"), EOS]) == [0, 1, 2, 3]
+
+
+@settings(deadline=None)
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_a_sample_is_evenly_spaced_and_all_where_there_are_few(number, most):
+    kept = sample(iter(range(number)), most)
+    assert kept == list(range(0, number, kept[1] if len(kept) > 1 else number or 1))
+    assert min(number, most / 2) <= len(kept) <= most
+    assert len(kept) == number or number > most

@@ -25,7 +25,7 @@ from seq2seq.decoding.evaluate import evaluate, keep, split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.run import Run, data_digests, read_json, replace_text
-from seq2seq.training.data import Corpora
+from seq2seq.training.data import Corpora, training_text
 from seq2seq.training.train import flat, train
 
 log = logging.getLogger("seq2seq")
@@ -212,6 +212,8 @@ def _check_data(grid: Grid) -> None:
         files = (data.train, data.dev, data.test, data.src, data.tgt)
         if files not in seen:
             Corpora.read(config)
+            for _ in training_text(config):
+                pass
         seen.add(files)
 
 

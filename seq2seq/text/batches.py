@@ -1,21 +1,23 @@
 """Batches of sentence pairs of like length, in an order that (seed, epoch) fixes, from any position on.
 
 The plan of an epoch, which pairs form which batch, depends on nothing but the corpus, the size, the seed and the epoch.
-So two numbers, the epoch and the index of the next batch, are all that a resumed run needs to go on exactly.
+So a few numbers that name the next batch are all that a resumed run needs to go on exactly. A large corpus is planned a
+part at a time: each epoch deals its chunks anew into parts of `PART` chunks.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int64
+from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 
+from seq2seq.text.store import EncodedPair, flatten
 from seq2seq.text.tokenizer import BOS, PAD
 
-EncodedPair = tuple[list[int], list[int]]
+PART = 32  # chunks, of a store 262,144 pairs: what is planned, and held in memory, at a time
 
 
 class Batch(NamedTuple):
@@ -35,25 +37,76 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Position:
-    """The next batch to read: its epoch, and its index in that epoch; both count from 0."""
+    """The next batch to read: its epoch, its part of that epoch, and its index in that part; all count from 0."""
 
     epoch: int = 0
     index: int = 0
+    part: int = 0  # a checkpoint of before there were parts lacks it
+
+
+@runtime_checkable  # so that tests check signatures
+class Chunks(Protocol):
+    """Encoded pairs in chunks: a `Store`, or a list in memory, which is one chunk."""
+
+    tokens: Integer[np.ndarray, " tokens"]  # of each pair its source ids, then its target ids
+    begins: list[int]  # where in `tokens` each chunk begins
+
+    def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
+        """The number of source and of target ids of each pair of a chunk."""
+
+
+class _InMemory:
+    """A list of pairs as one chunk."""
+
+    def __init__(self, pairs: Sequence[EncodedPair]):
+        self._lengths, self.tokens = flatten(pairs, np.dtype(np.int32))
+        self.begins = [0]
+
+    def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
+        assert chunk == 0
+        return self._lengths
 
 
 def make_batch(pairs: Sequence[EncodedPair]) -> Batch:
     """Pad pairs of token ids, both sides ending in EOS, into one batch, in the order given."""
-    lengths = torch.tensor([len(src) for src, _ in pairs])
-    src, tgt_out = _pad([src for src, _ in pairs]), _pad([tgt for _, tgt in pairs])
-    tgt_in = _pad([[BOS, *tgt[:-1]] for _, tgt in pairs])
-    return Batch(src, lengths, tgt_in, tgt_out, tokens=sum(len(tgt) for _, tgt in pairs))
+    lengths, tokens = flatten(pairs, np.dtype(np.int32))
+    return _batch(tokens, _starts(lengths), lengths)
 
 
-def _pad(rows: Sequence[Sequence[int]]) -> Int64[Tensor, "batch length"]:
-    padded = np.full((len(rows), max(map(len, rows))), PAD, dtype=np.int64)
-    for row, ids in zip(padded, rows, strict=True):
-        row[: len(ids)] = ids
+def _batch(
+    tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, "batch 2"]
+) -> Batch:
+    """The batch of the pairs that start there in `tokens`."""
+    src, tgt = lengths.T
+    tgt_in = _pad(tokens, starts + src - 1, tgt)  # one token behind
+    tgt_in[:, 0] = BOS
+    src_lengths = torch.from_numpy(src.astype(np.int64))
+    return Batch(_pad(tokens, starts, src), src_lengths, tgt_in, _pad(tokens, starts + src, tgt), int(tgt.sum()))
+
+
+def _pad(
+    tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, " batch"]
+) -> Int64[Tensor, "batch length"]:
+    """Rows of so many tokens from each start on, padded with PAD."""
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]
+    padded = np.full(real.shape, PAD, dtype=np.int64)
+    padded[real] = tokens[(starts[:, None] + columns)[real]]
     return torch.from_numpy(padded)
+
+
+def _starts(lengths: Int[np.ndarray, "pairs 2"]) -> Int[np.ndarray, " pairs"]:
+    """Where each pair starts, the first at 0."""
+    sizes = lengths.sum(axis=1)
+    return np.cumsum(sizes) - sizes
+
+
+class _Part(NamedTuple):
+    """Some chunks of a corpus, planned: where each pair starts, its lengths, and the pairs of each batch."""
+
+    starts: Int[np.ndarray, " pairs"]
+    lengths: Int[np.ndarray, "pairs 2"]
+    batches: list[Int[np.ndarray, " batch"]]
 
 
 class Batches:
@@ -61,58 +114,78 @@ class Batches:
 
     With `batch_type` "sentences", `size` is the number of pairs in a batch. With "tokens", it is a ceiling on the
     positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
-    makes a batch alone. Each epoch deals pairs of equal lengths anew and shuffles the batches.
+    makes a batch alone. Each epoch deals pairs of equal lengths anew and shuffles the batches; of more than `PART`
+    chunks it deals the chunks into parts and does so within each.
     """
 
-    def __init__(self, pairs: Sequence[EncodedPair], size: int, batch_type: Literal["tokens", "sentences"], seed: int):
-        assert pairs
-        self._pairs = pairs
+    def __init__(
+        self, pairs: Sequence[EncodedPair] | Chunks, size: int, batch_type: Literal["tokens", "sentences"], seed: int
+    ):
+        self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
+        self._parts = range(-(-len(self._chunks.begins) // PART))
         self._size = size
+        self._batch_type = batch_type
         self._seed = seed
-        self._lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs])  # (pairs, 2)
-        self._costs = self._lengths.max(axis=1) if batch_type == "tokens" else np.ones(len(pairs), dtype=int)
-        self._planned: tuple[int, list[list[int]]] = (0, self._plan(0))
+        self._planned: tuple[tuple[int, int], _Part] | None = None
 
     def len_of_epoch(self, epoch: int) -> int:
         """The number of batches in an epoch."""
-        return len(self._batches_of(epoch))
+        return sum(len(self._part(epoch, part).batches) for part in self._parts)
 
-    def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch, from index `start` on."""
-        for rows in self._batches_of(epoch)[start:]:
-            yield make_batch([self._pairs[row] for row in rows])
+    def iterate(self, epoch: int) -> Iterator[Batch]:
+        """The batches of an epoch."""
+        for part in self._parts:
+            planned = self._part(epoch, part)
+            for rows in planned.batches:
+                yield self._batch(planned, rows)
 
     def stream(self, position: Position) -> Iterator[tuple[Position, Batch]]:
         """Batches without end from `position` on, each with the position after it: the one to resume from."""
-        epoch, index = position.epoch, position.index
         while True:
-            last = self.len_of_epoch(epoch) - 1
-            for i, batch in enumerate(self.iterate(epoch, index), start=index):
-                yield (Position(epoch, i + 1) if i < last else Position(epoch + 1)), batch
-            epoch, index = epoch + 1, 0
+            epoch, part = position.epoch, position.part
+            planned = self._part(epoch, part)
+            following = Position(epoch, part=part + 1) if part < self._parts[-1] else Position(epoch + 1)
+            for i, rows in enumerate(planned.batches[position.index :], start=position.index + 1):
+                after = Position(epoch, i, part) if i < len(planned.batches) else following
+                yield after, self._batch(planned, rows)
+            position = following
 
     def padding_share(self, epoch: int = 0) -> float:
         """The share of an epoch's positions, on both sides, that hold padding: 0 is none."""
-        padded = sum(len(rows) * self._lengths[rows].max(axis=0).sum() for rows in self._batches_of(epoch))
-        return 1 - float(self._lengths.sum() / padded)
+        real = padded = 0
+        for part in self._parts:
+            planned = self._part(epoch, part)
+            real += int(planned.lengths.sum())
+            padded += sum(len(rows) * int(planned.lengths[rows].max(axis=0).sum()) for rows in planned.batches)
+        return 1 - real / padded
 
-    def _batches_of(self, epoch: int) -> list[list[int]]:
-        if self._planned[0] != epoch:
-            self._planned = epoch, self._plan(epoch)
+    def _batch(self, planned: _Part, rows: Int[np.ndarray, " batch"]) -> Batch:
+        return _batch(self._chunks.tokens, planned.starts[rows], planned.lengths[rows])
+
+    def _part(self, epoch: int, part: int) -> _Part:
+        if self._planned is None or self._planned[0] != (epoch, part):
+            self._planned = (epoch, part), self._plan(epoch, part)
         return self._planned[1]
 
-    def _plan(self, epoch: int) -> list[list[int]]:
+    def _plan(self, epoch: int, part: int) -> _Part:
+        order, rng = np.arange(len(self._chunks.begins)), np.random.default_rng([self._seed, epoch])
+        if len(self._parts) > 1:
+            order, rng = rng.permutation(order), np.random.default_rng([self._seed, epoch, 1 + part])
+        chunks = np.array_split(order, len(self._parts))[part].tolist()
+        by_chunk = [self._chunks.lengths(chunk) for chunk in chunks]
+        starts = [self._chunks.begins[chunk] + _starts(each) for chunk, each in zip(chunks, by_chunk, strict=True)]
+        lengths = np.concatenate(by_chunk)
+        return _Part(np.concatenate(starts), lengths, self._deal(lengths, rng))
+
+    def _deal(self, lengths: Int[np.ndarray, "pairs 2"], rng: np.random.Generator) -> list[Int[np.ndarray, " batch"]]:
         """Which pairs form which batch: deal, sort by length, cut where the next pair would not fit, shuffle."""
-        rng = np.random.default_rng([self._seed, epoch])
-        dealt = rng.permutation(len(self._pairs))
-        src, tgt = self._lengths[dealt].T
-        ordered = dealt[np.lexsort((tgt, src, self._costs[dealt]))]  # by cost, then src, then tgt; ties as dealt
-        batches: list[list[int]] = [[]]
-        widest = 0
-        for row, cost in zip(ordered.tolist(), self._costs[ordered].tolist(), strict=True):
-            widest = max(widest, cost)
-            if batches[-1] and (len(batches[-1]) + 1) * widest > self._size:
-                batches.append([])
-                widest = cost
-            batches[-1].append(row)
+        costs = lengths.max(axis=1) if self._batch_type == "tokens" else np.ones(len(lengths), dtype=int)
+        dealt = rng.permutation(len(lengths))
+        src, tgt = lengths[dealt].T
+        ordered = dealt[np.lexsort((tgt, src, costs[dealt]))]  # by cost, then src, then tgt; ties as dealt
+        cuts = [0]
+        for row, cost in enumerate(costs[ordered].tolist()):
+            if row > cuts[-1] and (row + 1 - cuts[-1]) * cost > self._size:  # costs ascend: this one is the widest
+                cuts.append(row)
+        batches = np.split(ordered, cuts[1:])
         return [batches[i] for i in rng.permutation(len(batches))]

@@ -8,10 +8,12 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
@@ -25,6 +27,11 @@ class Pair(NamedTuple):
 
     src: str
     tgt: str
+
+    @classmethod
+    def normalized(cls, src: str, tgt: str) -> Self:
+        """The pair of two lines as they stand in a file."""
+        return cls(normalize(src), normalize(tgt))
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,15 @@ class Report:
         """The number of pairs that were read."""
         return self.kept + self.blank + self.too_long
 
+    def __add__(self, other: "Report") -> "Report":
+        blank, too_long = self.blank + other.blank, self.too_long + other.too_long
+        return Report(self.kept + other.kept, blank, too_long, self.max_length)
+
+    def must_keep_a_pair(self) -> None:
+        """Raise UserError where no pair is left."""
+        if not self.kept:
+            raise UserError(f"no sentence pair is left: {self}; raise data.max_length or check the corpus")
+
     def __str__(self) -> str:
         return (
             f"kept {self.kept:,} of {self.total:,} pairs; "
@@ -56,7 +72,14 @@ def read_lines(path: str | Path) -> list[str]:
     Raises:
         UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
     """
-    return list(decode_lines(io.BytesIO(read_bytes(path)), str(path)))
+    return list(stream_lines(path))
+
+
+def stream_lines(path: str | Path) -> Iterator[str]:
+    """The lines that `read_lines` gives, one by one: a file of any size takes the memory of a line."""
+    with _users_to_mend(path), open(path, "rb") as file:
+        unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
+        yield from decode_lines(unpacked, str(path))
 
 
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
@@ -75,9 +98,16 @@ def read_bytes(path: str | Path) -> bytes:
     Raises:
         UserError: it cannot be read, or is no whole gzip file.
     """
-    try:
+    with _users_to_mend(path):
         data = Path(path).read_bytes()
         return gzip.decompress(data) if str(path).endswith(".gz") else data
+
+
+@contextmanager
+def _users_to_mend(path: str | Path) -> Iterator[None]:
+    """What may go wrong in reading a file, as a UserError."""
+    try:
+        yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
     except OSError as error:
@@ -95,32 +125,48 @@ def _decode(line: bytes, place: str) -> str:
 def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
     """The normalized sentence pairs of the corpus named by `prefix`, in file order, blank ones included.
 
+    Raises:
+        UserError: as `stream_pairs`.
+    """
+    return [Pair.normalized(*row) for row in stream_pairs(prefix, src, tgt)]
+
+
+def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[tuple[str, str]]:
+    """The sentence pairs of the corpus named by `prefix`, as they stand, one by one: a line of each side in memory.
+
     The first of these that exists is read: `prefix` itself, a `.tsv` or `.jsonl` file; `prefix.src` beside
     `prefix.tgt`, with the language codes given; `prefix.tsv`; `prefix.jsonl`. Each may be gzipped, with `.gz` at the
     end. A TSV row has two cells, source then target; a JSONL row is an object with the codes as keys.
 
     Raises:
-        UserError: nothing found, an empty corpus, sides of different length, or a bad row, with its file and line.
+        UserError: nothing found, an empty corpus, sides of different length, or a bad row, with its file and line; each
+            when the stream gets there.
     """
-    prefix = str(prefix)
-    if prefix.endswith(_TABLES) and not Path(prefix).is_file():
-        raise UserError(f"{prefix}: no such file")
-    src_file, tgt_file = _existing(f"{prefix}.{src}"), _existing(f"{prefix}.{tgt}")
-    if prefix.endswith(_TABLES) and Path(prefix).is_file():
-        file, rows = prefix, _read_table(prefix, src, tgt)
-    elif src_file and tgt_file:
-        file, rows = src_file, read_sides(src_file, tgt_file)
-    elif table := next((prefix + end for end in _TABLES if Path(prefix + end).is_file()), None):
-        file, rows = table, _read_table(table, src, tgt)
-    else:
-        found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
-        if Path(prefix).is_file() and prefix.endswith((f".{src}", f".{tgt}")):
-            found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
-        looked = f"{prefix}.{src} with {prefix}.{tgt}, {prefix}.tsv and {prefix}.jsonl, each with or without .gz"
-        raise UserError(f"no corpus at {prefix}: {found}; looked for {looked}")
-    if not rows:
+    file, rows = _found(str(prefix), src, tgt)
+    empty = True
+    for row in rows:
+        empty = False
+        yield row
+    if empty:
         raise UserError(f"{file}: empty; a corpus needs at least one sentence pair")
-    return [Pair(normalize(s), normalize(t)) for s, t in rows]
+
+
+def _found(prefix: str, src: str, tgt: str) -> tuple[str, Iterator[tuple[str, str]]]:
+    """The file to name in errors, and the rows."""
+    if prefix.endswith(_TABLES):
+        if not Path(prefix).is_file():
+            raise UserError(f"{prefix}: no such file")
+        return prefix, _stream_table(prefix, src, tgt)
+    src_file, tgt_file = _existing(f"{prefix}.{src}"), _existing(f"{prefix}.{tgt}")
+    if src_file and tgt_file:
+        return src_file, _stream_sides(src_file, tgt_file)
+    if table := next((prefix + end for end in _TABLES if Path(prefix + end).is_file()), None):
+        return table, _stream_table(table, src, tgt)
+    found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
+    if Path(prefix).is_file() and prefix.endswith((f".{src}", f".{tgt}")):
+        found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
+    looked = f"{prefix}.{src} with {prefix}.{tgt}, {prefix}.tsv and {prefix}.jsonl, each with or without .gz"
+    raise UserError(f"no corpus at {prefix}: {found}; looked for {looked}")
 
 
 def _existing(path: str) -> str | None:
@@ -133,21 +179,27 @@ def read_sides(src_file: str | Path, tgt_file: str | Path) -> list[tuple[str, st
     Raises:
         UserError: as `read_lines`, or files with different numbers of lines.
     """
-    src, tgt = read_lines(src_file), read_lines(tgt_file)
-    if len(src) != len(tgt):
-        longer = src_file if len(src) > len(tgt) else tgt_file
-        raise UserError(
-            f"{src_file} has {len(src):,} lines but {tgt_file} has {len(tgt):,}: "
-            f"{longer}:{min(len(src), len(tgt)) + 1} has no partner; line n of one must translate line n of the other"
-        )
-    return list(zip(src, tgt, strict=True))
+    return list(_stream_sides(src_file, tgt_file))
 
 
-def _read_table(path: str, src: str, tgt: str) -> list[tuple[str, str]]:
-    lines = enumerate(read_lines(path), start=1)
-    if path.endswith((".tsv", ".tsv.gz")):
-        return [_tsv_row(line, f"{path}:{number}") for number, line in lines]
-    return [_json_row(line, f"{path}:{number}", src, tgt) for number, line in lines]
+def _stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[tuple[str, str]]:
+    src_lines, tgt_lines = stream_lines(src_file), stream_lines(tgt_file)
+    for number, (src, tgt) in enumerate(zip_longest(src_lines, tgt_lines), start=1):
+        if src is None or tgt is None:
+            total = number + sum(1 for _ in (tgt_lines if src is None else src_lines))
+            counts = (number - 1, total) if src is None else (total, number - 1)
+            raise UserError(
+                f"{src_file} has {counts[0]:,} lines but {tgt_file} has {counts[1]:,}: "
+                f"{tgt_file if src is None else src_file}:{number} has no partner; "
+                "line n of one must translate line n of the other"
+            )
+        yield src, tgt
+
+
+def _stream_table(path: str, src: str, tgt: str) -> Iterator[tuple[str, str]]:
+    for number, line in enumerate(stream_lines(path), start=1):
+        place = f"{path}:{number}"
+        yield _tsv_row(line, place) if path.endswith((".tsv", ".tsv.gz")) else _json_row(line, place, src, tgt)
 
 
 def _tsv_row(line: str, place: str) -> tuple[str, str]:
@@ -176,14 +228,24 @@ def _json_row(line: str, place: str, src: str, tgt: str) -> tuple[str, str]:
 
 
 def encode_corpus(
-    pairs: Sequence[Pair], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
+    pairs: Iterable[Pair], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
 ) -> tuple[list[tuple[list[int], list[int]]], Report]:
-    """Token ids of the pairs worth training on, both sides ending in EOS, and the report of what was dropped.
-
-    A pair is dropped when a side has no token (blank) or more than `max_length` tokens, EOS not counted.
+    """Token ids of the pairs worth training on, as `encode_pairs` gives them.
 
     Raises:
         UserError: no pair is left.
+    """
+    kept, report = encode_pairs(pairs, tokenizer_src, tokenizer_tgt, max_length)
+    report.must_keep_a_pair()
+    return kept, report
+
+
+def encode_pairs(
+    pairs: Iterable[Pair], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
+) -> tuple[list[tuple[list[int], list[int]]], Report]:
+    """Token ids of the pairs that are kept, both sides ending in EOS, and the report of what was dropped.
+
+    A pair is dropped when a side has no token (blank) or more than `max_length` tokens, EOS not counted.
     """
     kept, blank, too_long = [], 0, 0
     for pair in pairs:
@@ -194,7 +256,4 @@ def encode_corpus(
             too_long += 1
         else:
             kept.append(([*src, EOS], [*tgt, EOS]))
-    report = Report(len(kept), blank, too_long, max_length)
-    if not kept:
-        raise UserError(f"no sentence pair is left: {report}; raise data.max_length or check the corpus")
-    return kept, report
+    return kept, Report(len(kept), blank, too_long, max_length)

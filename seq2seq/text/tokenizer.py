@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Protocol, Self, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
@@ -20,9 +20,10 @@ from seq2seq.text.normalize import normalize
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
+T = TypeVar("T")
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
 
-_MAX_TRAINING_LINES = 1_000_000  # a vocabulary gains nothing from more
+MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
 
 @runtime_checkable  # so that tests check signatures
@@ -71,7 +72,7 @@ class SubwordTokenizer:
         import sentencepiece
 
         # U+2585 stands for "unknown" inside the trainer, which skips every line that holds one.
-        lines = [_cased(line, lowercase).replace("\u2585", " ") for line in _sample(lines)]
+        lines = [_cased(line, lowercase).replace("\u2585", " ") for line in lines]
         characters = len(set().union(*lines) - {" "})
         if not characters:
             raise UserError("there is no text to learn a vocabulary from: every line of the training corpus is blank")
@@ -240,6 +241,21 @@ class Tokenizers:
             (self.tgt if name == "tgt" else self.src).save(folder, name)
 
 
+def sample(items: Iterable[T], most: int) -> list[T]:
+    """At most `most` of the items, evenly spaced: every part of a corpus counts, and nothing is random.
+
+    The items pass by once, and no more than the sample is held: every k-th, where k doubles when they are too many.
+    """
+    kept: list[T] = []
+    every = 1
+    for number, item in enumerate(items):
+        if number % every == 0:
+            kept.append(item)
+        if len(kept) > most:
+            kept, every = kept[::2], 2 * every
+    return kept
+
+
 def train_tokenizers(
     type: TokenizerType,
     vocab_size: int,
@@ -295,11 +311,6 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
 def _cased(text: str, lowercase: bool) -> str:
     return text.lower() if lowercase else text
-
-
-def _sample(lines: Sequence[str]) -> Sequence[str]:
-    """At most `_MAX_TRAINING_LINES` lines, evenly spaced: every part of the corpus counts, and nothing is random."""
-    return lines[:: -(-len(lines) // _MAX_TRAINING_LINES) or 1]
 
 
 def _word_splitter(name: str) -> Callable[[str], list[str]]:
