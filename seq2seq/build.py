@@ -24,12 +24,17 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
     attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
     W_y = Vocabulary(attentional_size, len(tokenizers.tgt))
-    if model.tie_embeddings != "none":
+    if model.tie_embeddings == "none":
+        nn.init.normal_(W_y.weight, std=attentional_size**-0.5)  # as embeddings are drawn
+    else:
         W_y.weight = tgt.weight
     encoder = _encoder(model, src)
     if model.decoder.type == "transformer":
-        return Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
-    return Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+        built = Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
+    else:
+        built = Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+    _draw_weights(built)
+    return built
 
 
 def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
@@ -104,6 +109,22 @@ def _attention(config: Config) -> Attention:
         past=attention.past,
         temperature=attention.temperature,
     )
+
+
+def _draw_weights(model: Seq2Seq) -> None:
+    """Weights with which numbers keep their size from layer to layer (Glorot and Bengio 2010), a matrix at a time.
+
+    torch's own are smaller: s_t = tanh(W_c [c_t; h_t]) then starts near zero, the decoder learns to write before it
+    learns to look, and looks at `</s>` alone (docs/performance.md). What starts at zero stays there.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.RNNBase):
+            for name, weight in module.named_parameters():
+                if name.startswith("weight"):
+                    for gate in weight.detach().split(module.hidden_size):
+                        nn.init.xavier_uniform_(gate)
+        elif isinstance(module, nn.Linear) and not isinstance(module, Vocabulary) and module.weight.any():
+            nn.init.xavier_uniform_(module.weight)
 
 
 def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:

@@ -19,13 +19,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.cli import main
 from seq2seq.config import TrainingConfig, load_config
-from seq2seq.text.batches import Batches, make_batch
-from seq2seq.text.tokenizer import EOS, PAD
-from seq2seq.training import bench as measuring
 from seq2seq.profiling.bench import bench
 from seq2seq.profiling.clock import Clock, TimedBatches, watched
 from seq2seq.profiling.products import operations, products, seconds_alone, square
 from seq2seq.profiling.profile import PARTS, Part, Profile, advice, parts_of, report
+from seq2seq.text.batches import Batches, make_batch
+from seq2seq.text.tokenizer import EOS, PAD
+from seq2seq.training import bench as measuring
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import updates
 from seq2seq.training.update import make_optimizer, update
