@@ -117,11 +117,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command(check, "read a config and its data, build the model, run one step; change nothing")
     _add_config(sub)
+
+    sub = command(bench, "measure the speed of a training, where its time goes and what to change; write nothing")
+    sub.add_argument("target", metavar="CONFIG | RUN", type=Path, help="a YAML file, or a run folder, made by train")
+    _add_overrides(sub)
+    sub.add_argument("--updates", type=int, default=30, metavar="N", help="how many are measured (default: 30)")
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
     return parser
 
 
 def _add_config(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("config", metavar="CONFIG", type=Path, help="a YAML file; docs/config.md explains every key")
+    _add_overrides(sub)
+
+
+def _add_overrides(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "overrides", metavar="section.key=value", nargs="*", default=[], help="any key, such as search.beam=8"
     )
@@ -199,6 +209,11 @@ def _add_compare(sub: argparse.ArgumentParser) -> None:
 def _add_search(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--beam", type=int, metavar="N", help="hypotheses kept at each step; 1 is greedy")
     sub.add_argument("--batch-size", type=int, metavar="N", help="sentences translated at a time")
+    tokens = sub.add_mutually_exclusive_group()
+    tokens.add_argument(
+        "--shortlist", action="store_true", default=None, help="search among tokens likely for the sources only: faster"
+    )
+    tokens.add_argument("--exact", action="store_false", dest="shortlist", help="search among all tokens")
 
 
 # ------------------------------------------------------------------------------------------------------ commands
@@ -234,7 +249,7 @@ def evaluate(args: argparse.Namespace) -> None:
     run = Run.open(args.run)
     name = Path(args.src).name if args.src else args.split
     sources, references = file_texts(args.src, args.ref) if args.src else split_texts(run, args.split)
-    translator = _translator(args.run, args.batch_size)
+    translator = _translator(args.run, args.batch_size, args.shortlist)
     evaluation = measure(
         translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
     )
@@ -249,7 +264,7 @@ def translate(args: argparse.Namespace) -> None:
     """Translate: one line out for every line in. On a terminal, a session."""
     from seq2seq.decoding.translator import Sampling
 
-    translator = _translator(args.run, args.batch_size)
+    translator = _translator(args.run, args.batch_size, args.shortlist)
     if sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json or args.sample):
         from seq2seq.run import Run
         from seq2seq.serving.repl import session
@@ -517,13 +532,24 @@ def check(args: argparse.Namespace) -> None:
         print(line)
 
 
+def bench(args: argparse.Namespace) -> None:
+    """Train some updates of a config, or of a run from its best checkpoint, and say how fast that is, where the time
+    goes, how far it is from what the machine can do, and what to change. Nothing is written.
+    """
+    from seq2seq.profiling.bench import bench as measure
+    from seq2seq.profiling.profile import report
+
+    profile = measure(args.target, args.overrides, args.updates)
+    print(json.dumps(profile.as_dict()) if args.json else "\n".join(report(profile)))
+
+
 # ------------------------------------------------------------------------------------------------ input and output
 
 
-def _translator(run: str | Path, batch_size: int | None = None) -> "Translator":
+def _translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
     from seq2seq.decoding.translator import Translator
 
-    translator = Translator.load(run)
+    translator = Translator.load(run, shortlist=shortlist)
     if batch_size is not None:
         if batch_size < 1:
             raise UserError(f"--batch-size is {batch_size}; write 1 or more")

@@ -2,6 +2,8 @@
 
 config.yaml        the resolved config            environment.json   versions, commit, machine, command, data digests
 tokenizer/         the vocabularies               metrics.jsonl      one line a report
+shortlist.safetensors   which target tokens a source token may need
+store/             the training text as token ids (text/store.py); training makes it, and again where it is deleted
 checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}
 best, last         one-line text files that name a checkpoint
 """
@@ -29,6 +31,7 @@ from seq2seq.build import build_model, choose_device
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 
@@ -115,6 +118,18 @@ class Run:
         shutil.rmtree(unfinished, ignore_errors=True)
         tokenizers.save(unfinished)
         unfinished.rename(self.path / "tokenizer")
+
+    def shortlist(self) -> Shortlist | None:
+        """The shortlist, or None where the run was begun before there were any, or stopped before it had one."""
+        file = self.path / "shortlist.safetensors"
+        return Shortlist.load(file) if file.is_file() else None
+
+    def save_shortlist(self, shortlist: Shortlist) -> None:
+        """Keep the shortlist; it is there whole or not at all."""
+        unfinished = self.path / ".shortlist.safetensors"
+        shortlist.save(unfinished)
+        _sync(unfinished)
+        unfinished.rename(self.path / "shortlist.safetensors")
 
     # -- metrics
 

@@ -22,6 +22,7 @@ from seq2seq.plots.attention_map import AttentionMap
 from seq2seq.run import Run
 from seq2seq.text.batches import make_batch
 from seq2seq.text.normalize import normalize
+from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 MOST = 1000  # hypotheses of a beam: more take minutes a line and find nothing better
@@ -38,7 +39,11 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Translation:
-    """What became of one line."""
+    """What became of one line.
+
+    Probabilities are those of the model; where search was within a shortlist, of its softmax over that list, which
+    makes scores higher than `Translator.score` says.
+    """
 
     text: str
     score: float  # sum of natural log-probabilities, `</s>` included; 0 for an empty line
@@ -85,28 +90,52 @@ class Translator:
         model: in eval mode, on the device to translate on.
         tokenizers: of the model.
         search: the defaults of `translate`.
+        shortlist: of the run: search among the tokens that it lists for a batch, so that the lines of one may change
+            each other's translations; None: among all.
 
     Attributes:
         decoder_heads: the names of the heads that look at the source; none if the model has no attention.
         encoder_heads: those of self-attention in the encoder; none if it has none.
     """
 
-    def __init__(self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig):
-        self.model, self.tokenizers, self.search = model, tokenizers, search
+    def __init__(
+        self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig, shortlist: Shortlist | None = None
+    ):
+        self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
         self.device = model.decoder.W_y.weight.device
         self.decoder_heads, self.encoder_heads = _decoder_heads(model), _encoder_heads(model)
 
     @classmethod
-    def load(cls, run: str | Path, *, device: str | None = None, checkpoint: Path | None = None) -> "Translator":
-        """The best checkpoint of a run folder, or a given one, by default on the device that the run's config names.
+    def load(
+        cls,
+        run: str | Path,
+        *,
+        device: str | None = None,
+        checkpoint: Path | None = None,
+        shortlist: bool | None = None,
+    ) -> "Translator":
+        """The best checkpoint of a run folder, or a given one.
+
+        Args:
+            run: the folder.
+            device: by default the one that the run's config names.
+            checkpoint: another than the best.
+            shortlist: whether to search within the run's shortlist, by default what `search.shortlist` says.
 
         Raises:
-            UserError: no run there, no checkpoint in it, or a damaged one.
+            UserError: no run there, no checkpoint in it, a damaged one, or no shortlist where one is wanted.
         """
         folder = Run.open(run)
         config = folder.config()
         model, tokenizers = folder.load_model(checkpoint, choose_device(device or config.training.device))
-        return cls(model, tokenizers, config.search)
+        wanted = config.search.shortlist if shortlist is None else shortlist
+        listed = folder.shortlist() if wanted else None
+        if wanted and listed is None:
+            raise UserError(
+                f"{folder.path} has no shortlist, it was trained before there were any: `{folder.resume_command}` adds "
+                "one; or search without, with --exact or search.shortlist: false"
+            )
+        return cls(model, tokenizers, config.search, listed)
 
     @torch.inference_mode()
     def translate(
@@ -246,9 +275,11 @@ class Translator:
         longest = [self.search.max_length or 3 * len(source) + 20 for source in sources]
         limits = Limits(BOS, EOS, (PAD, UNK, BOS), torch.tensor(longest, device=self.device))
         decoding: Decoding = self.model.encode(batch.src, batch.src_lengths)
+        ids = self.shortlist.ids(sources) if self.shortlist else None
+        step = self.model.step if ids is None else self.model.step_within(ids.to(self.device))
         if sampling:
-            return sample(
-                self.model.step,
+            found = sample(
+                step,
                 decoding,
                 limits,
                 temperature=sampling.temperature,
@@ -256,8 +287,10 @@ class Translator:
                 top_p=sampling.top_p,
                 generator=generator,
             )
-        alpha = self.search.length_penalty
-        return beam_search(self.model.step, decoding, limits, beam=beam, alpha=alpha, nbest=nbest)
+        else:
+            alpha = self.search.length_penalty
+            found = beam_search(step, decoding, limits, beam=beam, alpha=alpha, nbest=nbest)
+        return found if ids is None else [[h._replace(tokens=ids[h.tokens].tolist()) for h in best] for best in found]
 
     def _looks(self, found: "list[_Found]") -> list[Look]:
         """The best hypothesis of each line run through the model once more, for its weights."""

@@ -1,14 +1,16 @@
 """The whole model: encode the source once, decode over any number of target positions."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Memory
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
 from seq2seq.model.transformer import Cache, LayerMemory, TransformerDecoder
+from seq2seq.model.vocabulary import Vocabulary
 
 
 class Decoding(NamedTuple):
@@ -21,6 +23,9 @@ class Decoding(NamedTuple):
         """The given hypotheses in that order; the given sentences, or all of them."""
         memory = self.memory if sentences is None else self.memory.select(sentences)
         return Decoding(memory, self.state.select(rows))
+
+
+Step = Callable[[Tensor, Decoding, Tensor], tuple[Tensor, Decoding]]  # what `Seq2Seq.step` is
 
 
 class Seq2Seq(nn.Module):
@@ -57,8 +62,21 @@ class Seq2Seq(nn.Module):
         self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"]
     ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
         """log p of the token after `tokens`, one row a hypothesis that runs, and where decoding then stands."""
+        return self._step(tokens, decoding, running, self.decoder.W_y)
+
+    def step_within(self, ids: Int64[Tensor, " listed"]) -> Step:
+        """`step`, were these tokens all there are: it takes and gives their places in `ids`, not their ids.
+
+        p is the softmax over their logits alone: that of `step`, over what the listed tokens together have of it.
+        """
+        W_y = self.decoder.W_y.only(ids)
+        return lambda tokens, decoding, running: self._step(ids[tokens], decoding, running, W_y)
+
+    def _step(
+        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"], W_y: Vocabulary
+    ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
         s, _, state = self.decoder(tokens[:, None], *decoding)
-        return self.decoder.W_y.log_probs(s[running, 0]), Decoding(decoding.memory, state)
+        return W_y.log_probs(s[running, 0]), Decoding(decoding.memory, state)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
         return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))

@@ -36,6 +36,13 @@ class Vocabulary(nn.Linear):
         z[:, self.out_features :] = -torch.inf
         return z.log_softmax(-1)[:, : self.out_features]
 
+    def only(self, ids: Int64[Tensor, " listed"]) -> "Vocabulary":
+        """A vocabulary of these tokens alone, in this order, for search: a copy of their rows."""
+        listed = Vocabulary(self.in_features, len(ids), device="meta")  # where nothing is drawn at random
+        listed.weight = nn.Parameter(self.weight[ids], requires_grad=False)
+        listed.bias = nn.Parameter(self.bias[ids], requires_grad=False)
+        return listed
+
     def cross_entropy(
         self, s: Float[Tensor, "rows attentional"], y: Int64[Tensor, " rows"], label_smoothing: float = 0.0
     ) -> Float[Tensor, ""]:

@@ -20,8 +20,8 @@ from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.run import Run, data_digests
 from seq2seq.text.batches import Batches
-from seq2seq.text.corpus import encode_corpus
-from seq2seq.training.data import Corpora, learn_tokenizers, make_batches
+from seq2seq.text.shortlist import learn_shortlist
+from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
 from seq2seq.training.health import warnings
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.schedule import rate
@@ -59,8 +59,8 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     device = choose_device(config.training.device)
     autocast(device, config.training.precision)
     corpora = Corpora.read(config)
-    tokenizers = run.tokenizers() or learn_tokenizers(config, corpora.train)
-    pairs, report = encode_corpus(corpora.train, tokenizers.src, tokenizers.tgt, config.data.max_length)
+    tokenizers = run.tokenizers() or learn_tokenizers(config)
+    must_keep_a_pair(config, tokenizers)
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
     checkpoint = run.checkpoint("last")
@@ -71,7 +71,11 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     run = run if run.exists() else Run.create(path, config)
     run.save_config(config)
     run.save_tokenizers(tokenizers)
-    for line in (f"training pairs: {report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
+    digests = run.environment()["data"]["train"]
+    store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests)
+    if run.shortlist() is None:
+        run.save_shortlist(learn_shortlist(store, tokenizers))
+    for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
 
     # 3. Where the training stands
@@ -86,7 +90,7 @@ def train(config: Config, path: Path, *, resume: bool = False) -> Run:
     run.cut_metrics(progress.update)
 
     # 4. Updates and validations, until one of them is the last
-    batches = make_batches(config, pairs)
+    batches = make_batches(config, store)
     to_tensorboard = scalars(run.path / "tensorboard")
     for record in updates(config.training, model, optimizer, batches, progress, device):
         run.log(record)
