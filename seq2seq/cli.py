@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
 
+from seq2seq.allocator import keep_freed_memory
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ SHOWN = 3  # source / reference / translation triples after a training
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; its exit code. A user's mistake is one line on standard error and 2."""
     args = _parse(argv)
+    keep_freed_memory()
     if isinstance(sys.stdout, TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # translations are UTF-8 whatever the locale
     try:

@@ -19,6 +19,7 @@ import torch
 from peers import Bench
 from torch import Tensor, nn
 
+from seq2seq.allocator import keep_freed_memory
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.model.attention import build_attention
 from seq2seq.model.decoder import LuongDecoder
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="in turn (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as our commands do
     bench = Bench(args.folder.absolute(), args.threads)
     sys.path.insert(0, str(bench.folder / "stubs"))
     checkpoint = torch.load(args.model, map_location="cpu", weights_only=False)  # our own file, made by peers.py

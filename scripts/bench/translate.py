@@ -19,6 +19,7 @@ from statistics import median, quantiles
 
 import torch
 
+from seq2seq.allocator import keep_freed_memory
 from seq2seq.decoding.evaluate import split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.run import Run
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
+    keep_freed_memory()  # as our commands do
     lines = read_lines(args.input) if args.input else split_texts(Run.open(args.run), "test")[0]
 
     def python(*arguments: object) -> Callable[[], object]:
