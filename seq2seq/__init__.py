@@ -17,15 +17,20 @@ if TYPE_CHECKING:
     from seq2seq.run import Run
 
 
-def load(run: str | Path, *, device: str | None = None) -> "Translator":
-    """The translator that a run folder holds: its best checkpoint, by default on the device that its config names.
+def load(run: str | Path, *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
+    """The translator that a run folder holds: its best checkpoint.
+
+    Args:
+        run: the folder.
+        device: by default the one that the run's config names.
+        shortlist: search among the tokens of the run's shortlist alone; by default what `search.shortlist` says.
 
     Raises:
-        seq2seq.errors.UserError: no run there, or nothing trained in it yet.
+        seq2seq.errors.UserError: no run there, nothing trained in it yet, or no shortlist where one is wanted.
     """
     from seq2seq.decoding.translator import Translator
 
-    return Translator.load(run, device=device)
+    return Translator.load(run, device=device, shortlist=shortlist)
 
 
 def train(

@@ -64,7 +64,7 @@ def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(be
     model.decoder.W_y.log_probs = lambda s: (ranked.append(len(s)), log_probs(s))[1]
 
     def step(tokens, state, running):
-        steps.append((len(tokens), int(running.sum())))
+        steps.append((len(tokens), len(running)))
         return model.step(tokens, state, running)
 
     batch = make_batch(pairs(3))

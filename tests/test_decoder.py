@@ -114,7 +114,7 @@ def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_pad
     log_probs = model.logits(attentional).log_softmax(-1)
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
-        step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
+        step, decoding = model.step(TGT[:, t], decoding, torch.arange(len(TGT)))
         torch.testing.assert_close(step, log_probs[:, t], rtol=1e-4, atol=1e-4)
     for i, sentence in enumerate(SENTENCES):
         real = int((TGT[i] != 0).sum())
@@ -137,7 +137,7 @@ def test_of_every_cell_steps_give_what_all_positions_at_once_give(cell, kind, in
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
         _, a, _ = model.decoder(TGT[:, t : t + 1], *decoding)
-        step, decoding = model.step(TGT[:, t], decoding, torch.ones(len(TGT), dtype=torch.bool))
+        step, decoding = model.step(TGT[:, t], decoding, torch.arange(len(TGT)))
         torch.testing.assert_close(step, log_probs[:, t], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(a, weights[:, :, t : t + 1], rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(decoding.state, end, rtol=1e-4, atol=1e-5)
@@ -226,4 +226,4 @@ def test_a_tensor_of_another_shape_than_the_signature_says_is_an_error_in_tests(
     model = random_model()
     decoding = model.encode(*batch_of(SENTENCES))
     with pytest.raises(TypeCheckError):
-        model.step(TGT, decoding, torch.ones(len(TGT), dtype=torch.bool))  # rows and positions; a step takes rows
+        model.step(TGT, decoding, torch.arange(len(TGT)))  # rows and positions; a step takes rows

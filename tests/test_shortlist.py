@@ -184,7 +184,7 @@ def test_a_step_within_a_list_gives_the_models_probabilities_over_what_the_list_
     model = random_model(**options)
     exact = within = model.encode(*batch_of(SENTENCES))
     step_within = model.step_within(LISTED)
-    running = torch.tensor([True, True, False])
+    running = torch.tensor([0, 1])
     for places in ([2, 2, 2], [4, 5, 6], [7, 4, 3]):
         tokens = torch.tensor(places)
         log_p, exact = model.step(LISTED[tokens], exact, running)
@@ -217,7 +217,7 @@ def test_within_a_list_the_product_is_as_wide_as_the_list_and_nothing_is_drawn_a
     model = random_model()
     decoding, before = model.encode(*batch_of(SENTENCES)), torch.get_rng_state()
     with Counting() as counted:
-        model.step_within(LISTED)(torch.tensor([2, 2, 2]), decoding, torch.ones(3, dtype=torch.bool))
+        model.step_within(LISTED)(torch.tensor([2, 2, 2]), decoding, torch.arange(3))
     widths = {shape[1] for name, shape in counted.shapes if name == "addmm" and len(shape) == 2}
     assert len(LISTED) in widths
     assert TGT_VOCAB not in widths

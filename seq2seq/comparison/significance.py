@@ -83,7 +83,10 @@ def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
     lowercase = any(translator.tokenizers.lowercase for translator in translators)
     references = [[normalize(line) for line in lines] for lines in references]
     hypotheses = [[t.text for t in translator.translate(sources, attention=False)] for translator in translators]
-    searches = [f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}" for t in translators]
+    searches = [
+        f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}{', shortlist' if t.shortlist else ''}"
+        for t in translators
+    ]
     return Comparison(split, len(sources), searches, paired_bootstrap(names, hypotheses, references, lowercase))
 
 

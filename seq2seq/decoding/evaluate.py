@@ -31,6 +31,7 @@ class Evaluation:
     sentences: int
     beam: int
     length_penalty: float
+    shortlist: bool  # whether search was among the tokens of the run's shortlist alone
     seconds: float  # translation alone, with the model loaded
     bleu: Measure
     chrf: Measure
@@ -93,6 +94,7 @@ def evaluate(
         len(hypotheses),
         translator.search.beam if beam is None else beam,
         translator.search.length_penalty,
+        translator.shortlist is not None,
         seconds,
         _measured(bleu, hypotheses, normalized),
         _measured(CHRF(lowercase=lowercase), hypotheses, normalized),

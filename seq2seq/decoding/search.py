@@ -1,6 +1,6 @@
 """Search for the best output sequences. It knows tokens and log-probabilities only.
 
-A model appears here as a `step`: it takes the last token of every row, a state, and which rows still run; it gives back
+A model appears here as a `step`: it takes the last token of every row, a state, and the rows that run; it gives back
 the log-probabilities of the next token for the rows that run, which the search may overwrite, and the state after it
 for all. The state is whatever the model likes, as long as `select` can pick rows of it.
 
@@ -27,7 +27,7 @@ class SearchState(Protocol):
 
 
 S = TypeVar("S", bound=SearchState)
-Step = Callable[[Int[Tensor, " rows"], S, Bool[Tensor, " rows"]], tuple[Float[Tensor, "running vocab"], S]]
+Step = Callable[[Int[Tensor, " rows"], S, Int[Tensor, " running"]], tuple[Float[Tensor, "running vocab"], S]]
 
 BLOCK = 8  # the vocabulary is looked through for its largest numbers in columns of so many
 
@@ -73,10 +73,10 @@ def beam_search(
         alpha: exponent of the length penalty, at least 0; 0 is none.
         nbest: hypotheses wanted, at most `beam`.
     """
-    max_lengths, count = limits.max_lengths, len(limits.max_lengths)
-    device, precise = max_lengths.device, _precise(max_lengths.device)
-    penalties = torch.tensor([length_penalty(n, alpha) for n in range(int(max_lengths.max()) + 1)], dtype=precise)
-    penalties = penalties.to(device)
+    longest, count = limits.max_lengths, len(limits.max_lengths)
+    device, precise = longest.device, _precise(longest.device)
+    penalties = [length_penalty(length, alpha) for length in range(int(longest.max()) + 1)]
+    last_penalty = torch.tensor(penalties, dtype=precise, device=device)[longest]  # that of a sentence's last position
     sentences = torch.arange(count, device=device)  # those still in the batch
     wanted = torch.full((count, nbest), -torch.inf, dtype=precise, device=device)  # the best normalized scores so far
     tokens = torch.full((count, 1), limits.bos, device=device)  # the last token of every hypothesis
@@ -84,28 +84,34 @@ def beam_search(
     scores = torch.zeros(count, 1, dtype=precise, device=device)  # -inf: nothing runs here
     ends = []
     for length in range(1, len(penalties)):
-        running = scores.isfinite()
-        log_probs, state = step(tokens.flatten(), state, running.flatten())
-        last = max_lengths[sentences] == length
-        best, found = _best_tokens(_allowed(log_probs, limits, last[:, None].expand_as(running)[running]), beam)
-        scores, slot, tokens = _best_continuations(scores, running, best, found, beam)
+        slots = scores.size(1)
+        running = (scores.flatten() > -torch.inf).nonzero().flatten()
+        log_probs, state = step(tokens.flatten(), state, running)
+        best = _best_tokens(_allowed(log_probs, limits, (longest == length)[running // slots]), beam)
+        scores, slot, tokens = _best_continuations(scores, running, *best, beam)
         history = torch.cat([history.gather(1, slot[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]], dim=2)
 
-        ended = (tokens == limits.eos) & scores.isfinite()
+        ended = (tokens == limits.eos) & (scores > -torch.inf)
         if ended.any():
             normalized = scores / penalties[length]
             ends.append((sentences[ended.nonzero()[:, 0]], history[ended][:, :-1], scores[ended], normalized[ended]))
             wanted = torch.cat([wanted, normalized.masked_fill(~ended, -torch.inf)], dim=1)
             wanted = wanted.sort(dim=1, descending=True).values[:, :nbest]
-        reachable = scores / penalties[max_lengths[sentences]][:, None]
-        scores = scores.masked_fill(ended | (reachable <= wanted[:, -1:]), -torch.inf)
+        if ends:
+            behind = scores / last_penalty[:, None] <= wanted[:, -1:]
+            scores = scores.masked_fill(ended | behind, -torch.inf)
 
-        left = scores.isfinite().any(1)
-        if not left.any():
+        left = (scores > -torch.inf).any(1)
+        rows = slots * torch.arange(len(slot), device=device)[:, None] + slot
+        if left.all():
+            state = state.select(rows.flatten(), None)
+            continue
+        stay = left.nonzero().flatten()
+        if not len(stay):
             break
-        rows = torch.arange(len(slot), device=device)[:, None] * running.size(1) + slot
-        state = state.select(rows[left].flatten(), None if left.all() else left.nonzero().flatten())
-        sentences, wanted, scores, tokens, history = (x[left] for x in (sentences, wanted, scores, tokens, history))
+        state = state.select(rows[stay].flatten(), stay)
+        longest, last_penalty, sentences, wanted = (x[stay] for x in (longest, last_penalty, sentences, wanted))
+        tokens, history, scores = (x[stay] for x in (tokens, history, scores))
     return _hypotheses(ends, count, nbest)
 
 
@@ -131,7 +137,7 @@ def sample(
     history = tokens.new_empty(len(done), 0)
     scores = torch.zeros(len(done), dtype=_precise(device), device=device)
     for length in range(1, int(limits.max_lengths.max()) + 1):
-        log_probs, state = step(tokens, state, torch.ones_like(tokens, dtype=torch.bool))
+        log_probs, state = step(tokens, state, torch.arange(len(tokens), device=device))
         log_probs = _allowed(log_probs, limits, limits.max_lengths[sentences] == length)
         tokens = torch.multinomial(_cut(log_probs / temperature, top_k, top_p), 1, generator=generator)
         scores = scores + log_probs.gather(1, tokens).squeeze(1)
@@ -158,7 +164,7 @@ def _allowed(
     log_probs: Float[Tensor, "rows vocab"], limits: Limits, last: Bool[Tensor, " rows"]
 ) -> Float[Tensor, "rows vocab"]:
     """-inf for what may not be chosen: forbidden tokens, on the last position all but the end."""
-    log_probs[:, list(limits.forbidden)] = -torch.inf
+    log_probs.index_fill_(1, torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device), -torch.inf)
     if last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)
         only_end[limits.eos] = 0.0
@@ -194,20 +200,19 @@ def _top(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows 
 
 def _best_continuations(
     scores: Float[Tensor, "sentences slots"],
-    running: Bool[Tensor, "sentences slots"],
+    running: Int[Tensor, " running"],
     best: Float[Tensor, "running best"],
     tokens: Int[Tensor, "running best"],
     beam: int,
-) -> tuple[Float[Tensor, "sentences beam"], Int[Tensor, "sentences beam"], Int[Tensor, "sentences beam"]]:
-    """The best continuations of each sentence: score (-inf where there are fewer), slot continued, token."""
-    sentences, slots = running.shape
-    values = scores.new_full((sentences, slots, max(beam, best.size(1))), -torch.inf)
-    values[running, : best.size(1)] = best.to(scores.dtype) + scores[running][:, None]
-    every = tokens.new_zeros(values.shape)
-    every[running, : best.size(1)] = tokens
-    values, index = values.flatten(1).sort(dim=1, descending=True, stable=True)  # ties: by slot, then by token id
+) -> tuple[Float[Tensor, "sentences kept"], Int[Tensor, "sentences kept"], Int[Tensor, "sentences kept"]]:
+    """The `beam` best continuations of each sentence: score (-inf where there are fewer), slot continued, token."""
+    before, width = scores.flatten(), best.size(1)
+    values = before.new_full((len(before), width), -torch.inf)
+    values.index_copy_(0, running, best.to(before.dtype) + before[running][:, None])
+    every = tokens.new_zeros(len(before), width).index_copy_(0, running, tokens).view(len(scores), -1)
+    values, index = values.view(len(scores), -1).sort(dim=1, descending=True, stable=True)  # ties: by slot, then by id
     values, index = values[:, :beam], index[:, :beam]
-    return values, index // every.size(2), every.flatten(1).gather(1, index)
+    return values, index // width, every.gather(1, index)
 
 
 def _hypotheses(ends: list[tuple[Tensor, Tensor, Tensor, Tensor]], count: int, nbest: int) -> list[list[Hypothesis]]:

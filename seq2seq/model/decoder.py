@@ -21,8 +21,8 @@ class State(NamedTuple):
 
     def select(self, rows: Int[Tensor, " rows"]) -> "State":
         """The state of the given rows only, in that order."""
-        past = None if self.past is None else self.past[rows]
-        return State(self.rnn[rows], self.attentional[rows], self.position[rows], past)
+        rnn, attentional, position = (part.index_select(0, rows) for part in self[:3])
+        return State(rnn, attentional, position, None if self.past is None else self.past.index_select(0, rows))
 
 
 class Decoder(nn.Module):

@@ -59,7 +59,7 @@ class Seq2Seq(nn.Module):
         return self.decoder.logits(attentional)
 
     def step(
-        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"]
+        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Int[Tensor, " running"]
     ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
         """log p of the token after `tokens`, one row a hypothesis that runs, and where decoding then stands."""
         return self._step(tokens, decoding, running, self.decoder.W_y)
@@ -73,10 +73,10 @@ class Seq2Seq(nn.Module):
         return lambda tokens, decoding, running: self._step(ids[tokens], decoding, running, W_y)
 
     def _step(
-        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Bool[Tensor, " rows"], W_y: Vocabulary
+        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Int[Tensor, " running"], W_y: Vocabulary
     ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
         s, _, state = self.decoder(tokens[:, None], *decoding)
-        return W_y.log_probs(s[running, 0]), Decoding(decoding.memory, state)
+        return W_y.log_probs(s[:, 0].index_select(0, running)), Decoding(decoding.memory, state)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
         return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))
