@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], None]
 SHOWN = 3  # source / reference / translation triples after a training
+BATCHES_OF_A_FILE = 16  # that are read at once and sorted by length, so that little is padded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -282,7 +283,8 @@ def translate(args: argparse.Namespace) -> None:
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
         number = 0
-        for lines in _chunks(source, name, translator.search.batch_size):
+        batches = BATCHES_OF_A_FILE if args.input and not sampling else 1  # a pipe waits for its answers
+        for lines in _chunks(source, name, batches * translator.search.batch_size):
             for translation in translator.translate(
                 lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
             ):
