@@ -220,6 +220,7 @@ def test_keys_and_values_are_projected_once_a_sentence_and_not_in_a_step(score, 
     model.decoder.register_forward_hook(lambda *_: steps.append(1))
     limits = Limits(2, 3, (0, 1, 2), torch.tensor([6, 5, 6]))
     with torch.no_grad():
+        model.decoder.W_y.bias[3] = -100  # the end comes with the limit
         beam_search(model.step, model.encode(*batch_of(SENTENCES)), limits, beam=3)
     assert calls == projections
     assert len(steps) > 1
