@@ -128,6 +128,7 @@ class Run:
         """Keep the shortlist; it is there whole or not at all."""
         unfinished = self.path / ".shortlist.safetensors"
         shortlist.save(unfinished)
+        self._open_to_readers(unfinished)
         _sync(unfinished)
         unfinished.rename(self.path / "shortlist.safetensors")
 
@@ -171,6 +172,7 @@ class Run:
             shutil.rmtree(leftover, ignore_errors=True)
         unfinished.mkdir(parents=True)
         save_model(model, str(unfinished / "model.safetensors"))
+        self._open_to_readers(unfinished / "model.safetensors")
         torch.save(training, unfinished / "training.pt")
         files = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
         _write_json(unfinished / "manifest.json", {"update": update, "files": files})
@@ -183,6 +185,10 @@ class Run:
             replace_text(self.path / pointer, folder.name + "\n")
         for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
             shutil.rmtree(old)
+
+    def _open_to_readers(self, file: Path) -> None:
+        """Let those read a file who can read the config; safetensors writes for its owner alone."""
+        shutil.copymode(self.path / "config.yaml", file)
 
     def checkpoint(self, pointer: str) -> Path | None:
         """The checkpoint folder that `best` or `last` names; None before the first one."""
