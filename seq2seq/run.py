@@ -187,8 +187,8 @@ class Run:
             shutil.rmtree(old)
 
     def _open_to_readers(self, file: Path) -> None:
-        """Let those read a file who can read the config; safetensors writes for its owner alone."""
-        shutil.copymode(self.path / "config.yaml", file)
+        """Let those read a file who can read the run folder; safetensors writes for its owner alone."""
+        file.chmod(self.path.stat().st_mode & 0o666)
 
     def checkpoint(self, pointer: str) -> Path | None:
         """The checkpoint folder that `best` or `last` names; None before the first one."""
