@@ -1,7 +1,7 @@
 """Measure how long a toolkit trains, from raw text, until its dev BLEU reaches a goal (beam 5, sacrebleu 13a, cased).
 
     python scripts/bench/quality.py scripts/bench/peers/joeynmt_small_1.yaml     JoeyNMT (first: peers.py setup)
-    python scripts/bench/quality.py configs/multi30k_small.yaml                  this project
+    python scripts/bench/quality.py scripts/bench/peers/seq2seq_small.yaml       this project
 
 The corpus is Multi30k de-en; the clock starts before the vocabulary is learned. While they train, both toolkits
 validate greedily. Training ends when that is a point above the goal, so that beam search is as well, or after
