@@ -5,7 +5,8 @@
 # make bench      where the time goes, minutes  make bench-peers   beside JoeyNMT and OpenNMT-py: installs them, an hour
 #
 # Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
-# index of CPU builds (pytorch.org names it) and saves gigabytes.
+# index of CPU builds (pytorch.org names it) and saves gigabytes. `make bench-peers MULTI30K=DIR` reads Multi30k's
+# *.lc.norm.tok.{de,en} files there.
 
 PYTHON ?= python3
 VENV ?= .venv
