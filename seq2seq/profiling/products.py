@@ -164,9 +164,7 @@ def _stand_in(layer: nn.RNNBase, noted: _Noted) -> Callable[..., Any]:
         directions = 1 + layer.bidirectional
         h = zero.expand(*data.shape[:-1], directions * layer.hidden_size)
         last = zero.expand(directions, steps[0], layer.hidden_size)
-        return x._replace(data=h) if isinstance(x, PackedSequence) else h, (
-            last,
-            last,
-        ) if layer.mode == "LSTM" else last
+        outputs = x._replace(data=h) if isinstance(x, PackedSequence) else h
+        return outputs, (last, last) if layer.mode == "LSTM" else last
 
     return forward

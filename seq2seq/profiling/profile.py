@@ -58,9 +58,7 @@ class Profile:
     tokens: float  # an update: real target tokens, `</s>` included
     batch_key: str  # the key of the size of a batch
     padding: dict[str, float]  # the share of the positions of `src`, of `tgt`, of `both`
-    by_tokens: (
-        dict[str, float] | None
-    )  # `batch_tokens` and `padding` of batches as large, cut by tokens; None if they are
+    by_tokens: dict[str, float] | None  # `batch_tokens` and `padding`, were batches cut by tokens; None if they are
     at_once: str | None  # what would let the decoder take all positions at once; None where it does, or never would
     tokens_per_second: float
     update_ms: list[float]  # quartiles
