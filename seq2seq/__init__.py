@@ -34,7 +34,11 @@ def load(run: str | Path, *, device: str | None = None, shortlist: bool | None =
 
 
 def train(
-    config: "str | Path | dict[str, Any] | Config", *, run: str | Path | None = None, resume: bool = False
+    config: "str | Path | dict[str, Any] | Config",
+    *,
+    run: str | Path | None = None,
+    resume: bool = False,
+    allow_changes: bool = False,
 ) -> "Run":
     """Train: the same loop as `seq2seq train`, without the evaluation on the test set at its end.
 
@@ -42,9 +46,11 @@ def train(
         config: a YAML file, its content as nested dicts, or a `Config`.
         run: the run folder; for a YAML file by default `runs/` and the file's name.
         resume: go on with the run in that folder.
+        allow_changes: go on though the config, the data or the vocabularies are not what they were.
 
     Raises:
         seq2seq.errors.UserError: a wrong config, bad data, or a folder that holds a run already.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, when what was done until then is saved.
     """
     from seq2seq.config import Config, load_config, parse_config
     from seq2seq.errors import UserError
@@ -57,4 +63,4 @@ def train(
         config = parse_config(config, "config")
     if run is None:
         raise UserError("run is None: name the run folder, as in train(config, run='runs/mine')")
-    return loop(config, Path(run), resume=resume)
+    return loop(config, Path(run), resume=resume, allow_changes=allow_changes)

@@ -5,11 +5,11 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from io import BytesIO, TextIOWrapper
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
 
@@ -17,6 +17,7 @@ from seq2seq.allocator import keep_freed_memory
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
+    from seq2seq.comparison.significance import Comparison
     from seq2seq.decoding.evaluate import Evaluation
     from seq2seq.decoding.translator import Look, Translation, Translator
     from seq2seq.plots import AttentionMap
@@ -38,19 +39,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except UserError as error:
-        print(f"seq2seq: error: {error}", file=sys.stderr)
+        if _is_first_process():
+            print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except KeyboardInterrupt:
-        hints = {
-            train: "; --resume goes on from the last checkpoint",
-            compare: "; the same command goes on from there",
-        }
-        hint = hints.get(args.command, "")
-        print(f"\nseq2seq: stopped{hint}", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as stopped:  # of a training `Stopped`, which knows more
+        where = f" {stopped.where}" if hasattr(stopped, "where") else ""
+        hints = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
+        if _is_first_process():
+            print(f"\nseq2seq: stopped{where}{hints.get(args.command, '')}", file=sys.stderr)
+        return getattr(stopped, "exit_code", 130)
+
+
+def _is_first_process() -> bool:
+    """Whether this process is the one of those that torchrun started that speaks for all; without torchrun it is."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -88,6 +93,11 @@ def build_parser() -> argparse.ArgumentParser:
     _add_config(sub)
     sub.add_argument("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
     sub.add_argument("--resume", action="store_true", help="go on with the run in the folder, if there is one")
+    sub.add_argument(
+        "--allow-changes",
+        action="store_true",
+        help="with --resume: go on though the config, the data or the vocabularies are not what they were",
+    )
 
     sub = on_run(evaluate, "measure BLEU, chrF, TER, exact match and character error rate")
     sub.add_argument("--split", choices=("dev", "test"), default="test", help="of the run's data (default: test)")
@@ -118,8 +128,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub = command(compare, "train a grid of configs into a table; or test how two runs differ")
     _add_compare(sub)
 
-    sub = command(check, "read a config and its data, build the model, run one step; change nothing")
+    sub = command(check, "look for faults in the data, build the model, run one step; change nothing")
     _add_config(sub)
+    sub.add_argument("--json", action="store_true", help="print one JSON object")
 
     sub = command(bench, "measure the speed of a training, where its time goes and what to change; write nothing")
     sub.add_argument("target", metavar="CONFIG | RUN", type=Path, help="a YAML file, or a run folder, made by train")
@@ -231,7 +242,10 @@ def train(args: argparse.Namespace) -> None:
 
     config = load_config(args.config, args.overrides)
     with _log_beside_progress_bar():
-        run = loop(config, args.run or Path("runs") / args.config.stem, resume=args.resume)
+        path = args.run or Path("runs") / args.config.stem
+        run = loop(config, path, resume=args.resume, allow_changes=args.allow_changes)
+    if not _is_first_process():
+        return
     translator = _translator(run.path)
     split = "test" if config.data.test else "dev"
     evaluation = measure(translator, *split_texts(run, split))
@@ -257,10 +271,11 @@ def evaluate(args: argparse.Namespace) -> None:
         translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
     )
     keep(run, name, evaluation)
-    if args.json:
-        print(json.dumps(evaluation.as_dict()))
-    else:
-        _print_evaluation(name, evaluation)
+    with _text_output():
+        if args.json:
+            print(json.dumps(evaluation.as_dict()))
+        else:
+            _print_evaluation(name, evaluation)
 
 
 def translate(args: argparse.Namespace) -> None:
@@ -281,10 +296,10 @@ def translate(args: argparse.Namespace) -> None:
     translator.checked_beam(args.beam, args.nbest)
     if args.input is None and sys.stdin.isatty():
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
-    with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
+    batches = BATCHES_OF_A_FILE if args.input and not sampling else 1  # a pipe waits for its answers
+    with _chunks(args.input, batches * translator.search.batch_size) as chunks, _text_output(args.output) as out:
         number = 0
-        batches = BATCHES_OF_A_FILE if args.input and not sampling else 1  # a pipe waits for its answers
-        for lines in _chunks(source, name, batches * translator.search.batch_size):
+        for lines in chunks:
             for translation in translator.translate(
                 lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
             ):
@@ -310,8 +325,13 @@ def score(args: argparse.Namespace) -> None:
     from seq2seq.text.corpus import read_sides
 
     pairs = read_sides(args.src, args.tgt)
-    for value in _translator(args.run).score([src for src, _ in pairs], [tgt for _, tgt in pairs]):
-        print(f"{value:.6f}")
+    translator = _translator(args.run)
+    try:
+        values = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])
+    except UserError as error:
+        raise UserError(f"{args.src} with {args.tgt}: {error}") from None
+    with _text_output() as out:
+        out.writelines(f"{value:.6f}\n" for value in values)
 
 
 def attention(args: argparse.Namespace) -> None:
@@ -323,8 +343,8 @@ def attention(args: argparse.Namespace) -> None:
     _must_have_heads(translator, args)
     translator.checked_beam(args.beam)
     if args.input is not None:
-        with _binary_input(args.input) as (source, name), _text_output(args.output) as out:
-            for lines in _chunks(source, name, translator.search.batch_size):
+        with _chunks(args.input, translator.search.batch_size) as chunks, _text_output(args.output) as out:
+            for lines in chunks:
                 for look in translator.look(lines, beam=args.beam):
                     out.write(_attention_line(look, args) + "\n")
                 out.flush()
@@ -341,7 +361,8 @@ def attention(args: argparse.Namespace) -> None:
         save_page(path, args.text, look.translation.text, look.decoder, look.encoder)
     elif seen := _chosen(look, args):
         save_attention(path, seen, rows="source, looking" if args.encoder else "translation")
-    print(look.translation.text)
+    with _text_output() as out:
+        out.write(look.translation.text + "\n")
 
 
 def _check_attention(args: argparse.Namespace) -> None:
@@ -437,7 +458,8 @@ def plot(args: argparse.Namespace) -> None:
         output = args.output or run.path / "attention.png"
         seen = _attention_over_time(run, args.attention)
         save_attention(output, seen.words() if args.words else seen)
-    print(output)
+    with _text_output() as out:
+        out.write(f"{output}\n")
 
 
 def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
@@ -510,8 +532,14 @@ def _compare_runs(args: argparse.Namespace) -> None:
             raise UserError(f"{option} is for a config; {args.targets[0]} is a folder of a run")
     if len(paths) < 2:
         raise UserError(f"{args.targets[0]} alone cannot be compared; give two or more run folders, or a config")
-    split, sentences, searches, tests = compare_runs([Path(path) for path in paths], args.split)
-    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
+    found = compare_runs([Path(path) for path in paths], args.split)
+    with _text_output():
+        _print_comparison(found, paths, SAMPLES)
+
+
+def _print_comparison(found: "Comparison", paths: list[str], samples: int) -> None:
+    split, sentences, searches, tests = found
+    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {samples:,} samples; [95 % of the samples]")
     if len(set(searches)) > 1:
         print(
             "The runs search differently (beam, length penalty): a difference may come from that, not from the models."
@@ -528,12 +556,18 @@ def _compare_runs(args: argparse.Namespace) -> None:
 
 
 def check(args: argparse.Namespace) -> None:
-    """Read the data, learn the vocabularies, build the model, run one step forward, and say what there is."""
+    """Read the data, learn the vocabularies, build the model, run one step forward, and say what there is; then which
+    lines of the data look wrong, and what to do about them. Findings are advice: the exit code stays 0.
+    """
     from seq2seq.config import load_config
-    from seq2seq.training.check import check as look
+    from seq2seq.training.check import facts
 
-    for line in look(load_config(args.config, args.overrides)):
-        print(line)
+    found = facts(load_config(args.config, args.overrides))
+    if args.json:
+        print(json.dumps({fact.name: fact.data for fact in found}))
+        return
+    for fact in found:
+        print("\n".join(fact.lines), flush=True)
 
 
 def bench(args: argparse.Namespace) -> None:
@@ -561,13 +595,18 @@ def _translator(run: str | Path, batch_size: int | None = None, shortlist: bool 
     return translator
 
 
-def _chunks(file: Iterable[bytes], name: str, size: int) -> Iterator[list[str]]:
-    """The lines of a file, `size` at a time."""
+@contextmanager
+def _chunks(path: str | None, size: int) -> Iterator[Iterator[list[str]]]:
+    """The lines of a file or of standard input, `size` at a time, the first of which are read at once.
+
+    So an input that cannot be read is known before an output is opened, which that would empty.
+    """
     from seq2seq.text.corpus import decode_lines
 
-    lines = decode_lines(file, name)
-    while chunk := list(islice(lines, size)):
-        yield chunk
+    with _binary_input(path) as (file, name):
+        lines = decode_lines(file, name)
+        chunks = iter(lambda: list(islice(lines, size)), [])
+        yield chain(list(islice(chunks, 1)), chunks)
 
 
 def _write(out: TextIO, number: int, translation: "Translation", args: argparse.Namespace) -> None:
@@ -608,13 +647,27 @@ def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
 
 
 @contextmanager
-def _text_output(path: str | None) -> Iterator[TextIO]:
-    """Standard output, or a file; UTF-8 with line feeds on every system."""
-    if path is None:
-        yield sys.stdout
-    else:
-        with _opened("--output", path, "wb") as file:
-            yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+def _text_output(path: str | None = None) -> Iterator[TextIO]:
+    """Standard output, or a file; UTF-8 with line feeds on every system.
+
+    Raises:
+        UserError: it cannot be opened, or written to the end, as on a full disk.
+    """
+    file = None if path is None else _opened("--output", path, "wb")
+    try:
+        if file is None:
+            yield sys.stdout
+            sys.stdout.flush()
+        else:
+            with file:
+                yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        if file is None:  # what is left of it must not be written again when Python ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        name = "standard output" if path is None else f"--output {path}"
+        raise UserError(f"{name}: cannot be written: {error.strerror}; make room, or write to another file") from None
 
 
 def _opened(option: str, path: str, mode: Literal["rb", "wb"]) -> BinaryIO:

@@ -229,6 +229,9 @@ class TrainingConfig(Section):
         default="bleu", description="what the best checkpoint is best in, on `data.dev` translated greedily"
     )
     patience: Natural = Field(default=5, description="validations without improvement that end training, 0 for never")
+    save_every: Positive | None = Field(
+        default=None, description="updates between checkpoints beside those of validations; null: those alone"
+    )
     keep: Positive = Field(default=3, description="newest checkpoints kept, beside the best")
     precision: Literal["auto", "fp32", "bf16"] = Field(
         default="auto", description="numbers computed with; `auto`: bf16 autocast on a GPU that supports it, else fp32"

@@ -8,31 +8,31 @@ checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}
 best, last         one-line text files that name a checkpoint
 """
 
-import hashlib
 import json
-import os
+import logging
 import pickle
-import platform
-import re
 import shutil
-import subprocess
-import sys
-from collections.abc import Iterable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from seq2seq.build import build_model, choose_device
+from seq2seq.build import build_model
 from seq2seq.config import Config, load_config, resolve_paths
+from seq2seq.environment import data_digests, environment
 from seq2seq.errors import UserError
+from seq2seq.files import fingerprint, json_object, locked, publish, put_back, read_json, replace_text, sync, write_json
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
+
+log = logging.getLogger("seq2seq")
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            _write_json(path / "environment.json", _environment(config))
+            replace_text(path / "environment.json", json.dumps(environment(config), indent=2) + "\n")
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -84,6 +84,16 @@ class Run:
         """Whether the folder holds a run."""
         return (self.path / "config.yaml").is_file()
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only process that trains in the folder, which is made if need be.
+
+        Raises:
+            UserError: another one does, or the folder cannot be written.
+        """
+        with locked(self.path):
+            yield
+
     def save_config(self, config: Config) -> None:
         """Keep a config, its paths made absolute."""
         replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
@@ -102,6 +112,11 @@ class Run:
         """What goes on with the training of this run."""
         return f"seq2seq train {self.path / 'config.yaml'} --run {self.path} --resume"
 
+    def save_data_digests(self, config: Config) -> None:
+        """Keep the digests of a config's data instead of those that there were."""
+        found = self.environment() | {"data": data_digests(config)}
+        replace_text(self.path / "environment.json", json.dumps(found, indent=2) + "\n")
+
     def environment(self) -> dict[str, Any]:
         """What `create` wrote about versions, machine and data.
 
@@ -117,7 +132,7 @@ class Run:
         unfinished = self.path / ".tokenizer"
         shutil.rmtree(unfinished, ignore_errors=True)
         tokenizers.save(unfinished)
-        unfinished.rename(self.path / "tokenizer")
+        publish(unfinished, self.path / "tokenizer")
 
     def shortlist(self) -> Shortlist | None:
         """The shortlist, or None where the run was begun before there were any, or stopped before it had one."""
@@ -129,8 +144,7 @@ class Run:
         unfinished = self.path / ".shortlist.safetensors"
         shortlist.save(unfinished)
         self._open_to_readers(unfinished)
-        _sync(unfinished)
-        unfinished.rename(self.path / "shortlist.safetensors")
+        publish(unfinished, self.path / "shortlist.safetensors")
 
     # -- metrics
 
@@ -148,14 +162,9 @@ class Run:
         path = self.path / "metrics.jsonl"
         lines = path.read_bytes().split(b"\n")[:-1] if path.is_file() else []
         return [
-            _json_object(line, ("update", "split"), f"{path}, line {number}", "delete the line")
+            json_object(line, ("update", "split"), f"{path}, line {number}", "delete the line")
             for number, line in enumerate(lines, 1)
         ]
-
-    def cut_metrics(self, update: int) -> None:
-        """Forget what was logged after an update: a resumed run logs it again."""
-        kept = [record for record in self.metrics() if record["update"] <= update]
-        replace_text(self.path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
 
     # -- checkpoints
 
@@ -164,40 +173,122 @@ class Run:
     ) -> None:
         """Write a checkpoint, let `last` (and `best`) name it, and delete all but the `keep` newest and the best.
 
-        The files are written in a folder beside, which gets its name when all of it is on disk.
-        """
-        folder = self.path / "checkpoints" / f"step-{update:06d}"
-        unfinished = folder.with_name(f".{folder.name}")
-        for leftover in (unfinished, folder):
-            shutil.rmtree(leftover, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save_model(model, str(unfinished / "model.safetensors"))
-        self._open_to_readers(unfinished / "model.safetensors")
-        torch.save(training, unfinished / "training.pt")
-        files = {file.name: _fingerprint(file) for file in sorted(unfinished.iterdir())}
-        _write_json(unfinished / "manifest.json", {"update": update, "files": files})
-        for file in unfinished.iterdir():
-            _sync(file)
-        _sync(unfinished)
-        unfinished.rename(folder)
-        _sync(folder.parent)
-        for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
-            replace_text(self.path / pointer, folder.name + "\n")
-        for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
-            shutil.rmtree(old)
+        The files are written in a folder beside, which gets its name when all of it, and the metrics up to here, are on
+        disk. Only then older ones are deleted.
 
-    def _open_to_readers(self, file: Path) -> None:
-        """Let those read a file who can read the run folder; safetensors writes for its owner alone."""
-        file.chmod(self.path.stat().st_mode & 0o666)
+        Raises:
+            UserError: it cannot be written, as on a full disk; the older ones are as they were.
+        """
+        folder = self._folder(update)
+        unfinished = folder.with_name(f".{folder.name}")
+        try:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            save_model(model, str(unfinished / "model.safetensors"))
+            self._open_to_readers(unfinished / "model.safetensors")
+            torch.save(training, unfinished / "training.pt")
+            files = {file.name: fingerprint(file) for file in sorted(unfinished.iterdir())}
+            manifest = {"update": update, "files": files, "tokenizer": self._tokenizer_digests()}
+            write_json(unfinished / "manifest.json", manifest)
+            if (metrics := self.path / "metrics.jsonl").is_file():
+                sync(metrics)
+            publish(unfinished, folder)
+            for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
+                self.point(pointer, update)
+        except (OSError, SafetensorError, RuntimeError) as error:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{folder}: cannot be written: {reason}; what was saved before is whole: mend that, and go on with "
+                f"`{self.resume_command}`"
+            ) from None
+        for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
+            unfinished = old.with_name(f".{old.name}")
+            old.rename(unfinished)  # half of it must not be found under its name
+            shutil.rmtree(unfinished)
+
+    def point(self, pointer: str, update: int | None) -> None:
+        """Let `best` or `last` name the checkpoint of an update, or none."""
+        if update is None:
+            (self.path / pointer).unlink(missing_ok=True)
+        else:
+            replace_text(self.path / pointer, self._folder(update).name + "\n")
+
+    def _folder(self, update: int) -> Path:
+        return self.path / "checkpoints" / f"step-{update:06d}"
 
     def checkpoint(self, pointer: str) -> Path | None:
         """The checkpoint folder that `best` or `last` names; None before the first one."""
         file = self.path / pointer
-        return self.path / "checkpoints" / file.read_text(encoding="utf-8").strip() if file.is_file() else None
+        return self.path / "checkpoints" / file.read_text("utf-8", "replace").strip() if file.is_file() else None
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint folders that are kept, oldest first."""
         return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+
+    def whole_checkpoint(self, pointer: str) -> Path | None:
+        """The checkpoint that `best` or `last` names or, with a warning, the newest one that is not damaged.
+
+        None before the first one.
+
+        Raises:
+            UserError: there are checkpoints, and all are damaged.
+        """
+        for replaced in (self.path / "checkpoints").glob(".replaced-*"):
+            put_back(replaced.with_name(replaced.name.removeprefix(".replaced-")))
+        named, newest_first = self.checkpoint(pointer), self.checkpoints()[::-1]
+        damage = None
+        for checkpoint in [named, *newest_first] if named else newest_first:
+            try:
+                self.verify(checkpoint)
+            except UserError as error:
+                damage = damage or error
+            else:
+                if damage:
+                    log.warning("%s. Instead of it: %s", damage, checkpoint)
+                return checkpoint
+        if damage:
+            raise damage
+        return None
+
+    def rewind(self, checkpoint: Path | None, best: int | None, metrics_bytes: int) -> None:
+        """Make the folder what it was when a checkpoint was saved: a resumed training does again what came after.
+
+        Args:
+            checkpoint: to go on from; newer ones, damaged perhaps, are moved aside. None: from the beginning.
+            best: the update of the best checkpoint then; None: as it is now.
+            metrics_bytes: the size of the metrics then.
+        """
+        if checkpoint:
+            kept = self.checkpoints()
+            for other in kept[kept.index(checkpoint) + 1 :]:
+                aside = other.with_name(f"aside-{other.name}")
+                shutil.rmtree(aside, ignore_errors=True)
+                other.rename(aside)
+            self.point("last", int(checkpoint.name.removeprefix("step-")))
+        if best is not None:
+            self.point("best", best)
+        self.cut_metrics(metrics_bytes)
+
+    def cut_metrics(self, size: int) -> None:
+        """Forget what was logged after the first so many bytes."""
+        file = self.path / "metrics.jsonl"
+        if self.metrics_bytes() < size:
+            log.warning("%s lacks lines from before the checkpoint; they are not made again", file)
+        if file.is_file():
+            with open(file, "r+b") as opened:
+                whole = opened.read(size).rfind(b"\n") + 1
+                opened.truncate(whole)
+
+    def metrics_bytes(self, update: int | None = None) -> int:
+        """The size of the metrics; or of those up to an update."""
+        file = self.path / "metrics.jsonl"
+        if not file.is_file():
+            return 0
+        if update is None:
+            return file.stat().st_size
+        lines = file.read_bytes().splitlines(keepends=True)
+        return sum(len(line) for line, record in zip(lines, self.metrics(), strict=False) if record["update"] <= update)
 
     def load_model(
         self, checkpoint: Path | None = None, device: torch.device | str = "cpu"
@@ -207,38 +298,44 @@ class Run:
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
-        checkpoint, tokenizers = checkpoint or self.checkpoint("best"), self.tokenizers()
+        if checkpoint:
+            self.verify(checkpoint)
+        checkpoint, tokenizers = checkpoint or self.whole_checkpoint("best"), self.tokenizers()
         if checkpoint is None or tokenizers is None:
             raise UserError(f"{self.path}: no checkpoint yet; go on training with `{self.resume_command}`")
+        if changed := self.changed_tokenizer(checkpoint):
+            raise UserError(f"{changed}: not what {checkpoint.name} was trained with; put the old file back")
         model = build_model(self.config(), tokenizers)
         self.restore(model, checkpoint)
         return model.to(device).eval(), tokenizers
 
     def restore(self, model: nn.Module, checkpoint: Path) -> None:
-        """Read a checkpoint's weights into a model.
+        """Read the weights of a checkpoint that is whole into a model.
 
         Raises:
-            UserError: a file that is missing or is not what the manifest says, or weights of another model.
+            UserError: weights of another model.
         """
-        self.verify(checkpoint)
         try:
             load_model(model, str(checkpoint / "model.safetensors"))
-        except RuntimeError as error:
+        except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(f"{checkpoint}: not the weights of this run's config: {reason}; train again") from None
 
     def training_state(self, checkpoint: Path) -> dict[str, Any]:
-        """What `save_checkpoint` was given as `training`. Only tensors, numbers and strings are read: no code runs.
+        """What `save_checkpoint` was given as `training`, of a checkpoint that is whole.
+
+        Only tensors, numbers and strings are read: no code runs.
 
         Raises:
-            UserError: a damaged checkpoint, or one with anything else in it.
+            UserError: there is anything else in it.
         """
-        self.verify(checkpoint)
         file = checkpoint / "training.pt"
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
-            raise UserError(f"{file}: refused, it holds more than tensors, numbers and strings") from None
+            raise UserError(
+                f"{file}: refused, it holds more than tensors, numbers and strings; use another checkpoint"
+            ) from None
         return state
 
     def verify(self, checkpoint: Path) -> None:
@@ -247,133 +344,28 @@ class Run:
         Raises:
             UserError: a file that is missing or damaged.
         """
-        manifest = read_json(checkpoint / "manifest.json", ("files",), "use another checkpoint")
+        files = self._manifest(checkpoint)["files"]
         try:
-            for name, fingerprint in manifest["files"].items():
-                if _fingerprint(checkpoint / name) != fingerprint:
+            for name in ("model.safetensors", "training.pt"):
+                if not isinstance(files, dict) or fingerprint(checkpoint / name) != files.get(name):
                     raise UserError(f"{checkpoint / name}: damaged, it is not what was written; use another checkpoint")
         except OSError as error:
             raise UserError(f"{checkpoint}: not a whole checkpoint ({error}); use another one") from None
 
+    def changed_tokenizer(self, checkpoint: Path) -> Path | None:
+        """A file of the vocabularies that is not what a checkpoint was trained with; None where all are, or where the
+        checkpoint is of before that was kept."""
+        known, found = self._manifest(checkpoint).get("tokenizer"), self._tokenizer_digests()
+        different = [name for name in {**found, **(known or found)} if (known or found).get(name) != found.get(name)]
+        return self.path / "tokenizer" / different[0] if different else None
 
-def _environment(config: Config) -> dict[str, Any]:
-    """Where and from what a run is made."""
-    packages = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
-    return {
-        "command": sys.argv,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "processor": _processor(),
-        "cores": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": str(choose_device(config.training.device)),
-        "packages": {name: _version(name) for name in packages},
-        "commit": _commit(),
-        "data": data_digests(config),
-    }
+    def _manifest(self, checkpoint: Path) -> dict[str, Any]:
+        return read_json(checkpoint / "manifest.json", ("files",), "use another checkpoint")
 
+    def _tokenizer_digests(self) -> dict[str, str]:
+        folder = self.path / "tokenizer"
+        return {file.name: fingerprint(file)["sha256"] for file in sorted(folder.iterdir())} if folder.is_dir() else {}
 
-def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files of each split, by name: those that begin with its prefix and a dot, or the prefix itself."""
-    found = {}
-    for split in ("train", "dev", "test"):
-        if prefix := getattr(config.data, split):
-            path = Path(prefix)
-            files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
-            found[split] = {file.name: _fingerprint(file)["sha256"] for file in files if file.is_file()}
-    return found
-
-
-def _processor() -> str:
-    """The processor's model where Linux names it; elsewhere what Python knows, often no more than its kind."""
-    try:
-        described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        described = ""
-    model = re.search(r"^model name\s*:\s*(\S.*)$", described, re.MULTILINE)
-    return model[1].strip() if model else platform.processor() or platform.machine()
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
-
-
-def _commit() -> str | None:
-    """The git commit of this package's own checkout, marked where it has changes; None where it is installed alone."""
-    if not (Path(__file__).parents[1] / ".git").exists():
-        return None
-    describe = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    try:
-        done = subprocess.run(describe, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _fingerprint(path: Path) -> dict[str, Any]:
-    with open(path, "rb") as file:
-        return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-
-
-def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any]:
-    """A JSON object that this package has written.
-
-    Args:
-        path: the file.
-        keys: what must be in it.
-        fix: what to do where it is missing or damaged; the end of the error.
-
-    Raises:
-        UserError: the file cannot be read, is not a JSON object, or lacks a key.
-    """
-    try:
-        text = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {fix}") from None
-    return _json_object(text, keys, str(path), fix)
-
-
-def _json_object(text: bytes, keys: Iterable[str], place: str, fix: str) -> dict[str, Any]:
-    try:
-        found = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{place}: damaged, not JSON ({error}); {fix}") from None
-    if not isinstance(found, dict):
-        raise UserError(f"{place}: damaged, {str(found)[:40]!r} where a JSON object should be; {fix}")
-    if missing := [key for key in keys if key not in found]:
-        raise UserError(f"{place}: damaged, it has no {missing[0]!r}; {fix}")
-    return found
-
-
-def _write_json(path: Path, value: object) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Give a file new content in one rename: a reader sees the old or the new, never half of it."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    _sync(unfinished)
-    unfinished.rename(path)
-    _sync(path.parent)
-
-
-def _sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or folder."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    def _open_to_readers(self, file: Path) -> None:
+        """Let those read a file who can read the run folder; safetensors writes for its owner alone."""
+        file.chmod(self.path.stat().st_mode & 0o666)

@@ -24,7 +24,7 @@ from seq2seq.profiling.bench import bench
 from seq2seq.profiling.clock import Clock, TimedBatches, watched
 from seq2seq.profiling.products import operations, products, seconds_alone, square
 from seq2seq.profiling.profile import PARTS, Part, Profile, advice, parts_of, report
-from seq2seq.text.batches import Batches, make_batch
+from seq2seq.text.batches import Batches, Position, make_batch
 from seq2seq.text.tokenizer import EOS, PAD
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import updates
@@ -65,11 +65,11 @@ def updated(model, clock=None):
     optimizer = make_optimizer(training, model)
     batches = Batches(PAIRS, 12, "tokens", seed=1)
     if clock is None:
-        list(updates(training, model, optimizer, batches, Progress(), torch.device("cpu")))
+        list(updates(training, model, optimizer, batches.stream(Position()), Progress(), torch.device("cpu")))
     else:
         with watched(model, optimizer, clock):
-            batches = TimedBatches(batches, clock)
-            list(updates(training, model, optimizer, batches, Progress(), torch.device("cpu")))
+            timed = TimedBatches(batches, clock).stream(Position())
+            list(updates(training, model, optimizer, timed, Progress(), torch.device("cpu")))
             clock.enter("other")
     return weights(model)
 

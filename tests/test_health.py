@@ -173,6 +173,7 @@ def test_warnings_reach_the_log(tmp_path, monkeypatch, caplog):
 
 # ----------------------------------------------------------------------------------------------------- warnings
 
+FINE = {"perplexity": 7.0}
 HEALTHY = Health(entropy=0.2, coverage=0.8, diagonality=0.7, eos=0.1)
 UNIFORM, RESTING, STILL = "uniform after 4,000 updates", "rests on </s>", "stays on the same tokens"
 
@@ -195,19 +196,28 @@ UNIFORM, RESTING, STILL = "uniform after 4,000 updates", "rests on </s>", "stays
     ],
 )
 def test_a_warning_appears_when_its_threshold_is_passed_and_names_the_cause(numbers, expected):
-    lines = warnings(4000, HEALTHY._replace(**numbers).scores())
+    lines = warnings(4000, FINE | HEALTHY._replace(**numbers).scores(), vocabulary=50)
     assert len(lines) == len(expected)
     assert all(part in line and "\n" not in line for part, line in zip(expected, lines, strict=True))
 
 
 def test_a_warning_says_the_number_and_what_to_do_next():
-    (line,) = warnings(4000, HEALTHY._replace(eos=0.62).scores())
+    (line,) = warnings(4000, FINE | HEALTHY._replace(eos=0.62).scores(), vocabulary=50)
     assert "62%" in line
     assert "try another model.attention.score" in line
 
 
 def test_there_are_no_warnings_before_update_1000_nor_without_attention():
-    uniform = HEALTHY._replace(entropy=0.99).scores()
-    assert not warnings(999, uniform)
-    assert warnings(1000, uniform)
-    assert not warnings(4000, {"loss": 1.0})
+    uniform = FINE | HEALTHY._replace(entropy=0.99).scores()
+    assert not warnings(999, uniform, vocabulary=50)
+    assert warnings(1000, uniform, vocabulary=50)
+    assert not warnings(4000, FINE, vocabulary=50)
+
+
+@pytest.mark.parametrize("perplexity", [2 * 50 + 1e-3, 1e30, math.inf, math.nan])
+def test_a_perplexity_far_above_a_uniform_guess_is_a_warning_from_the_first_update_on(perplexity):
+    (line,) = warnings(1, {"perplexity": perplexity}, vocabulary=50)
+    assert "uniform guess, 50" in line
+    assert "lower training.learning_rate" in line
+    assert "data.dev" in line
+    assert not warnings(1, {"perplexity": 2 * 50}, vocabulary=50)

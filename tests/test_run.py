@@ -211,10 +211,13 @@ def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, conf
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(run):
-    for update in (10, 20, 30):
+    sizes = []
+    for update in (10, 20, 20, 30):
         run.log({"update": update, "split": "dev"})
-    run.cut_metrics(20)
+        sizes.append(run.metrics_bytes())
+    run.cut_metrics(sizes[1])
     assert [record["update"] for record in run.metrics()] == [10, 20]
+    assert run.metrics_bytes(10) == sizes[0]  # of a checkpoint that kept no size
 
 
 def test_padding_has_a_zero_embedding(config, tokenizers):

@@ -223,8 +223,8 @@ def test_metrics_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
     written = []
 
     class SummaryWriter:
-        def __init__(self, folder):
-            self.folder = folder
+        def __init__(self, folder, purge_step):
+            assert purge_step == 1
 
         def add_scalar(self, name, value, update):
             written.append((name, value, update))

@@ -23,10 +23,13 @@ from seq2seq.comparison.table import KEYS, Row, Table
 from seq2seq.config import Config, load_config, parse_config, resolve_paths, sections
 from seq2seq.decoding.evaluate import evaluate, keep, split_texts
 from seq2seq.decoding.translator import Translator
+from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
-from seq2seq.run import Run, data_digests, read_json, replace_text
+from seq2seq.files import read_json, replace_text
+from seq2seq.run import Run
 from seq2seq.training.data import Corpora, training_text
-from seq2seq.training.train import flat, train
+from seq2seq.training.resume import flat
+from seq2seq.training.train import train
 
 log = logging.getLogger("seq2seq")
 
@@ -272,7 +275,7 @@ def _measured(cell: Cell, run: Run) -> dict[str, Any]:
     pointers, metrics = _pointers(run), run.metrics()
     best, last = (int(pointers[name].removeprefix("step-")) for name in ("best", "last"))
     validation = [record for record in metrics if record["split"] == "dev" and record["update"] == best][-1]
-    checkpoint = run.checkpoint("last")
+    checkpoint = run.whole_checkpoint("last")
     assert checkpoint is not None
     found = {
         "name": cell.name,

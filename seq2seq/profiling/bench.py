@@ -159,8 +159,10 @@ def _updates(
     """Train for the warm-up and `count` updates more."""
     lengths = {"max_updates": WARMUP + count, "max_minutes": None, "validate_every": 1}  # a record an update
     training = subject.config.training.model_copy(update=lengths)
-    stream = cast(Batches, batches)
-    return updates(training, subject.model, optimizer, stream, Progress(), subject.device)
+    progress = Progress()
+    stream = batches.stream(progress.position)
+    records = updates(training, subject.model, optimizer, stream, progress, subject.device)
+    return (record for record in records if record is not None)
 
 
 def _now(device: torch.device) -> float:

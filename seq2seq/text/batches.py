@@ -139,15 +139,25 @@ class Batches:
             for rows in planned.batches:
                 yield self._batch(planned, rows)
 
-    def stream(self, position: Position) -> Iterator[tuple[Position, Batch]]:
-        """Batches without end from `position` on, each with the position after it: the one to resume from."""
+    def stream(self, position: Position, rank: int = 0, size: int = 1) -> Iterator[tuple[Position, Batch]]:
+        """Batches without end from `position` on, each with the position after it: the one to resume from.
+
+        Of several processes that read together, `size` batches at a time, each gets the one of its `rank`, with the
+        position after all of them. An epoch's last batches go with the first of the next: none is left out.
+        """
+        for turn, (after, planned, rows) in enumerate(self._planned_from(position)):
+            if turn % size == rank:
+                batch = self._batch(planned, rows)
+            if turn % size == size - 1:
+                yield after, batch
+
+    def _planned_from(self, position: Position) -> Iterator[tuple[Position, _Part, Int[np.ndarray, " batch"]]]:
         while True:
             epoch, part = position.epoch, position.part
             planned = self._part(epoch, part)
             following = Position(epoch, part=part + 1) if part < self._parts[-1] else Position(epoch + 1)
             for i, rows in enumerate(planned.batches[position.index :], start=position.index + 1):
-                after = Position(epoch, i, part) if i < len(planned.batches) else following
-                yield after, self._batch(planned, rows)
+                yield (Position(epoch, i, part) if i < len(planned.batches) else following), planned, rows
             position = following
 
     def padding_share(self, epoch: int = 0) -> float:

@@ -87,13 +87,24 @@ STILL_COVERAGE = 0.25  # below this, and below this slope, it is always the same
 STILL_DIAGONALITY = 0.1  # target lines do not belong together; a short target covers little too, but has a slope
 
 
-def warnings(update: int, scores: Mapping[str, float]) -> list[str]:
-    """What is wrong with the attention and what to do next, a line each; the first thing found explains the rest.
+FAR = 2  # times the perplexity of a uniform guess: over this, the model is surer of what is wrong than of what is right
+
+
+def warnings(update: int, scores: Mapping[str, float], vocabulary: int) -> list[str]:
+    """What is wrong and what to do next, a line each; the first thing found explains the rest.
 
     Args:
-        update: how many have been made; before `WARN_FROM` there are no warnings.
-        scores: of a validation; without those of `Health` there are no warnings.
+        update: how many have been made; before `WARN_FROM` there are no warnings about attention.
+        scores: of a validation; without those of `Health` there are no warnings about attention.
+        vocabulary: the number of target tokens: the perplexity of a uniform guess.
     """
+    if not scores["perplexity"] <= FAR * vocabulary:
+        return [
+            f"the perplexity on data.dev, {scores['perplexity']:,.0f}, is far above that of a uniform guess, "
+            f"{vocabulary:,}: lower training.learning_rate or set training.clip_norm; if the training loss falls all "
+            "the same, see whether data.dev is text of the kind of data.train, source and target not exchanged "
+            "(`seq2seq check`)"
+        ]
     if update < WARN_FROM or "attention_entropy" not in scores:
         return []
     if (entropy := scores["attention_entropy"]) > UNIFORM:

@@ -1,6 +1,6 @@
 """How far a training has come, and what it says on the way."""
 
-import time
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -12,22 +12,51 @@ LABELS = {"loss": "loss", "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact 
 
 
 @dataclass
+class Window:
+    """The updates since the last record of the metrics."""
+
+    nats: float = 0.0  # the loss, summed over target tokens
+    tokens: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, loss: float, tokens: float, seconds: float) -> None:
+        """Count an update: its loss in nats a target token, its real target tokens, and its time."""
+        self.nats += loss * tokens
+        self.tokens += tokens
+        self.seconds += seconds
+
+    def close(self) -> dict[str, float]:
+        """The mean loss in nats a target token, and the rate."""
+        return {"loss": self.nats / self.tokens, "tokens_per_second": self.tokens / self.seconds}
+
+
+@dataclass
 class Progress:
     """How far a training has come; with weights, optimizer and random numbers all that a resumed one needs."""
 
     update: int = 0
     seconds: float = 0.0  # spent on updates, over all resumptions; a checkpoint of before this was counted lacks it
     position: Position = field(default_factory=Position)
+    window: Window = field(default_factory=Window)
+    validation: int = 0  # the update of the last one that counts for `best`, `stale` and the learning rate
     best: float | None = None  # dev score of the best checkpoint
+    best_update: int | None = None  # its update
     stale: int = 0  # validations since then
     since_reduction: int = 0  # validations since then, or since the last reduction of the learning rate
     reductions: int = 0
+    skipped: int = 0  # updates whose loss or gradient was not finite
+    skipped_in_a_row: int = 0  # of them those since the last that was
+
+    def validation_is_due(self, training: TrainingConfig) -> bool:
+        """Whether the next thing to do is to validate."""
+        return self.update > self.validation and not self.update % training.validate_every
 
     def validated(self, score: float, training: TrainingConfig) -> bool:
         """Count a validation; whether it is the best so far."""
+        self.validation = self.update
         sign = -1 if training.early_stopping_metric in LOWER_IS_BETTER else 1
-        if self.best is None or sign * score > sign * self.best:
-            self.best, self.stale, self.since_reduction = score, 0, 0
+        if self.best is None or sign * score > sign * self.best or math.isnan(self.best):
+            self.best, self.best_update, self.stale, self.since_reduction = score, self.update, 0, 0
             return True
         self.stale += 1
         self.since_reduction += 1
@@ -51,22 +80,6 @@ class Progress:
 
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
-        """What `as_dict` gave."""
-        return cls(**(numbers | {"position": Position(**numbers["position"])}))
-
-
-class Window:
-    """The updates since the last record: loss a token, and target tokens a second."""
-
-    def __init__(self) -> None:
-        self._nats, self._tokens, self._start = 0.0, 0, time.perf_counter()
-
-    def add(self, loss: float, tokens: int) -> None:
-        """Count an update: its loss in nats a target token, and its real target tokens."""
-        self._nats += loss * tokens
-        self._tokens += tokens
-
-    def close(self) -> dict[str, float]:
-        """The mean loss in nats a target token, and the rate."""
-        seconds = time.perf_counter() - self._start
-        return {"loss": self._nats / self._tokens, "tokens_per_second": self._tokens / seconds}
+        """What `as_dict` gave; a checkpoint of before some of them were counted was saved right after a validation."""
+        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers.get("window", {}))}
+        return cls(**({"validation": numbers["update"]} | numbers | parts))

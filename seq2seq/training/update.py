@@ -1,10 +1,11 @@
 """One update of the weights.
 
-loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update), with label smoothing,
+loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update, in all processes), with label smoothing,
        + coverage_loss * sum_t sum_i min(a_ti, sum of a_t'i over t' < t) / (the same), where asked for
 """
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -16,17 +17,32 @@ from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import PAD
+from seq2seq.training.distributed import ALONE, Processes
+
+
+class Updated(NamedTuple):
+    """What came of an update, over all processes."""
+
+    loss: float  # nats a target token
+    norm: float  # of the gradient, before clipping
+    tokens: float  # real target tokens
+
+    @property
+    def finite(self) -> bool:
+        """Whether the weights have moved."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
 
 
 def update(
-    model: Seq2Seq, optimizer: torch.optim.Optimizer, micro_batches: list[Batch], training: TrainingConfig
-) -> tuple[float, float]:
-    """One step of the optimizer. Gives the loss, in nats a target token, and the gradient's norm before clipping.
-
-    Raises:
-        UserError: a loss or a gradient that is not finite; it does not reach the weights.
-    """
-    tokens = sum(batch.tokens for batch in micro_batches)
+    model: Seq2Seq,
+    optimizer: torch.optim.Optimizer,
+    micro_batches: list[Batch],
+    training: TrainingConfig,
+    processes: Processes = ALONE,
+) -> Updated:
+    """One step of the optimizer, on the batches of all processes. A loss or a gradient that is not finite never
+    reaches the weights, nor the optimizer: there is no step then."""
+    tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
     total = 0.0
     optimizer.zero_grad()
     for batch in micro_batches:
@@ -34,14 +50,12 @@ def update(
             loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
         loss.backward()
         total += loss.item()
+    processes.sum_gradients(model.parameters())
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
-    if not math.isfinite(total + norm):
-        raise UserError(
-            f"the loss is {total} and its gradient's norm {norm}: lower training.learning_rate "
-            f"({training.learning_rate}) or set training.clip_norm ({training.clip_norm}); the weights are untouched"
-        )
-    optimizer.step()
-    return total, norm
+    updated = Updated(processes.sum(total), norm, tokens)
+    if updated.finite:
+        optimizer.step()
+    return updated
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:

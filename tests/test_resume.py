@@ -1,0 +1,389 @@
+"""A run that was stopped, however it was, goes on as if nothing had happened."""
+
+import importlib
+import io
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny import write_config
+
+from seq2seq import load
+from seq2seq.cli import main
+from seq2seq.config import load_config
+from seq2seq.errors import UserError
+from seq2seq.run import Run
+from seq2seq.training.distributed import ALONE
+from seq2seq.training.progress import Progress
+from seq2seq.training.resume import restored, taken
+from seq2seq.training.stop import Stop, Stopped
+from seq2seq.training.train import train
+
+KEPT = Path(__file__).parent / "kept"
+loop = importlib.import_module("seq2seq.training.train")
+
+
+def weights(run):
+    return load_file(run.checkpoint("last") / "model.safetensors")
+
+
+def timeless(run):
+    """The metrics, but for what the clock says."""
+    times = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+
+
+def must_be_the_same(run, other):
+    ours, theirs = weights(run), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert timeless(run) == timeless(other)
+    assert [run.checkpoint(name).name for name in ("best", "last")] == [
+        other.checkpoint(name).name for name in ("best", "last")
+    ]
+
+
+def stopping(monkeypatch, number, before, *, when="update"):
+    """Have the process send itself a signal: before an update, or in the middle of a validation."""
+    module = loop if when == "update" else importlib.import_module("seq2seq.training.validation")
+    name = "update" if when == "update" else "quick_scores"
+    real, calls = getattr(module, name), count(1)
+
+    def send(*args, **options):
+        if next(calls) == before:
+            os.kill(os.getpid(), number)
+        return real(*args, **options)
+
+    monkeypatch.setattr(module, name, send)
+
+
+def stopped(monkeypatch, config, path, before, *, number=signal.SIGTERM, when="update", resume=False):
+    with monkeypatch.context() as patched:
+        stopping(patched, number, before, when=when)
+        with pytest.raises(Stopped) as caught:
+            train(config, path, resume=resume)
+    return caught.value
+
+
+SCHEDULES = ("constant", "plateau", "inverse_sqrt", "one_cycle", "cosine")
+OPTIMIZERS = ("adam", "adamw", "sgd")
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, optimizer, schedule):
+    """With dropout, in the middle of an epoch, between two records, whatever optimizer, schedule and accumulation."""
+    accumulate = 1 + (OPTIMIZERS.index(optimizer) + SCHEDULES.index(schedule)) % 2
+    training = {
+        "optimizer": optimizer,
+        "schedule": schedule,
+        "accumulate": accumulate,
+        "warmup_updates": 5,
+        "decay_patience": 1,
+        "validate_every": 20,
+        "weight_decay": 0.01,
+    }
+    config = load_config(write_config(tmp_path, training=training), ["training.max_updates=40"])
+    whole = train(config, tmp_path / "whole")
+    assert stopped(monkeypatch, config, tmp_path / "run", before=7).exit_code == 143
+    assert Run(tmp_path / "run").checkpoint("last").name == "step-000007"
+    stopped(monkeypatch, config, tmp_path / "run", before=20, resume=True, number=signal.SIGINT)
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+
+
+@pytest.mark.parametrize("model", [{"decoder": {"cell": "gru", "hidden_size": 24, "input_feeding": True}}, {}])
+def test_a_run_stopped_in_a_validation_does_that_again(tmp_path, monkeypatch, model):
+    config = load_config(write_config(tmp_path, model=model, training={"schedule": "plateau", "decay_patience": 1}))
+    whole = train(config, tmp_path / "whole")
+    stopped(monkeypatch, config, tmp_path / "run", before=2, when="validation")
+    run = Run(tmp_path / "run")
+    assert run.checkpoint("last").name == "step-000020"
+    assert [record["update"] for record in run.metrics() if record["split"] == "dev"] == [10]
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+
+
+def test_a_run_stopped_at_the_update_of_a_validation_validates_first(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path))
+    whole = train(config, tmp_path / "whole")
+    stopped(monkeypatch, config, tmp_path / "run", before=10)
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+
+
+def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path))
+    whole = train(config, tmp_path / "whole")
+    module = importlib.import_module("seq2seq.training.prepare")
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "learn_shortlist", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(Stopped, match="before the first update"):
+            train(config, tmp_path / "run")
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+
+
+@pytest.mark.parametrize("lengths", [(12, 23), (25,), (20,)])
+def test_a_run_that_ended_early_and_goes_on_equals_one_that_was_longer_from_the_start(tmp_path, lengths):
+    """The validation at the end of a shorter one counts for nothing, not even for the learning rate."""
+    training = {"schedule": "plateau", "decay_patience": 1, "learning_rate": 0.05}
+    path = write_config(tmp_path, training=training)
+    whole = train(load_config(path), tmp_path / "whole")
+    for length in lengths:
+        run = train(load_config(path, [f"training.max_updates={length}"]), tmp_path / "run", resume=True)
+        assert run.metrics()[-1]["split"] == "dev"
+        assert run.metrics()[-1]["update"] == length
+        load(run.path).translate(["the cat"])
+    must_be_the_same(train(load_config(path), tmp_path / "run", resume=True), whole)
+
+
+def test_all_random_states_are_put_back():
+    """Those of Python and numpy too, from which nothing draws here, but what a user adds may."""
+
+    def drawn():
+        return random.random(), np.random.random(), np.random.normal(), torch.rand(()).item()
+
+    device, model = torch.device("cpu"), torch.nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    np.random.normal()  # numpy keeps a second one for the next call
+    state = taken(Progress(), optimizer, ALONE, device)
+    before = drawn()
+    assert drawn() != before
+    file = io.BytesIO()
+    torch.save(state, file)
+    file.seek(0)
+    restored(torch.load(file, weights_only=True), [], optimizer, ALONE, device)
+    assert drawn() == before
+
+
+# --------------------------------------------------------------------------------------------------------- by signal
+
+
+def command(tmp_path, *options):
+    return [
+        sys.executable,
+        "-m",
+        "seq2seq",
+        "train",
+        str(tmp_path / "tiny.yaml"),
+        "--run",
+        str(tmp_path / "run"),
+        *options,
+    ]
+
+
+def begun(tmp_path, *options):
+    """A training in a process of its own, when it has saved its first checkpoint."""
+    process = subprocess.Popen(
+        command(tmp_path, *options), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=one_thread()
+    )
+    for line in process.stdout:
+        if re.match(r"update +[0-9]", line):
+            return process
+    raise AssertionError(process.stderr.read())
+
+
+def one_thread():
+    return os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+LONG = {"max_updates": 100_000, "validate_every": 10, "patience": 0}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_saves_and_leaves_with_its_exit_code(tmp_path, number, code):
+    write_config(tmp_path, training=LONG)
+    process = begun(tmp_path)
+    process.send_signal(number)
+    _, errors = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in errors
+    (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved; --resume goes on", errors)
+    run = Run(tmp_path / "run")
+    assert run.training_state(run.whole_checkpoint("last"))["progress"]["update"] == int(update.replace(",", ""))
+
+
+def test_a_second_signal_leaves_at_once(monkeypatch):
+    with Stop() as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop.asked == signal.SIGINT
+        assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_signal_that_is_ignored_stays_ignored():
+    """As under nohup, or where a shell's & has begun it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Stop() as stop:
+            os.kill(os.getpid(), signal.SIGHUP)
+            assert not stop.asked
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_held_signal_ends_a_part_that_is_released():
+    with Stop() as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        with pytest.raises(Stopped), stop.released():
+            raise AssertionError("not reached")
+
+
+def test_a_time_budget_saves_and_leaves_with_0(tmp_path, capsys):
+    path = write_config(tmp_path, training=LONG)
+    assert main(["train", str(path), "--run", str(tmp_path / "run"), "training.max_minutes=0.01"]) == 0
+    assert "training.max_minutes (0.01) reached" in capsys.readouterr().out
+    assert Run(tmp_path / "run").whole_checkpoint("last")
+
+
+def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
+    """kill -9, several times; `scripts/soak.py` does it fifty times."""
+    training = {"max_updates": 60, "save_every": 3}
+    path = write_config(tmp_path, training=training)
+    whole = train(load_config(path), tmp_path / "whole")
+    for _ in range(2):
+        process = begun(tmp_path, "--resume")
+        process.kill()
+        process.communicate()
+    subprocess.run(command(tmp_path, "--resume"), check=True, capture_output=True, env=one_thread())
+    must_be_the_same(Run(tmp_path / "run"), whole)
+
+
+# --------------------------------------------------------------------------------------------------- another process
+
+
+def test_two_trainings_into_one_folder_the_second_is_refused(tmp_path, capfd):
+    path = write_config(tmp_path, training=LONG)
+    process = begun(tmp_path)
+    assert main(["train", str(path), "--run", str(tmp_path / "run"), "--resume"]) == 2
+    assert f"{tmp_path / 'run'}: another training writes into it" in capfd.readouterr().err
+    process.kill()
+    process.communicate()
+    assert main(["train", str(path), "--run", str(tmp_path / "run"), "--resume", "training.max_updates=1"]) == 0
+
+
+# ------------------------------------------------------------------------------------------------------------ changes
+
+
+def trained(tmp_path, **training):
+    path = write_config(tmp_path, training={"max_updates": 20} | training)
+    return path, train(load_config(path), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("training.learning_rate=0.5", r"training\.learning_rate = 0\.01, and the config now says 0\.5"),
+        ("model.dropout=0.4", r"model\.dropout = 0\.1, and the config now says 0\.4"),
+        ("training.accumulate=2", r"training\.accumulate = 1, and the config now says 2"),
+        ("seed=9", r"seed = 3, and the config now says 9"),
+        ("training.optimizer=sgd", r"training\.optimizer = adam"),
+    ],
+)
+def test_another_config_is_named_and_goes_on_where_that_is_allowed(tmp_path, override, named):
+    path, run = trained(tmp_path)
+    config = load_config(path, ["training.max_updates=30", override])
+    with pytest.raises(UserError, match=named + r".*--allow-changes"):
+        train(config, run.path, resume=True)
+    assert run.config().training.max_updates == 20
+    train(config, run.path, resume=True, allow_changes=True)
+    assert run.checkpoint("last").name == "step-000030"
+    train(config, run.path, resume=True)  # it is the run's config now
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["training.max_updates=30", "training.patience=9", "training.max_minutes=9", "training.keep=9", "search.beam=2"],
+)
+def test_what_has_no_effect_on_the_past_may_change(tmp_path, override):
+    path, run = trained(tmp_path)
+    train(load_config(path, [override]), run.path, resume=True)
+
+
+@pytest.mark.parametrize("allow_changes", [False, True])
+def test_another_vocabulary_cannot_be_asked_for(tmp_path, allow_changes):
+    path, run = trained(tmp_path)
+    config = load_config(path, ["tokenizer.vocab_size=9"])
+    with pytest.raises(UserError, match=r"tokenizer\.vocab_size = 50.*train in another folder"):
+        train(config, run.path, resume=True, allow_changes=allow_changes)
+
+
+def test_a_model_of_another_size_is_refused_before_anything_is_written(tmp_path):
+    path, run = trained(tmp_path)
+    before = (run.path / "config.yaml").read_text()
+    config = load_config(path, ["model.decoder.hidden_size=32"])
+    with pytest.raises(UserError, match="not the weights of this run's config"):
+        train(config, run.path, resume=True, allow_changes=True)
+    assert (run.path / "config.yaml").read_text() == before
+
+
+def test_an_optimizer_that_is_allowed_to_change_has_the_settings_of_the_config(tmp_path):
+    path, run = trained(tmp_path)
+    config = load_config(path, ["training.max_updates=30", "training.weight_decay=0.5"])
+    train(config, run.path, resume=True, allow_changes=True)
+    state = run.training_state(run.checkpoint("last"))["optimizer"]
+    assert [group["weight_decay"] for group in state["param_groups"]] == [0.5]
+    assert {int(of["step"]) for of in state["state"].values()} == {30}  # its memory goes on
+
+
+@pytest.mark.parametrize("split", ["train", "dev"])
+def test_other_data_are_named_and_go_on_where_that_is_allowed(tmp_path, split):
+    path, run = trained(tmp_path)
+    for language, word in (("en", "cat"), ("de", "Katze")):
+        with open(tmp_path / f"{split}.{language}", "a") as file:
+            file.write(f"{word}\n")
+    config = load_config(path, ["training.max_updates=30"])
+    with pytest.raises(UserError, match=rf"{split}\.de of data\.{split} has changed.*--allow-changes"):
+        train(config, run.path, resume=True)
+    train(config, run.path, resume=True, allow_changes=True)
+    assert len((run.path / "store" / "lengths.bin").read_bytes()) == 8 * (121 if split == "train" else 120)
+    train(config, run.path, resume=True)
+
+
+def test_another_tokenizer_is_named_by_resuming_and_by_translating(tmp_path):
+    path, run = trained(tmp_path)
+    file = run.path / "tokenizer" / "joint.txt"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([*lines[:-2], lines[-1], lines[-2]]) + "\n")
+    config = load_config(path, ["training.max_updates=30"])
+    with pytest.raises(UserError, match=r"joint\.txt is not what step-000020 was trained with.*--allow-changes"):
+        train(config, run.path, resume=True)
+    with pytest.raises(UserError, match=r"joint\.txt: not what step-000020 was trained with"):
+        load(run.path)
+    train(config, run.path, resume=True, allow_changes=True)
+
+
+# ------------------------------------------------------------------------------------------------- an earlier version
+
+
+@pytest.fixture
+def old_run(tmp_path):
+    """A run that version 0.1.0 made, on a corpus beside it."""
+    folder = tmp_path / "old"
+    shutil.copytree(KEPT / "v0.1.0", folder)
+    config = folder / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("FOLDER", str(folder)))
+    return Run(folder / "run")
+
+
+def test_a_run_of_an_earlier_version_translates_as_it_did(old_run):
+    translations = load(old_run.path).translate(["the old cat sees the dog", "dog likes 네"])
+    assert [t.text for t in translations] == ["die alte Katze Hund", "Hund mag ja"]
+    assert [t.score for t in translations] == pytest.approx([-1.800973691046238, -1.0516751483082771], abs=1e-4)
+
+
+def test_a_run_of_an_earlier_version_goes_on(old_run):
+    before = timeless(old_run)
+    config = load_config(old_run.path / "config.yaml", ["training.max_updates=300"])
+    run = train(config, old_run.path, resume=True)
+    assert timeless(run)[: len(before)] == before
+    assert [r["update"] for r in run.metrics() if r["split"] == "dev"] == [100, 200, 300]
+    assert json.loads((run.checkpoint("last") / "manifest.json").read_text())["tokenizer"]
