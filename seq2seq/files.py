@@ -38,6 +38,7 @@ def publish(unfinished: Path, path: Path) -> None:
     sync(unfinished)
     aside = _aside(path)
     if path.is_dir():
+        shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
     unfinished.rename(path)
     sync(path.parent)

@@ -203,9 +203,10 @@ class Run:
                 f"`{self.resume_command}`"
             ) from None
         for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
-            unfinished = old.with_name(f".{old.name}")
-            old.rename(unfinished)  # half of it must not be found under its name
-            shutil.rmtree(unfinished)
+            leftover = old.with_name(f".{old.name}")
+            shutil.rmtree(leftover, ignore_errors=True)
+            old.rename(leftover)  # half of it must not be found under its name
+            shutil.rmtree(leftover)
 
     def point(self, pointer: str, update: int | None) -> None:
         """Let `best` or `last` name the checkpoint of an update, or none."""
@@ -259,6 +260,8 @@ class Run:
             best: the update of the best checkpoint then; None: as it is now.
             metrics_bytes: the size of the metrics then.
         """
+        for leftover in (self.path / "checkpoints").glob(".step-*"):
+            shutil.rmtree(leftover)
         if checkpoint:
             kept = self.checkpoints()
             for other in kept[kept.index(checkpoint) + 1 :]:

@@ -1,7 +1,12 @@
 """The run folder: what is kept, how it is written, and what damage does."""
 
 import importlib
+import itertools
 import json
+import os
+import resource
+import shutil
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,8 +17,10 @@ from tiny import write_config
 from seq2seq.build import build_model, choose_device, start_from_vectors
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
+from seq2seq.files import fingerprint
 from seq2seq.run import Run
 from seq2seq.training.data import learn_tokenizers
+from seq2seq.training.train import train
 
 
 @pytest.fixture
@@ -124,6 +131,158 @@ def test_a_missing_file_is_noticed(run, config, tokenizers):
         run.load_model()
 
 
+def flip_a_bit(checkpoint):
+    data = bytearray((checkpoint / "model.safetensors").read_bytes())
+    data[len(data) // 2] ^= 1
+    (checkpoint / "model.safetensors").write_bytes(data)
+
+
+def cut_short(checkpoint):
+    os.truncate(checkpoint / "training.pt", 100)
+
+
+def lose_the_manifest(checkpoint):
+    (checkpoint / "manifest.json").unlink()
+
+
+DAMAGES = [flip_a_bit, cut_short, lose_the_manifest, shutil.rmtree]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("pointer", ["best", "last"])
+def test_a_damaged_checkpoint_is_noticed_and_the_newest_good_one_used_with_a_warning(
+    run, config, tokenizers, caplog, damage, pointer
+):
+    for update in (10, 20, 30):
+        save(run, config, tokenizers, update, keep=3)
+    damage(run.checkpoint(pointer))
+    assert run.whole_checkpoint(pointer).name == "step-000020"
+    assert "step-000030" in caplog.text
+    assert "Instead of it" in caplog.text
+    run.load_model()
+
+
+def test_a_pointer_that_names_nothing_does_not_hide_the_checkpoints(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    for text in (b"", b"\xff", b"step-000099\n", b"../../elsewhere"):
+        (run.path / "last").write_bytes(text)
+        assert run.whole_checkpoint("last").name == "step-000010"
+
+
+def test_only_damaged_checkpoints_are_an_error_that_names_the_first(run, config, tokenizers):
+    for update in (10, 20):
+        save(run, config, tokenizers, update)
+        flip_a_bit(run.checkpoint("last"))
+    with pytest.raises(UserError, match=r"step-000020/model\.safetensors: damaged"):
+        run.whole_checkpoint("last")
+
+
+def test_the_only_good_one_is_never_deleted(run, config, tokenizers, monkeypatch):
+    """Not before the new one is whole and has its name: the process dies in each moment of a save."""
+    for keep in (1, 2):
+        save(run, config, tokenizers, 10, keep=keep)
+        for moment in itertools.count(1):
+            with monkeypatch.context() as patched:
+                if not dies_at(patched, moment, lambda: save(run, config, tokenizers, 20, keep=keep)):  # noqa: B023
+                    break
+            assert run.whole_checkpoint("last").name in ("step-000010", "step-000020")
+            assert run.whole_checkpoint("best")
+        assert moment > 20
+        assert run.checkpoint("last").name == "step-000020"
+        shutil.rmtree(run.path / "checkpoints")
+
+
+def test_a_checkpoint_that_is_written_again_is_never_gone(run, config, tokenizers, monkeypatch):
+    """As after a stop at the update of a validation: the process dies in each moment of the second save."""
+    save(run, config, tokenizers, 10, keep=1)
+    for moment in itertools.count(1):
+        with monkeypatch.context() as patched:
+            if not dies_at(patched, moment, lambda: save(run, config, tokenizers, 10, keep=1)):
+                break
+        assert run.whole_checkpoint("last").name == "step-000010"
+    assert moment > 20
+    assert names(run) == ["step-000010"]
+
+
+class DiesError(BaseException):
+    pass
+
+
+def dies_at(monkeypatch, moment, work):
+    """Whether the process died, at the so-manyth time that it asked the system to change or to keep a file."""
+    calls = itertools.count(1)
+
+    def dying(real):
+        def call(*args, **options):
+            if next(calls) == moment:
+                raise DiesError
+            return real(*args, **options)
+
+        return call
+
+    for name in ("open", "fsync", "rename", "unlink", "rmdir", "mkdir", "replace"):
+        monkeypatch.setattr(os, name, dying(getattr(os, name)))
+    try:
+        work()
+    except DiesError:
+        return True
+    return False
+
+
+def test_metrics_are_on_disk_before_the_checkpoint_that_counts_them(run, config, tokenizers, monkeypatch):
+    run.log({"update": 1, "split": "train"})
+    synced, real = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
+    )
+    save(run, config, tokenizers, 10)
+    checkpoints = run.path / "checkpoints"
+    expected = [run.path / "metrics.jsonl", *(checkpoints / ".step-000010" / name for name in FILES), checkpoints]
+    assert {str(path) for path in expected} <= set(synced)
+    assert synced.index(str(expected[0])) < synced.index(str(checkpoints))
+    assert synced.index(str(checkpoints)) > max(synced.index(str(path)) for path in expected[1:-1])
+
+
+FILES = ("model.safetensors", "training.pt", "manifest.json")
+
+
+def test_a_full_disk_is_one_error_and_what_was_there_is_whole(run, config, tokenizers, monkeypatch):
+    save(run, config, tokenizers, 10)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    for size in (0, 1000, 30_000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            with pytest.raises(UserError, match=r"step-000020: cannot be written: .*; what was saved before is whole"):
+                save(run, config, tokenizers, 20)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert names(run) == ["step-000010"]
+        assert run.whole_checkpoint("last").name == "step-000010"
+    signal.signal(signal.SIGXFSZ, before)
+    save(run, config, tokenizers, 20)
+    assert run.whole_checkpoint("last").name == "step-000020"
+
+
+def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
+    sizes = {}
+    for update in (10, 20, 30, 40):
+        run.log({"update": update, "split": "dev"})
+        save(run, config, tokenizers, update, best=update in (10, 30), keep=4)
+        sizes[update] = run.metrics_bytes()
+    run.rewind(run.path / "checkpoints" / "step-000020", 10, sizes[20])
+    assert [run.checkpoint(name).name for name in ("best", "last")] == ["step-000010", "step-000020"]
+    assert names(run) == ["aside-step-000030", "aside-step-000040", "step-000010", "step-000020"]
+    assert [record["update"] for record in run.metrics()] == [10, 20]
+
+
+def test_metrics_that_lack_lines_are_a_warning(run, caplog):
+    run.log({"update": 10, "split": "dev"})
+    run.cut_metrics(10_000)
+    assert "metrics.jsonl lacks lines" in caplog.text
+    assert len(run.metrics()) == 1
+
+
 def test_weights_of_another_model_are_refused(run, config, tokenizers):
     save(run, config, tokenizers, 10)
     decoder = config.model.decoder.model_copy(update={"num_layers": 2})
@@ -137,17 +296,21 @@ def test_a_run_without_a_checkpoint_says_so(run):
         run.load_model()
 
 
-def test_no_file_of_a_checkpoint_can_run_code(run, config, tokenizers):
+def test_a_checkpoint_with_a_pickle_payload_is_refused_and_nothing_runs(run, config, tokenizers):
+    """Also where its manifest vouches for it."""
+
     class Payload:
         def __reduce__(self):
             return (Path.touch, (run.path / "was_here",))
 
     save(run, config, tokenizers, 10)
     checkpoint = run.checkpoint("last")
-    torch.save(Payload(), checkpoint / "training.pt")
-    (checkpoint / "manifest.json").write_text(json.dumps({"files": {}}))
-    with pytest.raises(UserError, match=r"training\.pt"):
-        run.training_state(checkpoint)
+    torch.save({"progress": Payload()}, checkpoint / "training.pt")
+    manifest = json.loads((checkpoint / "manifest.json").read_text())
+    manifest["files"]["training.pt"] = fingerprint(checkpoint / "training.pt")
+    (checkpoint / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"training\.pt: refused, it holds more than tensors, numbers and strings"):
+        train(config, run.path, resume=True)
     assert not (run.path / "was_here").exists()
 
 

@@ -121,3 +121,25 @@ def test_gradients_of_the_update_before_are_forgotten():
 def test_bf16_on_a_device_that_does_not_compute_in_it_is_a_users_error():
     with pytest.raises(UserError, match=r"training\.precision is bf16, which cpu .* write auto or fp32"):
         autocast(torch.device("cpu"), "bf16")
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("where", ["loss", "gradient"])
+def test_a_loss_or_a_gradient_that_is_not_finite_reaches_neither_weights_nor_optimizer(optimizer, bad, where):
+    model, batch = random_model(), make_batch(PAIRS)
+    config = TrainingConfig(optimizer=optimizer, weight_decay=0.1)
+    made = make_optimizer(config, model)
+    assert update(model, made, [batch], config).finite
+    before, memory = weights(model), copy.deepcopy(made.state_dict())
+    weight = model.decoder.W_c.weight
+    if where == "loss":
+        hook = model.decoder.register_forward_hook(lambda _, __, out: (out[0] + bad, *out[1:]))
+    else:
+        hook = weight.register_hook(lambda gradient: gradient.clone().index_fill_(0, torch.tensor([0]), bad))
+    assert not update(model, made, [batch, batch], config).finite
+    assert torch.equal(weights(model), before)
+    assert str(made.state_dict()) == str(memory)
+    hook.remove()
+    assert update(model, made, [batch], config).finite
+    assert not torch.equal(weights(model), before)
