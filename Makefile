@@ -15,6 +15,8 @@ THREADS ?= $(shell nproc 2>/dev/null || echo 1)
 MULTI30K ?= data/multi30k
 TORCH_INDEX ?=
 BIN := $(VENV)/bin
+# a process a core, a file at a time, each on one thread: small tensors would only wait for other threads
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(THREADS) --maxprocesses 8 --dist loadfile
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: train test test-all lint toy docs bench bench-peers clean
@@ -40,10 +42,10 @@ train: $(VENV)/.installed
 	fi
 
 test: $(VENV)/.installed
-	@$(BIN)/python -m pytest
+	@$(PYTEST)
 
 test-all: $(VENV)/.installed
-	@$(BIN)/python -m pytest -m ""
+	@$(PYTEST) -m ""
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .

@@ -133,6 +133,7 @@ def worker_of(process, rank):
     raise AssertionError("no such worker")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_makes_the_job_restart_from_the_last_checkpoint(tmp_path, rank):
