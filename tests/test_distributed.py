@@ -147,12 +147,15 @@ def test_a_killed_process_makes_the_job_restart_from_the_last_checkpoint(tmp_pat
     assert same(tmp_path / "run", tmp_path / "whole")  # with dropout: each process has its own random numbers back
 
 
-def test_a_signal_to_one_process_saves_and_stops_all_at_the_same_update(tmp_path):
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
+@pytest.mark.parametrize("to", ["torchrun", "a worker"])
+def test_a_signal_saves_and_stops_all_at_the_same_update(tmp_path, to):
+    """Also where only one of them gets it, or several one after the other."""
     path = write_config(tmp_path, training=LONG | {"max_updates": 100_000})
-    whole = torchrun(2, "train", path, "--run", tmp_path / "run")
-    begun(whole, tmp_path / "run")
-    os.kill(worker_of(whole, 1), signal.SIGTERM)
-    _, errors = whole.communicate(timeout=300)
+    process = torchrun(2, "train", path, "--run", tmp_path / "run")
+    begun(process, tmp_path / "run")
+    os.kill(process.pid if to == "torchrun" else worker_of(process, 1), signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved", errors)
     state = Run(tmp_path / "run").training_state(Run(tmp_path / "run").whole_checkpoint("last"))
     assert state["progress"]["update"] == int(update.replace(",", ""))
