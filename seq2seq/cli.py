@@ -1,6 +1,7 @@
 """The command `seq2seq`. Each command imports what it needs when it runs, so that `--help` answers at once."""
 
 import argparse
+import errno
 import json
 import logging
 import os
@@ -43,14 +44,28 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS):
+            raise
+        place = error.filename or "standard output"
+        fix = "make room, or write to another file"
+        print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {fix}", file=sys.stderr)
+        if not error.filename:
+            _forget_output()
+        return 2
     except KeyboardInterrupt as stopped:  # of a training `Stopped`, which knows more
         where = f" {stopped.where}" if hasattr(stopped, "where") else ""
         hints = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
         if _is_first_process():
             print(f"\nseq2seq: stopped{where}{hints.get(args.command, '')}", file=sys.stderr)
         return getattr(stopped, "exit_code", 130)
+
+
+def _forget_output() -> None:
+    """Let what is still to be printed go nowhere, so that Python does not try once more when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _is_first_process() -> bool:
@@ -137,6 +152,8 @@ def build_parser() -> argparse.ArgumentParser:
     _add_overrides(sub)
     sub.add_argument("--updates", type=int, default=30, metavar="N", help="how many are measured (default: 30)")
     sub.add_argument("--json", action="store_true", help="print one JSON object")
+
+    command(selftest, "show in under a minute that what is installed works: it learns, and resumes to the bit")
     return parser
 
 
@@ -581,6 +598,26 @@ def bench(args: argparse.Namespace) -> None:
     print(json.dumps(profile.as_dict()) if args.json else "\n".join(report(profile)))
 
 
+def selftest(args: argparse.Namespace) -> None:
+    """Show on this machine, in under a minute, that the parts are there and work, that a model learns, that a training
+    which is killed ends at the same bits as without, that damaged and dangerous checkpoints are refused, and that two
+    processes train as one. Nothing of it stays. Exit code 1 where anything fails.
+    """
+    from textwrap import fill
+
+    from seq2seq.training.selftest import selftest as outcomes
+
+    seconds, failed = 0.0, []
+    for name, passed, shown, took in outcomes():
+        seconds += took
+        failed += [] if passed else [name]
+        line = f"{name:<11}{'ok' if passed else 'FAILED':<8}{shown}"
+        print(fill(line, 120, subsequent_indent=" " * 19, break_long_words=False, break_on_hyphens=False), flush=True)
+    print(f"{', '.join(failed)} failed" if failed else "everything works", f", in {seconds:.0f} s", sep="")
+    if failed:
+        raise SystemExit(1)
+
+
 # ------------------------------------------------------------------------------------------------ input and output
 
 
@@ -688,7 +725,7 @@ def _show_translations(translator: "Translator", examples: list[tuple[str, str, 
     from seq2seq.plots import AttentionMap, terminal_attention
 
     for source, reference, translation in examples:
-        print(f"\n  source       {source}\n  reference    {reference}\n  translation  {translation}")
+        print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
     shown = translator.translate([examples[0][0]])[0]
     if shown.attention:
         print(f"\n{terminal_attention(AttentionMap.of_tokens(shown.tokens, shown.source_tokens, shown.attention))}")

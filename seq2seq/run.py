@@ -149,9 +149,17 @@ class Run:
     # -- metrics
 
     def log(self, record: dict[str, Any]) -> None:
-        """Add a line to `metrics.jsonl`."""
-        with open(self.path / "metrics.jsonl", "a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add a line to `metrics.jsonl`.
+
+        Raises:
+            UserError: it cannot be written, as on a full disk.
+        """
+        path = self.path / "metrics.jsonl"
+        try:
+            with open(path, "a", encoding="utf-8") as file:
+                file.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise self._unwritten(path, str(error.strerror)) from None
 
     def metrics(self) -> list[dict[str, Any]]:
         """The lines of `metrics.jsonl`; a last one that was cut short by a kill does not count.
@@ -197,11 +205,7 @@ class Run:
                 self.point(pointer, update)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{folder}: cannot be written: {reason}; what was saved before is whole: mend that, and go on with "
-                f"`{self.resume_command}`"
-            ) from None
+            raise self._unwritten(folder, " ".join(str(error).split())) from None
         for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
             leftover = old.with_name(f".{old.name}")
             shutil.rmtree(leftover, ignore_errors=True)
@@ -361,6 +365,10 @@ class Run:
         known, found = self._manifest(checkpoint).get("tokenizer"), self._tokenizer_digests()
         different = [name for name in {**found, **(known or found)} if (known or found).get(name) != found.get(name)]
         return self.path / "tokenizer" / different[0] if different else None
+
+    def _unwritten(self, path: Path, reason: str) -> UserError:
+        fix = f"what was saved before is whole: mend that, and go on with `{self.resume_command}`"
+        return UserError(f"{path}: cannot be written: {reason}; {fix}")
 
     def _manifest(self, checkpoint: Path) -> dict[str, Any]:
         return read_json(checkpoint / "manifest.json", ("files",), "use another checkpoint")

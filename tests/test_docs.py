@@ -69,7 +69,15 @@ def test_the_config_and_the_model_know_the_same_scores_windows_and_pasts():
     assert [attention.past for attention in pasts] == list(PASTS)
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", *PAGES, "docs/config.md", "data/README.md"])
+LINKED = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "data/README.md",
+    *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("page", LINKED)
 def test_every_relative_link_leads_somewhere(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", text):
@@ -81,3 +89,11 @@ def test_every_config_of_the_repository_loads():
 
     for path in sorted((ROOT / "configs").glob("*.yaml")):
         load_config(path)
+
+
+def test_every_promise_of_the_reliability_page_has_its_test():
+    page = (ROOT / "docs/reliability.md").read_text(encoding="utf-8")
+    promises = re.findall(r"`([a-z_]+)::(test_\w+)`", page)
+    assert len(promises) > 30
+    for file, test in promises:
+        assert f"def {test}(" in (ROOT / f"tests/test_{file}.py").read_text(encoding="utf-8"), test

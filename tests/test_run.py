@@ -264,6 +264,14 @@ def test_a_full_disk_is_one_error_and_what_was_there_is_whole(run, config, token
     assert run.whole_checkpoint("last").name == "step-000020"
 
 
+def test_a_disk_that_is_full_for_a_line_of_metrics_is_an_error_too(run, monkeypatch):
+    run.log({"update": 1, "split": "train"})
+    (run.path / "metrics.jsonl").rename(run.path / "before")
+    (run.path / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: No space left on device; .* go on with"):
+        run.log({"update": 2, "split": "train"})
+
+
 def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
     sizes = {}
     for update in (10, 20, 30, 40):
