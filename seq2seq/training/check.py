@@ -1,8 +1,11 @@
-"""`seq2seq check`: what a training would read, build and drop, without writing anything that stays."""
+"""`seq2seq check`: what a training would read, build and drop, and what looks wrong, without writing what stays."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,15 +13,48 @@ import torch
 from seq2seq.build import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.config import Config
 from seq2seq.decoding.translator import Translator
-from seq2seq.text.corpus import Pair
+from seq2seq.text.corpus import stream_pairs
+from seq2seq.text.doctor import (
+    Diagnosis,
+    Finding,
+    Split,
+    by_gravity,
+    count_tokens,
+    diagnose,
+    long_lines,
+    report,
+    unknown_lines,
+    unknown_rates,
+)
 from seq2seq.text.store import Store
+from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
 from seq2seq.training.update import autocast, loss_sum
 from seq2seq.training.validation import Validation
 
 
+class Fact(NamedTuple):
+    """What `check` has to say about one thing.
+
+    Attributes:
+        name: of the thing.
+        lines: in words.
+        data: in numbers, for JSON.
+    """
+
+    name: str
+    lines: list[str]
+    data: Any
+
+
 def check(config: Config) -> Iterator[str]:
-    """Lines about the data, the vocabularies, the model and one step forward.
+    """The lines of `facts`, as soon as they are known."""
+    for fact in facts(config):
+        yield from fact.lines
+
+
+def facts(config: Config) -> Iterator[Fact]:
+    """Facts about the data, the vocabularies, the model and one step forward; last, what looks wrong in the data.
 
     Raises:
         UserError: whatever would stop a training before its first update.
@@ -26,54 +62,115 @@ def check(config: Config) -> Iterator[str]:
     corpora = Corpora.read(config)
     device = choose_device(config.training.device)
     autocast(device, config.training.precision)
-    train = (Pair.normalized(*row) for row in training_text(config))
-    for name, pairs in (("train", train), ("dev", corpora.dev), ("test", corpora.test)):
-        if pairs is not None:
-            yield f"{name:<12}{_counted(pairs)}"
+    splits = _splits(config)
+    diagnosis = diagnose(splits)
+    for name, counts in diagnosis.counts.items():
+        yield Fact(name, [_line(name, _counted(counts))], counts)
+    yield _characters(config, diagnosis)
 
     tokenizers = learn_tokenizers(config)
     sizes = {config.data.src: len(tokenizers.src), config.data.tgt: len(tokenizers.tgt)}
     shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
-    yield f"vocabulary  {shown} ({config.tokenizer.type})"
+    yield Fact("vocabulary", [_line("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tokenizers.save(Path(folder) / "tokenizer")
         store = prepare_store(config, Path(folder) / "store", Path(folder) / "tokenizer", digests={})
         batches = make_batches(config, store)
-        yield f"training    {store.report}"
-        for language, side in ((config.data.src, 0), (config.data.tgt, 1)):
-            yield f"{'length ' + language:<11} {_lengths(store, side)}"
-        share = f"{batches.padding_share():.1%} of their positions padding"
-        yield f"batches     {batches.len_of_epoch(0):,} an epoch, {share}"
+        yield Fact("training", [_line("training", str(store.report))], asdict(store.report))
+        lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
+        yield Fact("lengths", [_line(f"length {name}", _spread(numbers)) for name, numbers in lengths.items()], lengths)
+        count, padding = batches.len_of_epoch(0), batches.padding_share()
+        shown = f"{count:,} an epoch, {padding:.1%} of their positions padding"
+        yield Fact("batches", [_line("batches", shown)], {"an_epoch": count, "padding": padding})
         batch = next(batches.iterate(epoch=0)).to(device)
 
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
-    for line in start_from_vectors(model, config, tokenizers):
-        yield f"vectors     {line}"
+    if vectors := start_from_vectors(model, config, tokenizers):
+        yield Fact("vectors", [_line("vectors", line) for line in vectors], vectors)
     Validation(corpora.dev, Translator(model, tokenizers, config.search))
     parts = {"encoder": 0, "attention": 0, "decoder": 0}
     for name, parameter in model.named_parameters():
         parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()
-    yield f"parameters  {count_parameters(model):,}, in all; {_listed(parts)}"
+    total = count_parameters(model)
+    yield Fact("parameters", [_line("parameters", f"{total:,}, in all; {_listed(parts)}")], {"all": total, **parts})
     with torch.no_grad():
         loss = loss_sum(model.to(device), batch).item() / batch.tokens
     uniform = float(np.log(len(tokenizers.tgt)))
-    yield f"one step    on {device}: loss {loss:.2f} nats a token, where a uniform guess has {uniform:.2f}"
+    shown = f"on {device}: loss {loss:.2f} nats a token, where a uniform guess has {uniform:.2f}"
+    yield Fact("one_step", [_line("one step", shown)], {"device": str(device), "loss": loss, "uniform": uniform})
+    yield from _findings(config, splits, tokenizers, diagnosis.findings)
+
+
+def _splits(config: Config) -> list[Split]:
+    data = config.data
+    splits = [Split("train", _files(data.train, data.src, data.tgt), partial(training_text, config))]
+    for name, prefix in (("dev", data.dev), ("test", data.test)):
+        if prefix:
+            rows = partial(stream_pairs, prefix, data.src, data.tgt)
+            splits.append(Split(name, _files(prefix, data.src, data.tgt), rows))
+    return splits
+
+
+def _files(prefix: str, *languages: str) -> dict[str, str]:
+    """What line numbers stand behind: `train.en` and `train.de` where there are such files, else `train`."""
+    sides = {language: Path(f"{prefix}.{language}") for language in languages}
+    if all(file.exists() or Path(f"{file}.gz").exists() for file in sides.values()):
+        return {language: file.name for language, file in sides.items()}
+    return dict.fromkeys(languages, Path(prefix).name)
+
+
+def _characters(config: Config, diagnosis: Diagnosis) -> Fact:
+    """How long a translation is for its source, and in which scripts both are."""
+    lines = [_line("ratio", f"{diagnosis.ratio:.2f} characters of {config.data.tgt} for one of {config.data.src}")]
+    for language, scripts in diagnosis.scripts.items():
+        shown = [f"{name} {share:.1%}" for name, share in scripts.items() if share >= 0.0005]
+        lines += [_line(f"script {language}", ", ".join(shown) or "too short to tell")]
+    return Fact("characters", lines, {"ratio": diagnosis.ratio, "scripts": diagnosis.scripts})
+
+
+def _findings(config: Config, splits: list[Split], tokenizers: Tokenizers, findings: list[Finding]) -> Iterator[Fact]:
+    """Unknown tokens, where the vocabulary leaves any, and all findings."""
+    words = config.tokenizer.type == "word"
+    rates = {}
+    for split in splits if words else splits[1:]:  # `training` has counted what is too long there
+        tokens = count_tokens(split, tokenizers)
+        if split.name != "train":
+            findings = [*findings, *long_lines(split, tokens, config.data.max_length)]
+        rates[split.name] = unknown_rates(split, tokens)
+        findings = [*findings, *unknown_lines(split, tokens)]
+    if words:
+        shown = "; ".join(
+            f"{name} " + ", ".join(f"{language} {rate:.1%}" for language, rate in both.items())
+            for name, both in rates.items()
+        )
+        yield Fact("unknown", [_line("unknown", shown)], rates)
+    findings = by_gravity(findings)
+    lines = [_line(label, text) for label, text in report(findings, splits)]
+    yield Fact("findings", lines, [finding.as_dict() for finding in findings])
+
+
+def _line(label: str, text: str) -> str:
+    return f"{label:<11} {text}"
 
 
 def _listed(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
 
 
-def _counted(pairs: Iterable[Pair]) -> str:
-    total = blank = 0
-    for pair in pairs:
-        total += 1
-        blank += not (pair.src and pair.tgt)
-    return f"{total:,} sentence pairs" + f", {blank:,} of them blank" * bool(blank)
+def _counted(counts: dict[str, int]) -> str:
+    pairs, blank, different, sources = (counts[name] for name in ("pairs", "blank", "different", "sources"))
+    shown = f"{pairs:,} sentence pairs" + f", {blank:,} of them blank" * bool(blank)
+    shown += f", {different:,} different ones" * (different < pairs)
+    return shown + f", of {sources:,} different sources" * (sources < different)
 
 
-def _lengths(store: Store, side: int) -> str:
+def _lengths(store: Store, side: int) -> dict[str, float]:
     lengths = np.concatenate([store.lengths(chunk)[:, side] - 1 for chunk in range(len(store.begins))])
     median, long, longest = (int(n) for n in np.percentile(lengths, [50, 95, 100], method="higher"))
-    return f"mean {lengths.mean():.1f} tokens, median {median}, 95 % up to {long}, longest {longest}"
+    return {"mean": float(lengths.mean()), "median": median, "percentile_95": long, "longest": longest}
+
+
+def _spread(lengths: dict[str, float]) -> str:
+    mean, median, long, longest = lengths.values()
+    return f"mean {mean:.1f} tokens, median {median}, 95 % up to {long}, longest {longest}"

@@ -1,0 +1,428 @@
+"""`seq2seq check` as a doctor: faults that were planted are found, all of them and nothing else."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import tracemalloc
+import unicodedata
+from collections import Counter
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import write_config
+
+from seq2seq.cli import main
+from seq2seq.text import doctor
+from seq2seq.text.corpus import stream_pairs
+from seq2seq.text.doctor import (
+    ADVICE,
+    LISTED,
+    SHOWN,
+    Finding,
+    Split,
+    by_gravity,
+    count_tokens,
+    diagnose,
+    long_lines,
+    report,
+    unknown_lines,
+    unknown_rates,
+)
+from seq2seq.text.scripts import Scripts
+from seq2seq.text.tokenizer import UNK, train_tokenizers
+
+ROOT = Path(__file__).parent.parent
+EN = ["river", "mountain", "teacher", "garden", "window", "bridge", "market", "kitchen"]
+DE = ["Strom", "Gebirge", "Lehrer", "Garten", "Fenster", "Brücke", "Markt", "Küche"]
+KO = ["강물", "산맥", "선생님", "정원", "창문", "다리", "시장", "부엌"]
+
+
+def sentences(begin, end, words=DE):
+    """Pairs of which no two are alike: numbers to the base of eight, their digits written as words."""
+    first, between = ("거기 ", ", ") if words is KO else ("Da war ", ", da ")
+    digits = [[int(digit) for digit in f"{number:05o}"] for number in range(begin, end)]
+    return [
+        ("We saw a " + ", a ".join(EN[d] for d in line), first + between.join(words[d] for d in line))
+        for line in digits
+    ]
+
+
+def split(name, pairs, languages=("en", "de")):
+    return Split(name, {language: f"{name}.{language}" for language in languages}, lambda: iter(pairs))
+
+
+def found(*splits):
+    """The lines of each finding."""
+    return {(f.kind, f.split, f.side): f.lines for f in diagnose(splits).findings}
+
+
+def shown(findings, *splits):
+    return "\n".join(text for _, text in report(findings, splits))
+
+
+def plant(pairs, lines, fault):
+    """The pairs with a fault in these lines, from 1 on."""
+    return [fault(*pair) if number in lines else pair for number, pair in enumerate(pairs, start=1)]
+
+
+def test_clean_data_is_clean_and_counted():
+    splits = [split("train", sentences(0, 400)), split("dev", sentences(400, 440)), split("test", sentences(440, 480))]
+    diagnosis = diagnose(splits)
+    assert diagnosis.findings == []
+    assert diagnosis.counts["train"] == {"pairs": 400, "blank": 0, "different": 400, "sources": 400}
+    assert diagnosis.scripts == {"en": {"Latin": 1.0}, "de": {"Latin": 1.0}}
+    assert "none" in shown([], *splits)
+
+
+@pytest.mark.parametrize(
+    ("prefix", "languages"), [("", ("en", "de")), ("", ("en", "ko")), ("", ("de", "en")), ("roman.", ("ko", "latin"))]
+)
+def test_the_toy_corpus_is_clean(prefix, languages):
+    rows = {
+        name: partial(stream_pairs, ROOT / f"data/toy/{prefix}{name}", *languages) for name in ("train", "dev", "test")
+    }
+    assert diagnose([Split(name, dict.fromkeys(languages, name), read) for name, read in rows.items()]).findings == []
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repeated_pairs_are_found_with_the_line_that_they_repeat(seed):
+    rng = random.Random(seed)
+    pairs = sentences(0, 300)
+    repeats = {rng.randint(2, 300) for _ in range(rng.randint(1, 30))}
+    for line in sorted(repeats):
+        pairs[line - 1] = pairs[rng.randrange(line - 1)]
+    repeats = [line for line in range(1, 301) if pairs[line - 1] in pairs[: line - 1]]
+    (finding,) = diagnose([split("train", pairs)]).findings
+    assert (finding.kind, finding.count, finding.of) == ("duplicate", len(repeats), 300)
+    assert finding.lines == repeats
+    assert finding.twins == [pairs.index(pairs[line - 1]) + 1 for line in repeats]
+
+
+def test_a_pair_is_the_same_after_normalization_only():
+    pairs = sentences(0, 100)
+    pairs += [(f"  {pairs[5][0]}\u00a0", unicodedata.normalize("NFD", pairs[5][1])), (pairs[6][0].upper(), pairs[6][1])]
+    assert found(split("train", pairs)) == {("duplicate", "train", ""): [101]}
+
+
+def test_other_translations_of_a_source_are_counted_and_no_fault():
+    pairs = sentences(0, 100)
+    pairs += [(src, f"{tgt}, ja") for src, tgt in pairs[:7]]
+    diagnosis = diagnose([split("train", pairs)])
+    assert diagnosis.findings == []
+    assert diagnosis.counts["train"] == {"pairs": 107, "blank": 0, "different": 107, "sources": 100}
+
+
+def test_overlap_names_the_lines_on_both_sides_and_whole_pairs_first():
+    train, dev, test = sentences(0, 200), sentences(200, 230), sentences(230, 260)
+    dev[3] = (train[50][0], "Das war es, was wir alle am Ende gesehen haben, und mehr nicht")
+    dev[7] = train[20]
+    train[10] = (train[20][0], "Das steht weiter oben und ist anders übersetzt, also das falsche")
+    test[0] = dev[9]
+    test[1] = train[11]
+    findings = diagnose([split("train", train), split("dev", dev), split("test", test)]).findings
+    assert [(f.split, f.other, f.lines, f.twins, f.numbers["same_translation"]) for f in findings] == [
+        ("dev", "train", [8, 4], [21, 51], 1),
+        ("test", "train", [2], [12], 1),
+        ("test", "dev", [1], [10], 1),
+    ]
+    text = shown(findings, split("train", train), split("dev", dev), split("test", test))
+    assert "dev.en:8 = train.en:21  We saw a river, a river" in text
+    assert "test.en:1 = dev.en:10" in text
+
+
+def test_a_blank_side_is_one_fault_and_no_other():
+    blank = plant(sentences(0, 100), {3}, lambda src, _: (src, " "))
+    blank = plant(blank, {50, 60}, lambda *_: ("", "\t"))
+    assert found(split("train", blank), split("dev", [*sentences(200, 220), ("", "")])) == {
+        ("blank", "train", ""): [3, 50, 60],
+        ("blank", "dev", ""): [21],
+    }
+
+
+@pytest.mark.parametrize("words", [DE, KO])
+def test_lost_and_added_text_is_found_from_either_side_but_short_lines_are_left_alone(words):
+    pairs = [
+        *sentences(0, 300, words),
+        *[(src, tgt) for src, tgt in zip(EN, words, strict=True)],
+        ("No.", words[1]),
+    ]
+    pairs = plant(pairs, {17, 200}, lambda src, tgt: (src, tgt[: len(tgt) // 3]))
+    pairs = plant(pairs, {40}, lambda src, tgt: (src, f"{tgt}, {tgt}, {tgt}, {tgt}"))
+    turned = [(tgt, src) for src, tgt in pairs]
+    for corpus in (pairs, turned):
+        (finding,) = diagnose([split("train", corpus)]).findings
+        assert finding.kind == "ratio"
+        assert sorted(finding.lines) == [17, 40, 200]
+    longer = plant(pairs, {99}, lambda src, tgt: (src, " ".join([tgt] * 30)))
+    (finding,) = diagnose([split("train", longer)]).findings
+    assert finding.lines[0] == 99  # the worst
+
+
+def test_lengths_are_as_strange_in_either_direction():
+    rng = random.Random(5)
+    pairs = sentences(0, 301, KO)
+    pairs = plant(pairs, rng.sample(range(1, 302), 60), lambda src, tgt: (src, tgt[: rng.randint(1, len(tgt))]))
+    turned = [(tgt, src) for src, tgt in pairs]
+    there, back = (found(split("train", corpus))["ratio", "train", ""] for corpus in (pairs, turned))
+    assert there == back
+    assert 10 < len(there) < 50
+
+
+def test_the_usual_ratio_is_the_median_of_the_training_text():
+    pairs = sentences(0, 101)
+    ratios = [len(tgt.replace(" ", "")) / len(src.replace(" ", "")) for src, tgt in pairs]
+    dev = [(src, f"{tgt} {tgt}") for src, tgt in sentences(300, 320)]
+    diagnosis = diagnose([split("train", pairs), split("dev", dev)])
+    assert diagnosis.ratio == pytest.approx(np.median(ratios))
+    assert [(f.kind, f.split, f.count) for f in diagnosis.findings] == [("ratio", "dev", 20)]
+
+
+def test_untranslated_sentences_are_found_but_names_and_numbers_may_be_copied():
+    pairs = plant(sentences(0, 200), {4, 8}, lambda src, _: (src, src))
+    pairs += [
+        (same, same) for same in ("Angela Merkel", "internationalization", "2024-01-01 10:00:00 – 12:30:00", "OK.")
+    ]
+    assert found(split("train", pairs)) == {("copy", "train", ""): [4, 8]}
+
+
+def test_lines_in_another_script_are_found_but_names_are_not():
+    pairs = plant(sentences(0, 200, KO), {9}, lambda src, tgt: (src, "They are all in the garden by the river"))
+    pairs = plant(pairs, {30}, lambda src, tgt: ("Они все в саду у реки, там и тут", tgt))
+    pairs = plant(
+        pairs, {60}, lambda src, tgt: ("我们都在河边的花园里，看着那座很老的桥，还有那边的市场，还有厨房", tgt)
+    )
+    pairs += [("Seen by NASA", "NASA"), ("Tom sang", "Tom Hanks"), ("Ask Barack Obama", "Barack Obama 에게 물어")]
+    pairs += [("Source code: Lib/email/policy.py", "소스 코드: Lib/email/policy.py")]
+    lines = found(split("train", pairs, ("en", "ko")))
+    assert lines["script", "train", "ko"] == [9]
+    assert lines["script", "train", "en"] == [30, 60]
+
+
+def test_single_words_tell_no_script_to_expect():
+    train = split(
+        "train", [(f"{src}{number}", f"{tgt}{number}") for number, (src, tgt) in enumerate(zip(EN, DE, strict=True))]
+    )
+    assert found(train, split("dev", sentences(0, 5))) == {}
+
+
+def test_a_script_that_many_lines_are_in_is_usual():
+    both = plant(sentences(0, 200, KO), range(1, 41), lambda src, tgt: (src, f"Da war {src}"))
+    findings = diagnose([split("train", both, ("en", "ko"))])
+    assert not [f for f in findings.findings if f.kind == "script"]
+    assert findings.scripts["ko"] == pytest.approx({"Hangul": 0.8, "Latin": 0.2})
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        *("a\x00b", "a\x85b", "a\ufeffb", "\ufffd", "\ue000", "\ud800", "\ufffe"),
+        *("Küche".encode().decode("latin-1"), "É".encode().decode("latin-1"), "don’t".encode().decode("cp1252")),
+    ],
+)
+def test_broken_characters_are_found_and_shown(broken):
+    pairs = plant(sentences(0, 100), {70}, lambda src, tgt: (src, f"{tgt} {broken}"))
+    splits = [split("train", pairs)]
+    findings = diagnose(splits).findings
+    assert [(f.kind, f.side, f.lines) for f in findings] == [("broken", "de", [70])]
+    text = shown(findings, *splits)
+    assert text.isprintable() or all(line.isprintable() for line in text.splitlines())
+    assert "train.de:70  …" in text
+
+
+@pytest.mark.parametrize("sound", ["tab\there", "a\u00a0b", "é", "São", "NÃO", "ÂNGELA", "voilâ", "5 €", "☃"])
+def test_spaces_accents_and_signs_are_not_broken(sound):
+    assert found(split("train", [*sentences(0, 50), (f"We saw a {sound} there", f"Da sah man ein {sound}")])) == {}
+
+
+def test_findings_do_not_depend_on_how_the_text_is_cut(monkeypatch):
+    rng = random.Random(3)
+    train = [(src[: rng.randint(1, 60)], tgt[: rng.randint(1, 60)]) for src, tgt in sentences(0, 400)]
+    dev = [*train[40:60], *plant(sentences(500, 520, KO), {3}, lambda *_: ("\x01", ""))]
+    splits = [split("train", train), split("dev", dev)]
+    whole = diagnose(splits)
+    assert len({f.kind for f in whole.findings}) >= 4
+    monkeypatch.setattr(doctor, "CHUNK", 7)
+    assert diagnose(splits) == whole
+
+
+def test_findings_do_not_depend_on_how_python_hashes():
+    code = """if True:
+        from seq2seq.text.doctor import Split, diagnose
+        pairs = [(f"{i * i % 97} and {i % 13}", f"{i * i % 97} und {i % 13}") for i in range(300)]
+        files = {"en": "en", "de": "de"}
+        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: pairs[9:50])]))"""
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(outputs) == 1
+    assert b"overlap" in outputs.pop()
+
+
+def test_texts_are_read_once_and_once_more_as_far_as_they_are_shown():
+    read = Counter()
+
+    def rows(name, pairs):
+        for pair in pairs:
+            read[name] += 1
+            yield pair
+
+    train = plant(sentences(0, 300), {5, 12, 20, 250}, lambda src, _: (src, src))
+    languages = {"en": "en", "de": "de"}
+    splits = [
+        Split("train", languages, lambda: rows("train", train)),
+        Split("dev", languages, lambda: rows("dev", sentences(400, 430))),
+    ]
+    findings = diagnose(splits).findings
+    assert read == {"train": 300, "dev": 30}
+    list(report(findings, splits))
+    assert read == {"train": 320, "dev": 30}
+
+
+def test_memory_grows_by_marks_and_not_by_texts(monkeypatch):
+    monkeypatch.setattr(doctor, "CHUNK", 50)
+
+    def peak(lines):
+        def rows():
+            return ((f"{number} {'long ' * 400}", f"{number} {'lang ' * 400}") for number in range(lines))
+
+        tracemalloc.start()
+        diagnose([Split("train", {"en": "en", "de": "de"}, rows)])
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(1000) - peak(500) < 500 * 200  # bytes, where the texts have 4,000 a pair
+
+
+def test_a_finding_lists_some_lines_and_counts_all():
+    (finding,) = diagnose([split("train", plant(sentences(0, 300), range(1, 201), lambda src, _: (src, "")))]).findings
+    assert finding.count == 200
+    assert finding.lines == list(range(1, LISTED + 1))
+    assert finding.as_dict()["share"] == pytest.approx(2 / 3)
+    text = shown([finding], split("train", sentences(0, 300)))
+    assert text.count("train.en:") == SHOWN
+
+
+def test_the_gravest_come_first():
+    findings = [Finding(kind, "train", "", 1, 9, "", [1]) for kind in sorted(ADVICE)]
+    assert [finding.kind for finding in by_gravity(findings)] == list(ADVICE)
+
+
+def test_long_lines_and_unknown_words_are_counted_as_the_tokenizers_see_them():
+    lines = sentences(0, 64)
+    words = train_tokenizers("word", 11, False, False, "split", [src for src, _ in lines], [tgt for _, tgt in lines])
+    dev = split("dev", [*lines[:20], ("We " * 30, "Da"), ("new new new", "neu")])
+    tokens = count_tokens(dev, words)
+    encoded = [words.src.encode(src) for src, _ in dev.rows()]
+    assert tokens[:, 0].tolist() == [[len(ids), ids.count(UNK)] for ids in encoded]
+    assert [(f.kind, f.lines) for f in long_lines(dev, tokens, max_length=29)] == [("long", [21])]
+    assert long_lines(dev, tokens, max_length=30) == []
+    unknown = sum(ids.count(UNK) for ids in encoded)
+    assert unknown_rates(dev, tokens)["en"] == pytest.approx(unknown / sum(map(len, encoded)))
+    worst = max(range(22), key=lambda line: encoded[line].count(UNK)) + 1
+    assert [f.lines[0] for f in unknown_lines(dev, tokens) if f.side == "en"] == [worst]
+
+
+def test_a_few_unknown_words_are_no_fault():
+    lines = sentences(0, 64)
+    words = train_tokenizers("word", 50, False, False, "split", [src for src, _ in lines], [tgt for _, tgt in lines])
+    for count, sides in ((1, []), (2, ["en"])):
+        text = split("dev", [(f"{'We ' * (100 - count)}{'new ' * count}", "Da war")])
+        tokens = count_tokens(text, words)
+        assert unknown_rates(text, tokens) == {"en": count / 100, "de": 0}
+        assert [finding.side for finding in unknown_lines(text, tokens)] == sides
+
+
+def test_subwords_know_all_words():
+    lines = [text for pair in sentences(0, 64) for text in pair]
+    subwords = train_tokenizers("bpe", 400, True, False, "split", lines, lines)
+    dev = split("dev", [("new words 새 단어", "neue Wörter ☃")])
+    assert list(unknown_lines(dev, count_tokens(dev, subwords))) == []
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), min_size=1, max_size=5))
+def test_letters_are_counted_by_the_first_word_of_their_names(texts):
+    def kind(character):
+        if unicodedata.category(character)[0] not in "LM":
+            return "space" if character == " " else "sign"
+        first, *rest = unicodedata.name(character, "UNNAMED").split()
+        return (rest[0] if first in ("FULLWIDTH", "HALFWIDTH") else first).title()
+
+    known = Scripts()
+    counts = known.count(texts)
+    japanese = {"Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"}
+    for text, row in zip(texts, counts.tolist(), strict=True):
+        expected = Counter(map(kind, text))
+        assert row[0] == expected["space"]
+        assert row[1] == expected["sign"] + expected["Combining"]
+        for name, count in zip(known.names[2:], row[2:], strict=True):
+            assert count == sum(expected[each] for each in (japanese if name == "Han or Kana" else {name}))
+        assert sum(row) == len(text)
+
+
+def damaged_config(folder, **sections):
+    """The tiny corpus with a pair of train as the first of dev, and a blank last line."""
+    config = write_config(folder, **sections)
+    for language in ("en", "de"):
+        train = (folder / f"train.{language}").read_text(encoding="utf-8").splitlines()
+        dev = (folder / f"dev.{language}").read_text(encoding="utf-8").splitlines()
+        dev = [train[100], *dev[1:], ""]
+        (folder / f"dev.{language}").write_text("\n".join(dev) + "\n", encoding="utf-8")
+    return str(config), train[100]
+
+
+def test_the_command_prints_findings_and_succeeds(tmp_path, capsys):
+    config, text = damaged_config(tmp_path)
+    assert main(["check", config]) == 0
+    out = capsys.readouterr().out
+    assert out.index("one step") < out.index("findings")
+    assert "dev.en:1 = train.en:101" in out
+    assert text in out
+    assert "dev.en:13" in out
+    assert "unknown     train en 0.0%" in out
+
+
+def test_json_has_all_numbers_in_one_object(tmp_path, capsys):
+    config, _ = damaged_config(tmp_path)
+    assert main(["check", config, "--json"]) == 0
+    out = capsys.readouterr().out
+    data = json.loads(out)
+    assert out.count("\n") == 1
+    assert data["train"]["pairs"] == 120
+    assert data["training"]["kept"] == 120
+    assert data["characters"]["scripts"]["de"] == {"Latin": 1.0}
+    findings = {(each["kind"], each["split"]): each for each in data["findings"]}
+    assert findings["overlap", "dev"]["lines"][0] == 1
+    assert findings["overlap", "dev"]["twins"][0] == 101
+    assert findings["blank", "dev"]["lines"] == [13]
+
+
+def test_lines_of_a_table_have_its_name(tmp_path, capsys):
+    config, _ = damaged_config(tmp_path)
+    for name in ("train", "dev", "test"):
+        rows = stream_pairs(tmp_path / name, "en", "de")
+        (tmp_path / f"{name}.tsv").write_text("".join(f"{src}\t{tgt}\n" for src, tgt in rows), encoding="utf-8")
+        for language in ("en", "de"):
+            (tmp_path / f"{name}.{language}").unlink()
+    assert main(["check", config, f"data.train={tmp_path / 'train.tsv'}"]) == 0
+    assert "dev:1 = train.tsv:101" in capsys.readouterr().out
+
+
+def test_what_stops_a_training_is_an_error_before_any_json(tmp_path, capsys):
+    config, _ = damaged_config(tmp_path)
+    assert main(["check", config, "--json", "data.max_length=1"]) == 2
+    assert capsys.readouterr().out == ""
