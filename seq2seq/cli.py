@@ -18,7 +18,6 @@ from seq2seq.allocator import keep_freed_memory
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.comparison.significance import Comparison
     from seq2seq.decoding.evaluate import Evaluation
     from seq2seq.decoding.translator import Look, Translation, Translator
     from seq2seq.plots import AttentionMap
@@ -288,11 +287,10 @@ def evaluate(args: argparse.Namespace) -> None:
         translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
     )
     keep(run, name, evaluation)
-    with _text_output():
-        if args.json:
-            print(json.dumps(evaluation.as_dict()))
-        else:
-            _print_evaluation(name, evaluation)
+    if args.json:
+        print(json.dumps(evaluation.as_dict()))
+    else:
+        _print_evaluation(name, evaluation)
 
 
 def translate(args: argparse.Namespace) -> None:
@@ -347,8 +345,8 @@ def score(args: argparse.Namespace) -> None:
         values = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])
     except UserError as error:
         raise UserError(f"{args.src} with {args.tgt}: {error}") from None
-    with _text_output() as out:
-        out.writelines(f"{value:.6f}\n" for value in values)
+    for value in values:
+        print(f"{value:.6f}")
 
 
 def attention(args: argparse.Namespace) -> None:
@@ -378,8 +376,7 @@ def attention(args: argparse.Namespace) -> None:
         save_page(path, args.text, look.translation.text, look.decoder, look.encoder)
     elif seen := _chosen(look, args):
         save_attention(path, seen, rows="source, looking" if args.encoder else "translation")
-    with _text_output() as out:
-        out.write(look.translation.text + "\n")
+    print(look.translation.text)
 
 
 def _check_attention(args: argparse.Namespace) -> None:
@@ -475,8 +472,7 @@ def plot(args: argparse.Namespace) -> None:
         output = args.output or run.path / "attention.png"
         seen = _attention_over_time(run, args.attention)
         save_attention(output, seen.words() if args.words else seen)
-    with _text_output() as out:
-        out.write(f"{output}\n")
+    print(output)
 
 
 def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
@@ -549,14 +545,8 @@ def _compare_runs(args: argparse.Namespace) -> None:
             raise UserError(f"{option} is for a config; {args.targets[0]} is a folder of a run")
     if len(paths) < 2:
         raise UserError(f"{args.targets[0]} alone cannot be compared; give two or more run folders, or a config")
-    found = compare_runs([Path(path) for path in paths], args.split)
-    with _text_output():
-        _print_comparison(found, paths, SAMPLES)
-
-
-def _print_comparison(found: "Comparison", paths: list[str], samples: int) -> None:
-    split, sentences, searches, tests = found
-    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {samples:,} samples; [95 % of the samples]")
+    split, sentences, searches, tests = compare_runs([Path(path) for path in paths], args.split)
+    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
     if len(set(searches)) > 1:
         print(
             "The runs search differently (beam, length penalty): a difference may come from that, not from the models."
@@ -577,7 +567,7 @@ def check(args: argparse.Namespace) -> None:
     lines of the data look wrong, and what to do about them. Findings are advice: the exit code stays 0.
     """
     from seq2seq.config import load_config
-    from seq2seq.training.check import facts
+    from seq2seq.doctor.check import facts
 
     found = facts(load_config(args.config, args.overrides))
     if args.json:
@@ -684,27 +674,23 @@ def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
 
 
 @contextmanager
-def _text_output(path: str | None = None) -> Iterator[TextIO]:
+def _text_output(path: str | None) -> Iterator[TextIO]:
     """Standard output, or a file; UTF-8 with line feeds on every system.
 
     Raises:
-        UserError: it cannot be opened, or written to the end, as on a full disk.
+        UserError: the file cannot be opened, or written to its end, as on a full disk.
     """
-    file = None if path is None else _opened("--output", path, "wb")
+    if path is None:
+        yield sys.stdout
+        return
     try:
-        if file is None:
-            yield sys.stdout
-            sys.stdout.flush()
-        else:
-            with file:
-                yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
+        with _opened("--output", path, "wb") as file:
+            yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        if file is None:  # what is left of it must not be written again when Python ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        name = "standard output" if path is None else f"--output {path}"
-        raise UserError(f"{name}: cannot be written: {error.strerror}; make room, or write to another file") from None
+        fix = "make room, or write to another file"
+        raise UserError(f"--output {path}: cannot be written: {error.strerror}; {fix}") from None
 
 
 def _opened(option: str, path: str, mode: Literal["rb", "wb"]) -> BinaryIO:

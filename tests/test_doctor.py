@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from tiny import write_config
 
 from seq2seq.cli import main
-from seq2seq.text import doctor
-from seq2seq.text.corpus import stream_pairs
-from seq2seq.text.doctor import (
+from seq2seq.doctor import findings as doctor
+from seq2seq.doctor.findings import (
     ADVICE,
     LISTED,
     SHOWN,
@@ -34,7 +33,8 @@ from seq2seq.text.doctor import (
     unknown_lines,
     unknown_rates,
 )
-from seq2seq.text.scripts import Scripts
+from seq2seq.doctor.scripts import Scripts
+from seq2seq.text.corpus import stream_pairs
 from seq2seq.text.tokenizer import UNK, train_tokenizers
 
 ROOT = Path(__file__).parent.parent
@@ -253,7 +253,7 @@ def test_findings_do_not_depend_on_how_the_text_is_cut(monkeypatch):
 
 def test_findings_do_not_depend_on_how_python_hashes():
     code = """if True:
-        from seq2seq.text.doctor import Split, diagnose
+        from seq2seq.doctor.findings import Split, diagnose
         pairs = [(f"{i * i % 97} and {i % 13}", f"{i * i % 97} und {i % 13}") for i in range(300)]
         files = {"en": "en", "de": "de"}
         print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: pairs[9:50])]))"""

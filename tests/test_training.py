@@ -14,9 +14,9 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.config import load_config, parse_config
+from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
 from seq2seq.run import Run
-from seq2seq.training.check import check
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import train
 

@@ -13,8 +13,7 @@ import torch
 from seq2seq.build import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.config import Config
 from seq2seq.decoding.translator import Translator
-from seq2seq.text.corpus import stream_pairs
-from seq2seq.text.doctor import (
+from seq2seq.doctor.findings import (
     Diagnosis,
     Finding,
     Split,
@@ -26,6 +25,7 @@ from seq2seq.text.doctor import (
     unknown_lines,
     unknown_rates,
 )
+from seq2seq.text.corpus import stream_pairs
 from seq2seq.text.store import Store
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, prepare_store, training_text

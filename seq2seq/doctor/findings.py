@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from seq2seq.doctor.scripts import Scripts
 from seq2seq.text.corpus import Pair
 from seq2seq.text.normalize import is_broken, normalize
-from seq2seq.text.scripts import Scripts
 from seq2seq.text.store import CHUNK, Row
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
