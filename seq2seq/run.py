@@ -92,6 +92,8 @@ class Run:
             UserError: another one does, or the folder cannot be written.
         """
         with locked(self.path):
+            for replaced in (self.path / "checkpoints").glob(".replaced-*"):
+                put_back(replaced.with_name(replaced.name.removeprefix(".replaced-")))
             yield
 
     def save_config(self, config: Config) -> None:
@@ -239,8 +241,6 @@ class Run:
         Raises:
             UserError: there are checkpoints, and all are damaged.
         """
-        for replaced in (self.path / "checkpoints").glob(".replaced-*"):
-            put_back(replaced.with_name(replaced.name.removeprefix(".replaced-")))
         named, newest_first = self.checkpoint(pointer), self.checkpoints()[::-1]
         damage = None
         for checkpoint in [named, *newest_first] if named else newest_first:
