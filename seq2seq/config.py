@@ -395,8 +395,11 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: {getattr(error, 'strerror', None) or 'this is not UTF-8 text'}") from None
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give a YAML file that can be read") from None
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{path}:{line}: this is not UTF-8 text; convert it, for example with iconv") from None
     data, source = _read_yaml(text, str(path))
     if not isinstance(data, dict | None):
         raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {_shown(data, None)}")
@@ -405,7 +408,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         key, equals, value_text = override.partition("=")
         keys = tuple(part.strip() for part in key.split("."))
         if not equals or not all(keys):
-            raise UserError(f"override {override!r}: write section.key=value, such as search.beam=5")
+            raise UserError(f"override {override!r:.80}: write section.key=value, such as search.beam=5")
         value, source = _read_yaml(value_text, "override", keys)
         data = _replaced(data, keys, value)
         sources.append(source)
@@ -451,7 +454,20 @@ _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML 1.1 in which `1e-3` is a number, not a string, and a key that stands twice is an error."""
+    """YAML 1.1 in which `1e-3` is a number, not a string, and a key that stands twice is an error.
+
+    So is a value that its tag does not fit, such as the date 2024-99-99.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            value = super().construct_object(node, deep)
+            if isinstance(value, int):
+                str(value)  # one of thousands of digits could not even be shown
+        except (ValueError, ArithmeticError, LookupError, AttributeError):
+            problem = f"{node.value!r:.40} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         node = super().compose_mapping_node(anchor)
@@ -468,6 +484,12 @@ class _Dumper(yaml.SafeDumper):
     """The writer for `_Loader`: it quotes a string such as '1e-3'."""
 
 
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """A string; in double quotes where it holds what only they can spell, such as U+0085."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+_Dumper.add_representer(str, _text)
 for _class in (_Loader, _Dumper):
     _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
 
@@ -497,12 +519,14 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, _
         loader = _Loader(text)
         node = loader.get_single_node()
         return (None if node is None else loader.construct_document(node)), _Source(name, keys, node)
-    except (yaml.YAMLError, ValueError) as error:
+    except (yaml.YAMLError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark and not keys else ""
-        where = f"{name} {'.'.join(keys)}={text}" if keys else name + line
+        where = f"{name} {'.'.join(keys)}={text:.80}" if keys else name + line
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{where}: {problem}") from None
+        if isinstance(error, RecursionError):
+            problem = "nested too deep; docs/config.md explains every key"
+        raise UserError(f"{_printable(where)}: {_printable(problem):.200}") from None
 
 
 def _replaced(data: Any, keys: Sequence[str], value: Any) -> Any:
@@ -552,6 +576,8 @@ _FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the neares
     "word_vec_size": "model.embedding_size",
 }
 
+_SHOWN = 80  # characters of what someone wrote
+
 _UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of the error
 
 _PLAIN_WORDS = {  # for those in pydantic's messages
@@ -580,16 +606,16 @@ def _report(errors: ValidationError, where: str, sources: Sequence[_Source]) -> 
     for source in reversed(sources):
         if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
             spelled, node = source.find(path)
-            written = node.value if isinstance(node, yaml.ScalarNode) else None
+            written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= _SHOWN else None
             line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
             where = source.name + line
             break
-    return f"{where}: {_explained(error, path, written)}"
+    return f"{where}: {_printable(_explained(error, path, written))}"
 
 
 def _explained(error: Any, path: Sequence[str], written: str | None) -> str:
     """One error of pydantic in our words; `written` is the value as the YAML spells it."""
-    key, value, kind = ".".join(path), error["input"], error["type"]
+    key, value, kind = ".".join(path)[:_SHOWN], error["input"], error["type"]
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "missing":
@@ -614,11 +640,16 @@ def _shown(value: Any, written: str | None) -> str:
     if isinstance(value, dict | list):
         return "a section" if isinstance(value, dict) else "a list"
     if isinstance(value, str):
-        return repr(value)
+        return f"{value!r:.{_SHOWN}}"
     read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
     if value is None and not written:
         return "empty"
     return f"{written}, which YAML reads as {read}" if written and written != read else read
+
+
+def _printable(text: str) -> str:
+    """Text that stays in its line and does nothing to a terminal."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _hint(path: Sequence[str]) -> str:

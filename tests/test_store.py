@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tiny import WORDS, write_config
 
 from seq2seq.config import load_config
+from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
 from seq2seq.text import batches, store
-from seq2seq.text.corpus import Pair, encode_corpus
+from seq2seq.text.corpus import encode_corpus
 from seq2seq.text.store import prepare
 from seq2seq.text.tokenizer import Tokenizers, WordTokenizer, load_tokenizers, train_tokenizers
 from seq2seq.text.worker import Worker, in_order
 from seq2seq.training import data as training_data
-from seq2seq.training.check import check
 from seq2seq.training.train import train
 
 LONGEST = 8
@@ -43,7 +43,7 @@ def small_chunks(monkeypatch):
 
 def encoded(rows, folder):
     made = load_tokenizers(folder)
-    return encode_corpus((Pair.normalized(*row) for row in rows), made.src, made.tgt, LONGEST)
+    return encode_corpus(rows, made.src, made.tgt, LONGEST)
 
 
 def pairs_of(made):

@@ -1,6 +1,7 @@
 """Measuring translations against references: BLEU, chrF and TER by sacrebleu, exact match, character error rate."""
 
 import json
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -9,11 +10,14 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from seq2seq.decoding.translator import Translator
+from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
+from seq2seq.files import replace_text
 from seq2seq.run import Run
-from seq2seq.text.corpus import read_pairs, read_sides
+from seq2seq.text.corpus import LONGEST_TOKEN, read_pairs, read_sides
 from seq2seq.text.normalize import normalize
+
+log = logging.getLogger("seq2seq")
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,7 @@ def evaluate(
     Args:
         translator: the model.
         sources: lines to translate.
-        references: one or more reference translations of all lines.
+        references: one or more reference translations of all lines, which are `shortened`.
         beam: as in `Translator.translate`.
         tokenize: sacrebleu's tokenizer for BLEU: `13a`, `none`, `char`, `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...
         lowercase: compare without regard to case; always so where the model's tokenizer lowercases.
@@ -89,7 +93,7 @@ def evaluate(
     start = time.perf_counter()
     hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False)]
     seconds = time.perf_counter() - start
-    normalized = [[normalize(line) for line in lines] for lines in references]
+    normalized = [shortened(list(map(normalize, lines))) for lines in references]
     return Evaluation(
         len(hypotheses),
         translator.search.beam if beam is None else beam,
@@ -148,9 +152,17 @@ def keep(run: Run, name: str, evaluation: Evaluation) -> None:
         (f"{name}.json", json.dumps(evaluation.as_dict(), indent=2) + "\n"),
     ):
         try:
-            (run.path / file).write_text(text, encoding="utf-8")
+            replace_text(run.path / file, text)
         except OSError as error:
-            raise UserError(f"{run.path / file}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{run.path / file}: cannot be written: {error.strerror}; mend that and repeat") from None
+
+
+def shortened(references: Sequence[str]) -> list[str]:
+    """References, cut after `LONGEST` words: the measures of more take minutes, TER hours. The log warns of it."""
+    cut = [" ".join(line[: LONGEST * LONGEST_TOKEN].split(" ")[:LONGEST]) for line in references]
+    if count := sum(len(short) < len(line) for short, line in zip(cut, references, strict=True)):
+        log.warning(f"cut {count:,} {'reference' if count == 1 else 'references'} after {LONGEST:,} words")
+    return cut
 
 
 def quick_scores(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> dict[str, float]:

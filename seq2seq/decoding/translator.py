@@ -1,5 +1,6 @@
 """Translation of text by a trained model: lines in, translations out. Every command and the session go through here."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,11 +22,18 @@ from seq2seq.model.transformer import EncoderLayer
 from seq2seq.plots.attention_map import AttentionMap
 from seq2seq.run import Run
 from seq2seq.text.batches import make_batch
+from seq2seq.text.corpus import LONGEST_TOKEN
 from seq2seq.text.normalize import normalize
 from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
+log = logging.getLogger("seq2seq")
+
 MOST = 1000  # hypotheses of a beam: more take minutes a line and find nothing better
+LONGEST = 2000
+"""Tokens of a line that are read, 20 times as many as training reads by default: no sentence has more, no model has
+learnt to translate more at once, and search, with up to three times as many steps, would take minutes.
+"""
 
 
 @dataclass(frozen=True)
@@ -149,6 +157,8 @@ class Translator:
     ) -> list[Translation]:
         """A translation of each line, in order; of an empty line the empty one.
 
+        A line of more than `LONGEST` tokens is cut there; the log warns of it.
+
         Args:
             texts: raw lines.
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
@@ -190,7 +200,7 @@ class Translator:
         Raises:
             UserError: the line is empty.
         """
-        src = self.tokenizers.src.encode(normalize(text))
+        (src,) = self._sources([text])
         if not src:
             raise UserError("the text is empty: there is nothing to look at")
         (score,) = self._scores([([*src, EOS], [*ids, EOS])])
@@ -202,17 +212,21 @@ class Translator:
         """log p(target | source), `</s>` included, of each pair of raw lines: a sum of natural log-probabilities.
 
         Raises:
-            UserError: not as many targets as sources.
+            UserError: not as many targets as sources, or a line of more than `LONGEST` tokens: a part of it would have
+                another probability.
         """
         if len(sources) != len(targets):
             raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
-        src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        return self._scores(
-            [
-                ([*src.encode(normalize(source)), EOS], [*tgt.encode(normalize(target)), EOS])
-                for source, target in zip(sources, targets, strict=True)
-            ]
-        )
+        pairs = []
+        for number, pair in enumerate(zip(sources, targets, strict=True), start=1):
+            (src, src_cut), (tgt, tgt_cut) = map(_encoded, (self.tokenizers.src, self.tokenizers.tgt), pair)
+            if src_cut or tgt_cut:
+                side = "source" if src_cut else "target"
+                raise UserError(
+                    f"line {number} of the {side} has more than {LONGEST:,} tokens; split it into sentences"
+                )
+            pairs.append(([*src, EOS], [*tgt, EOS]))
+        return self._scores(pairs)
 
     def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
         """The beam, by default `search.beam` of the run's config, if it can be searched with.
@@ -226,6 +240,15 @@ class Translator:
         if beam > MOST:
             raise UserError(f"beam is {beam}: that takes minutes a line and finds nothing better; write {MOST} or less")
         return beam
+
+    def _sources(self, texts: Sequence[str]) -> list[list[int]]:
+        """The token ids of raw lines, without `</s>`, cut where they are too long."""
+        encoded = [_encoded(self.tokenizers.src, text) for text in texts]
+        if cut := sum(is_cut for _, is_cut in encoded):
+            log.warning(
+                f"cut {cut:,} {'line' if cut == 1 else 'lines'} after {LONGEST:,} tokens; write a sentence a line"
+            )
+        return [ids for ids, _ in encoded]
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         """The log-probability of each target given its source, token ids that end with `</s>`."""
@@ -246,7 +269,7 @@ class Translator:
         if isinstance(texts, str):
             raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
         beam = self.checked_beam(beam, nbest)
-        encoded = [self.tokenizers.src.encode(normalize(text)) for text in texts]
+        encoded = self._sources(texts)
         order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
         found = [_Found([], []) for _ in texts]
         generator = torch.Generator(self.device).manual_seed(sampling.seed) if sampling else None
@@ -324,6 +347,13 @@ class Translator:
             src.pieces(found.source),
             [Alternative(tgt.decode(h.tokens), h.score, h.normalized_score) for h in others],
         )
+
+
+def _encoded(tokenizer: Tokenizer, text: str) -> tuple[list[int], bool]:
+    """The token ids of a raw line, at most `LONGEST`, and whether there are more."""
+    line, most = normalize(text), LONGEST * LONGEST_TOKEN
+    ids = tokenizer.encode(line[:most])
+    return ids[:LONGEST], len(line) > most or len(ids) > LONGEST
 
 
 class _Found(NamedTuple):

@@ -7,6 +7,7 @@ a corpus against the other.
 import gzip
 import io
 import json
+import os
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,8 +17,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from seq2seq.errors import UserError
-from seq2seq.text.normalize import normalize
+from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
+
+LONGEST_TOKEN = 64
+"""Characters of a token, on the average of a line: one of more is too long before anyone has counted its tokens.
+
+A piece of sentencepiece has 16 at most.
+"""
 
 _TABLES = (".tsv", ".tsv.gz", ".jsonl", ".jsonl.gz")
 
@@ -42,6 +49,7 @@ class Report:
     blank: int
     too_long: int
     max_length: int
+    cleaned: int = 0  # of all that were read, those with characters that are `is_broken`
 
     @property
     def total(self) -> int:
@@ -50,7 +58,7 @@ class Report:
 
     def __add__(self, other: "Report") -> "Report":
         blank, too_long = self.blank + other.blank, self.too_long + other.too_long
-        return Report(self.kept + other.kept, blank, too_long, self.max_length)
+        return Report(self.kept + other.kept, blank, too_long, self.max_length, self.cleaned + other.cleaned)
 
     def must_keep_a_pair(self) -> None:
         """Raise UserError where no pair is left."""
@@ -58,9 +66,10 @@ class Report:
             raise UserError(f"no sentence pair is left: {self}; raise data.max_length or check the corpus")
 
     def __str__(self) -> str:
+        cleaned = f"; cleaned {self.cleaned:,} with control or broken characters" if self.cleaned else ""
         return (
             f"kept {self.kept:,} of {self.total:,} pairs; "
-            f"dropped {self.blank:,} blank and {self.too_long:,} longer than {self.max_length:,} tokens"
+            f"dropped {self.blank:,} blank and {self.too_long:,} longer than {self.max_length:,} tokens{cleaned}"
         )
 
 
@@ -84,12 +93,13 @@ def stream_lines(path: str | Path) -> Iterator[str]:
 
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
     """The lines of an open binary file, as `read_lines` gives them, one by one; `name` stands in errors."""
-    for number, line in enumerate(lines, start=1):
-        if number == 1:
-            line = line.removeprefix(b"\xef\xbb\xbf")
-            if not line:
-                return
-        yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}:{number}")
+    with _users_to_mend(name):
+        for number, line in enumerate(lines, start=1):
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+                if not line:
+                    return
+            yield _decode(line.removesuffix(b"\n").removesuffix(b"\r"), f"{name}:{number}")
 
 
 def read_bytes(path: str | Path) -> bytes:
@@ -111,7 +121,11 @@ def _users_to_mend(path: str | Path) -> Iterator[None]:
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}") from None
+        raise _unreadable(path, error) from None
+
+
+def _unreadable(path: str | Path, error: OSError) -> UserError:
+    return UserError(f"{path}: cannot be read: {error.strerror}; give a file that can be")
 
 
 def _decode(line: bytes, place: str) -> str:
@@ -154,23 +168,34 @@ def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[tuple[str, 
 def _found(prefix: str, src: str, tgt: str) -> tuple[str, Iterator[tuple[str, str]]]:
     """The file to name in errors, and the rows."""
     if prefix.endswith(_TABLES):
-        if not Path(prefix).is_file():
-            raise UserError(f"{prefix}: no such file")
+        if not _exists(prefix):
+            raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
         return prefix, _stream_table(prefix, src, tgt)
     src_file, tgt_file = _existing(f"{prefix}.{src}"), _existing(f"{prefix}.{tgt}")
     if src_file and tgt_file:
         return src_file, _stream_sides(src_file, tgt_file)
-    if table := next((prefix + end for end in _TABLES if Path(prefix + end).is_file()), None):
+    if table := next((prefix + end for end in _TABLES if _exists(prefix + end)), None):
         return table, _stream_table(table, src, tgt)
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
-    if Path(prefix).is_file() and prefix.endswith((f".{src}", f".{tgt}")):
+    if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     looked = f"{prefix}.{src} with {prefix}.{tgt}, {prefix}.tsv and {prefix}.jsonl, each with or without .gz"
     raise UserError(f"no corpus at {prefix}: {found}; looked for {looked}")
 
 
 def _existing(path: str) -> str | None:
-    return next((name for name in (path, f"{path}.gz") if Path(name).exists()), None)
+    return next((name for name in (path, f"{path}.gz") if _exists(name)), None)
+
+
+def _exists(path: str) -> bool:
+    """Whether there is something; UserError where that cannot be seen."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    return True
 
 
 def read_sides(src_file: str | Path, tgt_file: str | Path) -> list[tuple[str, str]]:
@@ -218,37 +243,50 @@ def _json_row(line: str, place: str, src: str, tgt: str) -> tuple[str, str]:
         row = json.loads(line)
     except json.JSONDecodeError as error:
         raise UserError(f"{place}: not JSON ({error.msg} at column {error.colno}); write one object a line") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits; brackets in thousands of brackets
+        raise UserError(f'{place}: not an object of texts; write {{"{src}": "...", "{tgt}": "..."}}') from None
     if not isinstance(row, dict):
-        raise UserError(f'{place}: {line.strip()[:40]} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
+        raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
     for key in (src, tgt):
         if not isinstance(row.get(key), str):
-            found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)}"
+            found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)!r:.80}"
             raise UserError(f'{place}: key "{key}" is {found}; give "{src}" and "{tgt}" a text each')
     return row[src], row[tgt]
 
 
 def encode_corpus(
-    pairs: Iterable[Pair], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
+    rows: Iterable[tuple[str, str]], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
 ) -> tuple[list[tuple[list[int], list[int]]], Report]:
     """Token ids of the pairs worth training on, as `encode_pairs` gives them.
 
     Raises:
         UserError: no pair is left.
     """
-    kept, report = encode_pairs(pairs, tokenizer_src, tokenizer_tgt, max_length)
+    kept, report = encode_pairs(rows, tokenizer_src, tokenizer_tgt, max_length)
     report.must_keep_a_pair()
     return kept, report
 
 
 def encode_pairs(
-    pairs: Iterable[Pair], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
+    rows: Iterable[tuple[str, str]], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
 ) -> tuple[list[tuple[list[int], list[int]]], Report]:
     """Token ids of the pairs that are kept, both sides ending in EOS, and the report of what was dropped.
 
     A pair is dropped when a side has no token (blank) or more than `max_length` tokens, EOS not counted.
+
+    Args:
+        rows: source and target; they are normalized here.
+        tokenizer_src: of the source.
+        tokenizer_tgt: of the target.
+        max_length: tokens of a side, at most.
     """
-    kept, blank, too_long = [], 0, 0
-    for pair in pairs:
+    kept, blank, too_long, cleaned = [], 0, 0, 0
+    for row in rows:
+        cleaned += is_broken(row[0]) or is_broken(row[1])
+        pair = Pair.normalized(*row)
+        if is_too_long(pair, max_length):
+            too_long += 1
+            continue
         src, tgt = tokenizer_src.encode(pair.src), tokenizer_tgt.encode(pair.tgt)
         if not src or not tgt:
             blank += 1
@@ -256,4 +294,9 @@ def encode_pairs(
             too_long += 1
         else:
             kept.append(([*src, EOS], [*tgt, EOS]))
-    return kept, Report(len(kept), blank, too_long, max_length)
+    return kept, Report(len(kept), blank, too_long, max_length, cleaned)
+
+
+def is_too_long(row: tuple[str, str], max_length: int) -> bool:
+    """Whether a side has more characters than any `max_length` tokens."""
+    return max(len(row[0]), len(row[1])) > LONGEST_TOKEN * max_length

@@ -5,6 +5,7 @@ import unicodedata
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 
 def normalize(text: str) -> str:
@@ -15,3 +16,11 @@ def normalize(text: str) -> str:
     hold, becomes U+FFFD.
     """
     return unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))
+
+
+def is_broken(text: str) -> bool:
+    """Whether text holds what no writer meant: control characters, U+2028, U+2029, byte order marks, lone surrogates.
+
+    `normalize` cleans them away. Tabs, line ends and every kind of space are ordinary.
+    """
+    return _BROKEN.search(text) is not None

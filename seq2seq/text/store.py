@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from seq2seq.errors import UserError
-from seq2seq.text.corpus import Pair, Report, encode_pairs
+from seq2seq.text.corpus import Report, encode_pairs
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 from seq2seq.text.worker import in_order
 
@@ -55,6 +55,7 @@ class Chunk(NamedTuple):
     too_long: int
     tokens: int
     sha256: list[str]  # of its lengths and of its tokens
+    cleaned: int = 0  # not counted in stores of version 0.1.0
 
 
 class Store:
@@ -141,7 +142,7 @@ def prepare(folder: Path, rows: Iterable[Row], tokenizers: Path, max_length: int
     }
     try:
         if not _is_made_from(folder, made_from):
-            unfinished = folder.with_name(f".{folder.name}")
+            unfinished = _unfinished(folder)
             if not _is_made_from(unfinished, made_from):
                 shutil.rmtree(unfinished, ignore_errors=True)
                 unfinished.mkdir()
@@ -154,12 +155,22 @@ def prepare(folder: Path, rows: Iterable[Row], tokenizers: Path, max_length: int
     return Store(folder, encoding)
 
 
+def remove(folder: Path) -> None:
+    """Delete the store in a folder, and what was written of one."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.rmtree(_unfinished(folder), ignore_errors=True)
+
+
 def flatten(
     pairs: Sequence[EncodedPair], dtype: np.dtype
 ) -> tuple[Int[np.ndarray, "pairs 2"], Integer[np.ndarray, " n"]]:
     """The lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
     lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs], _LENGTH).reshape(-1, 2)
     return lengths, np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), dtype, int(lengths.sum()))
+
+
+def _unfinished(folder: Path) -> Path:
+    return folder.with_name(f".{folder.name}")
 
 
 def _is_made_from(folder: Path, made_from: dict[str, Any]) -> bool:
@@ -213,11 +224,10 @@ def _encoded(rows: Iterator[Row], encoding: Encoding) -> Generator[tuple[bytes, 
 
 
 def _encode(rows: list[Row], tokenizers: Tokenizers, encoding: Encoding) -> tuple[bytes, bytes, Chunk]:
-    pairs = (Pair.normalized(*row) for row in rows)
-    kept, report = encode_pairs(pairs, tokenizers.src, tokenizers.tgt, encoding.max_length)
+    kept, report = encode_pairs(rows, tokenizers.src, tokenizers.tgt, encoding.max_length)
     lengths, tokens = flatten(kept, encoding.dtype)
     data = lengths.tobytes(), tokens.tobytes()
-    return *data, Chunk(report.kept, report.blank, report.too_long, len(tokens), _digests(*data))
+    return *data, Chunk(report.kept, report.blank, report.too_long, len(tokens), _digests(*data), report.cleaned)
 
 
 _loaded = lru_cache(maxsize=1)(load_tokenizers)
@@ -229,8 +239,9 @@ def _encode_there(rows: list[Row], encoding: Encoding) -> tuple[bytes, bytes, Ch
 
 
 def _report(chunks: Iterable[Chunk], encoding: Encoding) -> Report:
-    reports = (Report(chunk.kept, chunk.blank, chunk.too_long, encoding.max_length) for chunk in chunks)
-    return sum(reports, start=Report(0, 0, 0, encoding.max_length))
+    longest = encoding.max_length
+    reports = (Report(chunk.kept, chunk.blank, chunk.too_long, longest, chunk.cleaned) for chunk in chunks)
+    return sum(reports, start=Report(0, 0, 0, longest))
 
 
 def _digests(*data: bytes) -> list[str]:

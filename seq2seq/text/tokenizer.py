@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeVar, runtime_checkable
+from typing import Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
@@ -75,7 +75,7 @@ class SubwordTokenizer:
         lines = [_cased(line, lowercase).replace("\u2585", " ") for line in lines]
         characters = len(set().union(*lines) - {" "})
         if not characters:
-            raise UserError("there is no text to learn a vocabulary from: every line of the training corpus is blank")
+            raise _no_text()
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -112,9 +112,12 @@ class SubwordTokenizer:
         """Read what `save` wrote."""
         path = folder / f"{name}.model"
         try:
-            return cls(path.read_bytes(), lowercase)
-        except (OSError, RuntimeError):
-            raise UserError(f"{path}: not a readable sentencepiece model; copy the run folder again") from None
+            tokenizer = cls(path.read_bytes(), lowercase)
+            if tokenizer.pieces(range(len(SPECIALS))) == SPECIALS:
+                return tokenizer
+        except (OSError, RuntimeError, IndexError):  # IndexError: an empty file
+            pass
+        raise UserError(f"{path}: not a readable sentencepiece model; copy the run folder again")
 
     def save(self, folder: Path, name: str) -> None:
         """Write `name.model`, an ordinary sentencepiece model."""
@@ -172,7 +175,7 @@ class WordTokenizer:
         counts = Counter(word for line in lines for word in split(_cased(line, lowercase)))
         words = Vocab(counts, max_size=vocab_size - len(SPECIALS), specials=SPECIALS).itos[len(SPECIALS) :]
         if not words:
-            raise UserError("there is no text to learn a vocabulary from: every line of the training corpus is blank")
+            raise _no_text()
         return cls(words, word_tokenizer, lowercase)
 
     @classmethod
@@ -297,7 +300,9 @@ def load_tokenizers(folder: Path) -> Tokenizers:
     try:
         keys = json.loads(path.read_bytes())
         type, joint, lowercase, word_tokenizer = (keys[k] for k in ("type", "joint", "lowercase", "word_tokenizer"))
-    except (OSError, ValueError, LookupError, TypeError):
+        if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
+            raise ValueError
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         raise UserError(f"{path}: not a readable tokenizer description; copy the run folder again") from None
 
     def load(name: str) -> Tokenizer:
@@ -307,6 +312,13 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
     src = load("joint" if joint else "src")
     return Tokenizers(src, src if joint else load("tgt"), type, lowercase, word_tokenizer)
+
+
+def _no_text() -> UserError:
+    return UserError(
+        "there is no text to learn a vocabulary from: every line of the training corpus is blank or too long; "
+        "raise data.max_length or check the corpus"
+    )
 
 
 def _cased(text: str, lowercase: bool) -> str:

@@ -3,8 +3,11 @@
 import contextlib
 import gzip
 import io
+import math
 import ssl
 import tempfile
+import zlib
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,25 +23,32 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor
     """The vectors of a vocabulary's tokens, and which tokens have one; rows without one are zero.
 
     The file has a word and its numbers a line, separated by single spaces, and may be gzipped (`.gz`). Special tokens
-    never have a vector. Nothing is fetched, and nothing is left beside the file.
+    never have a vector, nor does a word that is not UTF-8. Nothing is fetched, and nothing is left beside the file.
 
     Raises:
-        UserError: the file cannot be read, or a line of it, named, does not hold as many numbers as the first.
+        UserError: the file cannot be read, or a line of it, named, does not hold as many finite numbers as the first.
     """
     from torchtext.vocab import Vectors
 
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; give a local text file of word vectors")
     try:
+        with _open(path) as file:
+            first = file.readline()
         with _contained() as cache:
             vectors = Vectors(name=str(path), cache=cache)
-    except (RuntimeError, ValueError, TypeError, EOFError, OSError):
-        raise UserError(_first_fault(path)) from None
+    except (RuntimeError, ValueError, TypeError, EOFError, OSError, zlib.error):
+        raise UserError(_first_fault(path) or f"{path}: not a file of word vectors; {_FORM}") from None
+    if first.startswith(BOM_UTF8):
+        raise UserError(f"{path}:1: begins with a byte order mark, which would belong to a word; save it without")
     rows = torch.zeros(len(tokenizer), vectors.dim)
     found = torch.zeros(len(tokenizer), dtype=torch.bool)
     for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer)))):
         if i >= len(SPECIALS) and piece in vectors.stoi:
             rows[i], found[i] = vectors[piece], True
+    skipped = len(vectors.vectors) > len(vectors.itos)  # words that are not UTF-8, or lines cut after one number
+    if (skipped or not rows.isfinite().all()) and (fault := _first_fault(path)):
+        raise UserError(fault)
     return rows, found
 
 
@@ -53,22 +63,31 @@ def _contained() -> Iterator[str]:
         ssl._create_default_https_context = https_context
 
 
-def _first_fault(path: str | Path) -> str:
-    """Why torchtext could not read the file, with the first line at fault."""
+_FORM = "a line is a word and its numbers with single spaces between"
+
+
+def _open(path: str | Path) -> io.BufferedIOBase:
+    return gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")
+
+
+def _first_fault(path: str | Path) -> str | None:
+    """What is wrong with the first line at fault; None where all are right."""
     dim = None
     try:
-        with gzip.open(path) if str(path).endswith(".gz") else open(path, "rb") as file:
+        with _open(path) as file:
             for number, line in enumerate(file, start=1):
                 numbers = line.rstrip().split(b" ")[1:]
                 if number == 1 and len(numbers) == 1:
                     continue  # word2vec's header: how many vectors, of how many numbers
                 dim = dim or len(numbers)
                 if dim < 3 or len(numbers) != dim:
-                    return f"{path}:{number}: {len(numbers)} numbers after the word; every line needs {max(dim, 3)}"
+                    return f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {max(dim, 3):,}"
                 try:
-                    list(map(float, numbers))
+                    finite = all(map(math.isfinite, map(float, numbers)))
                 except ValueError as error:
-                    return f"{path}:{number}: {error}; a line is a word and {dim} numbers with single spaces between"
-    except (OSError, EOFError) as error:
-        return f"{path}: cannot be read: {error}"
-    return f"{path}: not a file of word vectors; a line is a word and its numbers with single spaces between"
+                    return f"{path}:{number}: {error!s:.80}; {_FORM}"
+                if not finite:
+                    return f"{path}:{number}: a number is not finite; write it out, or leave the word out"
+    except (OSError, EOFError, zlib.error) as error:
+        return f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a whole file"
+    return None

@@ -3,6 +3,7 @@
 import logging
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +11,11 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from seq2seq.config import Config
+from seq2seq.environment import data_digests
+from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches, Chunks
-from seq2seq.text.corpus import Pair, Report, encode_pairs, read_pairs, stream_pairs
-from seq2seq.text.store import CHUNK, FEW, EncodedPair, Row, Store, prepare
+from seq2seq.text.corpus import Pair, Report, encode_pairs, is_too_long, read_pairs, stream_pairs
+from seq2seq.text.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
 from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
 from seq2seq.text.worker import Worker
 
@@ -49,20 +52,22 @@ def learn_tokenizers(config: Config) -> Tokenizers:
     A large corpus is read in a process of its own: the sample that it holds would stay in the memory of this one.
 
     Raises:
-        UserError: a line at fault, or a vocabulary that cannot be learned.
+        UserError: a line at fault, a vocabulary that cannot be learned, or a file that has changed meanwhile.
     """
-    if next(islice(training_text(config), FEW * CHUNK, None), None) is None:
-        return _learn(config)
-    log.info("learning the vocabulary")
-    with tempfile.TemporaryDirectory() as folder, Worker() as worker:
-        worker.begin(_learn_into, Path(folder), config)
-        worker.result()
-        return load_tokenizers(Path(folder))
+    with _watched(config, _digests(config)):
+        if next(islice(training_text(config), FEW * CHUNK, None), None) is None:
+            return _learn(config)
+        log.info("learning the vocabulary")
+        with tempfile.TemporaryDirectory() as folder, Worker() as worker:
+            worker.begin(_learn_into, Path(folder), config)
+            worker.result()
+            return load_tokenizers(Path(folder))
 
 
 def _learn(config: Config) -> Tokenizers:
     tokenizer = config.tokenizer
-    rows = sample(training_text(config), MAX_TRAINING_LINES // (2 if tokenizer.joint else 1))
+    short = (row for row in training_text(config) if not is_too_long(row, config.data.max_length))
+    rows = sample(short, MAX_TRAINING_LINES // (2 if tokenizer.joint else 1))
     pairs = [Pair.normalized(*row) for row in rows]
     return train_tokenizers(
         tokenizer.type,
@@ -84,7 +89,7 @@ def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
     max_length = config.data.max_length
     report = Report(0, 0, 0, max_length)
     for row in training_text(config):
-        report += encode_pairs([Pair.normalized(*row)], tokenizers.src, tokenizers.tgt, max_length)[1]
+        report += encode_pairs([row], tokenizers.src, tokenizers.tgt, max_length)[1]
         if report.kept:
             break
     report.must_keep_a_pair()
@@ -97,9 +102,44 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
         config: whose training pairs.
         folder: of the store, which is made unless it is there.
         tokenizers: folder of the vocabularies.
-        digests: of the files of the training pairs.
+        digests: of the files of the training pairs when the run was begun; none, and nobody looks whether they change.
+
+    Raises:
+        UserError: as `prepare`; or a file has changed since the run was begun, and no store is left.
     """
-    return prepare(folder, training_text(config), tokenizers, config.data.max_length, digests)
+    with _watched(config, digests, folder):
+        return prepare(folder, training_text(config), tokenizers, config.data.max_length, digests)
+
+
+def _digests(config: Config) -> dict[str, str]:
+    """Of the files of the training pairs, by name."""
+    try:
+        return data_digests(config)["train"]
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give a file that can be") from None
+
+
+@contextmanager
+def _watched(config: Config, digests: Mapping[str, str], store: Path | None = None) -> Iterator[None]:
+    """Raise UserError where a file of the training pairs is not what it was, now that it has been read.
+
+    That comes before what else was wrong, such as a line that was half written; and a store made of it is removed.
+    """
+    fault = None
+    try:
+        yield
+    except UserError as error:
+        fault = error
+    found = _digests(config) if digests else {}
+    if changed := [name for name, digest in digests.items() if found.get(name) != digest]:
+        if store:
+            remove(store)
+        raise UserError(
+            f"{Path(config.data.train).parent / changed[0]}: has changed while it was read; when nothing writes into "
+            "it any more, train in another folder with --run DIR, or put the old file back and go on with --resume"
+        )
+    if fault:
+        raise fault
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks) -> Batches:

@@ -1,15 +1,14 @@
 """Validation: the loss and the attention of the dev set, and the scores of its translations, by real decoding."""
 
 import math
-import sys
 import time
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 
-from seq2seq.decoding.evaluate import quick_scores
-from seq2seq.decoding.translator import Translator
+from seq2seq.decoding.evaluate import quick_scores, shortened
+from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches
 from seq2seq.text.corpus import Pair, encode_corpus
@@ -25,7 +24,7 @@ class Validation:
     """The dev set, ready to be measured again and again.
 
     Every line is translated greedily: close to what beam search would say of which checkpoint is best, and many times
-    cheaper. The loss is the cross entropy without label smoothing.
+    cheaper. The loss is the cross entropy without label smoothing, of pairs no longer than what the translator reads.
 
     Args:
         dev: the sentence pairs.
@@ -37,10 +36,11 @@ class Validation:
 
     def __init__(self, dev: Sequence[Pair], translator: Translator):
         self._dev, self._translator = dev, translator
+        self._references = shortened([pair.tgt for pair in dev])
         tokenizers = translator.tokenizers
         if not any(pair.src and pair.tgt for pair in dev):
             raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
-        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=sys.maxsize)
+        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
         self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
 
     def run(self) -> tuple[dict[str, Any], str]:
@@ -58,7 +58,7 @@ class Validation:
                 sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
-        scores = quick_scores(hypotheses, [pair.tgt for pair in self._dev], self._translator.tokenizers.lowercase)
+        scores = quick_scores(hypotheses, self._references, self._translator.tokenizers.lowercase)
         loss = nats / tokens
         health = Health.of(sums)
         scores = {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, **(health.scores() if health else {})}
@@ -67,7 +67,7 @@ class Validation:
 
 def triple(pair: Pair, hypothesis: str) -> str:
     """Source, reference and translation below each other."""
-    return f"    source      {pair.src}\n    reference   {pair.tgt}\n    translation {hypothesis}"
+    return f"    source      {pair.src:.1000}\n    reference   {pair.tgt:.1000}\n    translation {hypothesis:.1000}"
 
 
 def headline(update: int, record: dict[str, Any], scores: dict[str, Any], metric: str, best: bool) -> str:
