@@ -13,11 +13,13 @@ import torch
 
 from seq2seq.build import choose_device
 from seq2seq.config import Config
+from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
+from seq2seq.text.corpus import corpus_files
 
 
-def environment(config: Config) -> dict[str, Any]:
-    """Where and from what a run is made."""
+def environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Where and from what a run is made; `data` are `data_digests`."""
     packages = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
     return {
         "command": sys.argv,
@@ -29,19 +31,30 @@ def environment(config: Config) -> dict[str, Any]:
         "device": str(choose_device(config.training.device)),
         "packages": {name: _version(name) for name in packages},
         "commit": _commit(),
-        "data": data_digests(config),
+        "data": data,
     }
 
 
 def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files of each split, by name: those that begin with its prefix and a dot, or the prefix itself."""
-    found = {}
+    """SHA-256 of the files of each split, by name.
+
+    Raises:
+        UserError: a file that cannot be found or read.
+    """
+    data, found = config.data, {}
     for split in ("train", "dev", "test"):
-        if prefix := getattr(config.data, split):
-            path = Path(prefix)
-            files = [path] if path.is_file() else sorted(path.parent.glob(f"{path.name}.*"))
-            found[split] = {file.name: fingerprint(file)["sha256"] for file in files if file.is_file()}
+        if prefix := getattr(data, split):
+            files = map(Path, corpus_files(prefix, data.src, data.tgt))
+            found[split] = {file.name: _digest(file) for file in files}
     return found
+
+
+def _digest(file: Path) -> str:
+    try:
+        digest: str = fingerprint(file)["sha256"]
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be") from None
+    return digest
 
 
 def _processor() -> str:

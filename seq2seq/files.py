@@ -93,7 +93,7 @@ def json_object(text: bytes, keys: Iterable[str], place: str, fix: str) -> dict[
     """`read_json` of text that was read already, at a place to name in errors."""
     try:
         found = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: damaged, not JSON ({error}); {fix}") from None
     if not isinstance(found, dict):
         raise UserError(f"{place}: damaged, {str(found)[:40]!r} where a JSON object should be; {fix}")

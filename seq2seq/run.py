@@ -25,7 +25,7 @@ from torch import nn
 
 from seq2seq.build import build_model
 from seq2seq.config import Config, load_config, resolve_paths
-from seq2seq.environment import data_digests, environment
+from seq2seq.environment import environment
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint, json_object, locked, publish, put_back, read_json, replace_text, sync, write_json
 from seq2seq.model.seq2seq import Seq2Seq
@@ -33,6 +33,8 @@ from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 log = logging.getLogger("seq2seq")
+
+Digests = dict[str, dict[str, str]]  # SHA-256 of the files of each split, by name
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,13 @@ class Run:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> "Run":
+    def create(cls, path: Path, config: Config, data: Digests) -> "Run":
         """Begin a run: the folder with `config.yaml` and `environment.json`.
+
+        Args:
+            path: the folder, made if need be.
+            config: of the run.
+            data: digests of the config's data.
 
         Raises:
             UserError: the folder already holds a run, or cannot be written.
@@ -52,7 +59,7 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            replace_text(path / "environment.json", json.dumps(environment(config), indent=2) + "\n")
+            replace_text(path / "environment.json", json.dumps(environment(config, data), indent=2) + "\n")
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -114,9 +121,9 @@ class Run:
         """What goes on with the training of this run."""
         return f"seq2seq train {self.path / 'config.yaml'} --run {self.path} --resume"
 
-    def save_data_digests(self, config: Config) -> None:
-        """Keep the digests of a config's data instead of those that there were."""
-        found = self.environment() | {"data": data_digests(config)}
+    def save_data_digests(self, data: Digests) -> None:
+        """Keep these digests of the data instead of those that there were."""
+        found = self.environment() | {"data": data}
         replace_text(self.path / "environment.json", json.dumps(found, indent=2) + "\n")
 
     def environment(self) -> dict[str, Any]:

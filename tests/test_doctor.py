@@ -419,7 +419,7 @@ def test_lines_of_a_table_have_its_name(tmp_path, capsys):
         for language in ("en", "de"):
             (tmp_path / f"{name}.{language}").unlink()
     assert main(["check", config, f"data.train={tmp_path / 'train.tsv'}"]) == 0
-    assert "dev:1 = train.tsv:101" in capsys.readouterr().out
+    assert "dev.tsv:1 = train.tsv:101" in capsys.readouterr().out
 
 
 def test_what_stops_a_training_is_an_error_before_any_json(tmp_path, capsys):

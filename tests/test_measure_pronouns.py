@@ -9,6 +9,7 @@ import pytest
 from tiny import write_config
 
 from seq2seq.config import load_config
+from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
 from seq2seq.plots import AttentionMap
 from seq2seq.run import Run
@@ -117,7 +118,7 @@ def run(script, tmp_path, monkeypatch):
     maps = iter([seen(CAT, CREAM), seen(CREAM, CAT)])
     looking = SimpleNamespace(look=lambda texts, beam: [SimpleNamespace(encoder=next(maps)) for _ in texts])
     monkeypatch.setattr(script.Translator, "load", lambda path: looking)
-    return Run.create(tmp_path / "run", config).path
+    return Run.create(tmp_path / "run", config, data_digests(config)).path
 
 
 def test_test_has_no_say_in_which_head_is_chosen(script, run, capsys):

@@ -16,6 +16,7 @@ from tiny import write_config
 
 from seq2seq.build import build_model, choose_device, start_from_vectors
 from seq2seq.config import load_config
+from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
 from seq2seq.run import Run
@@ -35,7 +36,7 @@ def tokenizers(config):
 
 @pytest.fixture
 def run(tmp_path, config, tokenizers):
-    run = Run.create(tmp_path / "run", config)
+    run = Run.create(tmp_path / "run", config, data_digests(config))
     run.save_tokenizers(tokenizers)
     return run
 
@@ -53,7 +54,7 @@ def names(run):
 
 def test_a_folder_that_holds_a_run_is_refused_and_both_ways_out_are_named(run, config):
     with pytest.raises(UserError, match=r"already holds a run.*--resume.*--run DIR"):
-        Run.create(run.path, config)
+        Run.create(run.path, config, {})
 
 
 def test_a_folder_without_a_run_cannot_be_opened(tmp_path):

@@ -25,7 +25,7 @@ from seq2seq.doctor.findings import (
     unknown_lines,
     unknown_rates,
 )
-from seq2seq.text.corpus import stream_pairs
+from seq2seq.text.corpus import corpus_files, stream_pairs
 from seq2seq.text.store import Store
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
@@ -112,12 +112,10 @@ def _splits(config: Config) -> list[Split]:
     return splits
 
 
-def _files(prefix: str, *languages: str) -> dict[str, str]:
-    """What line numbers stand behind: `train.en` and `train.de` where there are such files, else `train`."""
-    sides = {language: Path(f"{prefix}.{language}") for language in languages}
-    if all(file.exists() or Path(f"{file}.gz").exists() for file in sides.values()):
-        return {language: file.name for language, file in sides.items()}
-    return dict.fromkeys(languages, Path(prefix).name)
+def _files(prefix: str, src: str, tgt: str) -> dict[str, str]:
+    """The name of the file that each language stands in."""
+    files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, src, tgt)]
+    return dict(zip((src, tgt), files * 2, strict=False))
 
 
 def _characters(config: Config, diagnosis: Diagnosis) -> Fact:

@@ -156,26 +156,31 @@ def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[tuple[str, 
         UserError: nothing found, an empty corpus, sides of different length, or a bad row, with its file and line; each
             when the stream gets there.
     """
-    file, rows = _found(str(prefix), src, tgt)
+    files = corpus_files(prefix, src, tgt)
     empty = True
-    for row in rows:
+    for row in _stream_sides(*files) if len(files) == 2 else _stream_table(files[0], src, tgt):
         empty = False
         yield row
     if empty:
-        raise UserError(f"{file}: empty; a corpus needs at least one sentence pair")
+        raise UserError(f"{files[0]}: empty; a corpus needs at least one sentence pair")
 
 
-def _found(prefix: str, src: str, tgt: str) -> tuple[str, Iterator[tuple[str, str]]]:
-    """The file to name in errors, and the rows."""
+def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
+    """The table, or the two sides, that `stream_pairs` reads.
+
+    Raises:
+        UserError: nothing found.
+    """
+    prefix = str(prefix)
     if prefix.endswith(_TABLES):
         if not _exists(prefix):
             raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
-        return prefix, _stream_table(prefix, src, tgt)
+        return [prefix]
     src_file, tgt_file = _existing(f"{prefix}.{src}"), _existing(f"{prefix}.{tgt}")
     if src_file and tgt_file:
-        return src_file, _stream_sides(src_file, tgt_file)
+        return [src_file, tgt_file]
     if table := next((prefix + end for end in _TABLES if _exists(prefix + end)), None):
-        return table, _stream_table(table, src, tgt)
+        return [table]
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
     if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"

@@ -23,6 +23,7 @@ import numpy as np
 from jaxtyping import Int, Integer
 
 from seq2seq.errors import UserError
+from seq2seq.files import publish
 from seq2seq.text.corpus import Report, encode_pairs
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 from seq2seq.text.worker import in_order
@@ -148,8 +149,7 @@ def prepare(folder: Path, rows: Iterable[Row], tokenizers: Path, max_length: int
                 unfinished.mkdir()
                 (unfinished / "store.json").write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
             _write(unfinished, iter(rows), encoding)
-            shutil.rmtree(folder, ignore_errors=True)
-            unfinished.rename(folder)
+            publish(unfinished, folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; mend that and go on with --resume") from None
     return Store(folder, encoding)

@@ -21,6 +21,8 @@ from seq2seq.text.worker import Worker
 
 log = logging.getLogger("seq2seq")
 
+NOBODY_LOOKS: Mapping[str, str] = {}
+
 
 class Corpora(NamedTuple):
     """The text that is held in memory; that of training, which may be large, only passes by: `training_text`."""
@@ -46,15 +48,19 @@ def training_text(config: Config) -> Iterator[Row]:
     yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
 
 
-def learn_tokenizers(config: Config) -> Tokenizers:
+def learn_tokenizers(config: Config, digests: Mapping[str, str] = NOBODY_LOOKS) -> Tokenizers:
     """Learn the vocabularies from the training pairs, all of which are read and so checked.
 
     A large corpus is read in a process of its own: the sample that it holds would stay in the memory of this one.
 
+    Args:
+        config: whose training pairs.
+        digests: of their files before; none, and nobody looks whether they change.
+
     Raises:
         UserError: a line at fault, a vocabulary that cannot be learned, or a file that has changed meanwhile.
     """
-    with _watched(config, _digests(config)):
+    with _watched(config, digests):
         if next(islice(training_text(config), FEW * CHUNK, None), None) is None:
             return _learn(config)
         log.info("learning the vocabulary")
@@ -102,21 +108,17 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
         config: whose training pairs.
         folder: of the store, which is made unless it is there.
         tokenizers: folder of the vocabularies.
-        digests: of the files of the training pairs when the run was begun; none, and nobody looks whether they change.
+        digests: of their files when the run was begun; none, and nobody looks whether they change.
 
     Raises:
         UserError: as `prepare`; or a file has changed since the run was begun, and no store is left.
     """
-    with _watched(config, digests, folder):
-        return prepare(folder, training_text(config), tokenizers, config.data.max_length, digests)
 
+    def rows() -> Iterator[Row]:  # drawn only where a store is to be made
+        with _watched(config, digests, folder):
+            yield from training_text(config)
 
-def _digests(config: Config) -> dict[str, str]:
-    """Of the files of the training pairs, by name."""
-    try:
-        return data_digests(config)["train"]
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give a file that can be") from None
+    return prepare(folder, rows(), tokenizers, config.data.max_length, digests)
 
 
 @contextmanager
@@ -130,7 +132,10 @@ def _watched(config: Config, digests: Mapping[str, str], store: Path | None = No
         yield
     except UserError as error:
         fault = error
-    found = _digests(config) if digests else {}
+    try:
+        found = data_digests(config)["train"] if digests else {}
+    except UserError:  # one is gone
+        found = {}
     if changed := [name for name, digest in digests.items() if found.get(name) != digest]:
         if store:
             remove(store)

@@ -10,6 +10,7 @@ import torch
 from seq2seq.build import build_model, count_parameters, start_from_vectors
 from seq2seq.config import Config
 from seq2seq.decoding.translator import Translator
+from seq2seq.environment import data_digests
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.run import Run
 from seq2seq.text.shortlist import learn_shortlist
@@ -63,11 +64,12 @@ def prepare(
         autocast(device, config.training.precision)
         checkpoint = run.whole_checkpoint("last")
         state = run.training_state(checkpoint) if checkpoint else None
-        changed = changes(run, config, checkpoint, state, processes.size) if first and run.exists() else []
+        digests = data_digests(config) if first else run.environment()["data"]
+        changed = changes(run, config, digests, checkpoint, state, processes.size) if first and run.exists() else []
         if not allow_changes:
             must_be_allowed(run, changed)
         corpora = Corpora.read(config)
-        tokenizers = run.tokenizers() or learn_tokenizers(config)
+        tokenizers = run.tokenizers() or learn_tokenizers(config, digests["train"])
         must_keep_a_pair(config, tokenizers)
         torch.manual_seed(config.seed)
         model = build_model(config, tokenizers)
@@ -83,14 +85,13 @@ def prepare(
         # 2. The run folder
         if first and not run.exists():
             until_the_end.enter_context(run.writing())
-            Run.create(path, config)
+            Run.create(path, config, digests)
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             if any(change.key.startswith("data.") for change in changed):
-                run.save_data_digests(config)
-        digests = run.environment()["data"]["train"]
-        store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests)
+                run.save_data_digests(digests)
+        store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         if first and run.shortlist() is None:
             run.save_shortlist(learn_shortlist(store, tokenizers))
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):

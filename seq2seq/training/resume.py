@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from seq2seq.config import Config, resolve_paths
-from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
-from seq2seq.run import Run
+from seq2seq.run import Digests, Run
 from seq2seq.text.batches import Position
 from seq2seq.training.distributed import Processes
 from seq2seq.training.progress import Progress
@@ -108,12 +107,15 @@ class Change(NamedTuple):
     text: str
 
 
-def changes(run: Run, config: Config, checkpoint: Path | None, state: State | None, size: int) -> list[Change]:
+def changes(
+    run: Run, config: Config, digests: Digests, checkpoint: Path | None, state: State | None, size: int
+) -> list[Change]:
     """What is not as it was: config, files of the data, vocabularies.
 
     Args:
         run: to go on with.
         config: to go on with.
+        digests: of its data.
         checkpoint: to go on from.
         state: of that checkpoint.
         size: the number of processes that go on.
@@ -122,7 +124,7 @@ def changes(run: Run, config: Config, checkpoint: Path | None, state: State | No
         UserError: a change of what cannot change.
     """
     before = state.get("processes", 1) if state else 1
-    found = [*_changes_of_config(run, config, before, size), *_changes_of_data(run, config)]
+    found = [*_changes_of_config(run, config, before, size), *_changes_of_data(run, digests)]
     if checkpoint and (file := run.changed_tokenizer(checkpoint)):
         found.append(Change("tokenizer", f"{file} is not what {checkpoint.name} was trained with"))
     return found
@@ -153,11 +155,11 @@ def _changes_of_config(run: Run, config: Config, size_before: int, size: int) ->
             yield Change(key, text)
 
 
-def _changes_of_data(run: Run, config: Config) -> Iterator[Change]:
-    known, found = run.environment()["data"], data_digests(config)
+def _changes_of_data(run: Run, digests: Digests) -> Iterator[Change]:
+    known = run.environment()["data"]
     for split in ("train", "dev"):
-        for name in dict.fromkeys([*known[split], *found[split]]):
-            if found[split].get(name) != known[split].get(name):
+        for name, digest in digests[split].items():
+            if known[split].get(name) != digest:
                 yield Change(f"data.{split}", f"{name} of data.{split} has changed since {run.path} was begun")
 
 
