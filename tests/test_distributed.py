@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tiny import write_config
 from seq2seq.config import load_config
 from seq2seq.run import Run
 from seq2seq.text.batches import Batches, Position
+from seq2seq.training.distributed import _agreed_name
 from seq2seq.training.train import train
 
 NO_DROPOUT = {
@@ -112,6 +114,22 @@ def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     assert len(re.findall(r"seq2seq: error: .*test\.de has 1", errors)) == 1
     assert re.search(r"exitcode +: 2", errors)
     assert not (tmp_path / "run").exists()
+
+
+def test_processes_agree_on_a_name_whatever_earlier_ones_have_left():
+    """torchrun keeps its store when it starts processes again."""
+    store = torch.distributed.HashStore()
+
+    def attempt(size):
+        with ThreadPoolExecutor(size) as pool:
+            names = [pool.submit(_agreed_name, store, rank, size) for rank in range(size)]
+            return {name.result() for name in names}
+
+    for rank in (1, 2):
+        store.set(f"asks/{rank}", "someone who died before there was an answer")
+    agreed = [attempt(3), attempt(3), attempt(2), attempt(3)]
+    assert all(len(names) == 1 for names in agreed)
+    assert len(set.union(*agreed)) == 4
 
 
 LONG = {"max_updates": 60, "validate_every": 10, "patience": 0}

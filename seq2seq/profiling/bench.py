@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice, pairwise
 from pathlib import Path
 from statistics import mean, median, quantiles
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 

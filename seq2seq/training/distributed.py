@@ -10,10 +10,12 @@ after a resumption than without one.
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
+from uuid import uuid4
 
 import torch
 import torch.distributed as dist
@@ -143,9 +145,35 @@ def joined() -> Iterator[Processes]:
         return
     log = logging.getLogger("seq2seq")
     log.disabled = rank() > 0
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+    backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
+    unused = dist.PrefixStore(_agreed_name(store, rank(), size), store)
+    dist.init_process_group(backend, store=unused, rank=rank(), world_size=size, timeout=PATIENCE)
     try:
         yield Processes(rank(), size)
     finally:
         dist.destroy_process_group()
         log.disabled = False
+
+
+def _agreed_name(store: dist.Store, rank: int, size: int) -> str:
+    """A name that all processes agree on and that no others had before.
+
+    torchrun has one store for all its restarts, in which the addresses of processes that have died still stand: a new
+    process that reads them before they are overwritten calls the dead (pytorch/pytorch#135712). So the first process
+    draws a name and tells it to each that asks now, until each has confirmed it.
+    """
+    drawn = uuid4().hex
+    if rank > 0:
+        store.set(f"asks/{rank}", drawn)
+        name = store.get(f"answer/{drawn}").decode()
+        store.set(f"confirms/{name}/{rank}", "")
+        return name
+    missing = set(range(1, size))
+    while missing:
+        for other in [other for other in missing if store.check([f"asks/{other}"])]:
+            store.set(f"answer/{store.get(f'asks/{other}').decode()}", drawn)
+            if store.check([f"confirms/{drawn}/{other}"]):
+                missing.remove(other)
+        time.sleep(0.01)
+    return drawn
