@@ -120,6 +120,23 @@ def test_a_run_stopped_at_the_update_of_a_validation_validates_first(tmp_path, m
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
 
+def test_a_signal_while_the_end_is_saved_is_not_forgotten(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path), ["training.max_updates=12"])
+    real = Run.save_checkpoint
+
+    def save_checkpoint(run, update, *args, **options):
+        real(run, update, *args, **options)
+        if update == 12:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "save_checkpoint", save_checkpoint)
+        with pytest.raises(Stopped, match="at its end") as caught:
+            train(config, tmp_path / "run")
+    assert caught.value.exit_code == 143
+    must_be_the_same(train(config, tmp_path / "run", resume=True), train(config, tmp_path / "whole"))
+
+
 def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path))
     whole = train(config, tmp_path / "whole")

@@ -71,6 +71,8 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                 training.save_if_due()
                 training.stop_if_asked()
             training.validate_at_the_end()
+        if stop.asked:
+            raise Stopped(stop.asked, "at its end")
     return prepared.run
 
 
