@@ -166,13 +166,15 @@ def test_a_killed_process_makes_the_job_restart_from_the_last_checkpoint(tmp_pat
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
-@pytest.mark.parametrize("to", ["torchrun", "a worker"])
+@pytest.mark.parametrize("to", ["torchrun", "a worker", "all"])
 def test_a_signal_saves_and_stops_all_at_the_same_update(tmp_path, to):
-    """Also where only one of them gets it, or several one after the other."""
+    """Also where only one of them gets it, or each of them and torchrun, which sends them another one."""
     path = write_config(tmp_path, training=LONG | {"max_updates": 100_000})
     process = torchrun(2, "train", path, "--run", tmp_path / "run")
     begun(process, tmp_path / "run")
-    os.kill(process.pid if to == "torchrun" else worker_of(process, 1), signal.SIGTERM)
+    receivers = {"torchrun": process.pid, "a worker": worker_of(process, 1), "and another": worker_of(process, 0)}
+    for receiver in receivers if to == "all" else [to]:
+        os.kill(receivers[receiver], signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved", errors)
     state = Run(tmp_path / "run").training_state(Run(tmp_path / "run").whole_checkpoint("last"))

@@ -122,15 +122,15 @@ def test_a_run_stopped_at_the_update_of_a_validation_validates_first(tmp_path, m
 
 def test_a_signal_while_the_end_is_saved_is_not_forgotten(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path), ["training.max_updates=12"])
-    real = Run.save_checkpoint
+    real = Run.log
 
-    def save_checkpoint(run, update, *args, **options):
-        real(run, update, *args, **options)
-        if update == 12:
+    def log(run, record):
+        real(run, record)
+        if record["update"] == 12 and record["split"] == "dev":
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "save_checkpoint", save_checkpoint)
+        patched.setattr(Run, "log", log)
         with pytest.raises(Stopped, match="at its end") as caught:
             train(config, tmp_path / "run")
     assert caught.value.exit_code == 143
@@ -234,6 +234,13 @@ def test_a_second_signal_leaves_at_once(monkeypatch):
         assert stop.asked == signal.SIGINT
         assert signal.getsignal(signal.SIGINT) == signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_under_torchrun_a_second_signal_is_the_first_once_more():
+    with Stop(patient=True) as stop, stop.held():
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.asked == signal.SIGTERM
 
 
 def test_a_signal_that_is_ignored_stays_ignored():

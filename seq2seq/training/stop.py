@@ -32,6 +32,10 @@ class Stopped(KeyboardInterrupt):
 class Stop:
     """Takes the signals while it is entered: the first raises `Stopped`, or waits where that is held.
 
+    Args:
+        patient: take no notice of a second one, where the same wish may arrive twice: torchrun hands on what its
+            processes may have been sent themselves, and kills those that take too long.
+
     Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread, where
     Python takes no signals, it does nothing.
 
@@ -39,8 +43,9 @@ class Stop:
         asked: the number of the first signal, 0 before it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, patient: bool = False) -> None:
         self.asked = 0
+        self._second = signal.SIG_IGN if patient else signal.SIG_DFL  # SIG_DFL ends the process, whatever that is at
         self._held = False
         self._before: dict[signal.Signals, Any] = {}
 
@@ -59,10 +64,11 @@ class Stop:
     def _take(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for each in self._before:
-            signal.signal(each, signal.SIG_DFL)  # it ends the process, whatever that is at
+            signal.signal(each, self._second)
         if not self._held:
             raise Stopped(number)
-        os.write(2, b"\nstopping after this update; once more stops at once and saves nothing\n")
+        if self._second == signal.SIG_DFL:
+            os.write(2, b"\nstopping after this update; once more stops at once and saves nothing\n")
 
     @contextmanager
     def held(self) -> Iterator[None]:

@@ -51,7 +51,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
             changes that are not allowed; losses that stay not finite; a disk that is full.
         Stopped: a signal has asked for it; what was done until then is saved.
     """
-    with Stop() as stop, joined() as processes, ExitStack() as until_the_end:
+    with joined() as processes, Stop(patient=processes.size > 1) as stop, ExitStack() as until_the_end:
         # 1. Data, vocabularies, the model, the run folder
         prepared = prepare(config, path, resume, allow_changes, processes, until_the_end)
 
