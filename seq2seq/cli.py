@@ -595,7 +595,7 @@ def selftest(args: argparse.Namespace) -> None:
     """
     from textwrap import fill
 
-    from seq2seq.training.selftest import selftest as outcomes
+    from seq2seq.doctor.selftest import selftest as outcomes
 
     seconds, failed = 0.0, []
     for name, passed, shown, took in outcomes():

@@ -212,6 +212,7 @@ class Run:
             publish(unfinished, folder)
             for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
                 self.point(pointer, update)
+            shutil.rmtree(_aside(folder), ignore_errors=True)
         except (OSError, SafetensorError, RuntimeError) as error:
             shutil.rmtree(unfinished, ignore_errors=True)
             raise self._unwritten(folder, " ".join(str(error).split())) from None
@@ -267,7 +268,8 @@ class Run:
         """Make the folder what it was when a checkpoint was saved: a resumed training does again what came after.
 
         Args:
-            checkpoint: to go on from; newer ones, damaged perhaps, are moved aside. None: from the beginning.
+            checkpoint: to go on from; newer ones, damaged perhaps, are moved aside until they have been made again.
+                None: from the beginning.
             best: the update of the best checkpoint then; None: as it is now.
             metrics_bytes: the size of the metrics then.
         """
@@ -276,9 +278,8 @@ class Run:
         if checkpoint:
             kept = self.checkpoints()
             for other in kept[kept.index(checkpoint) + 1 :]:
-                aside = other.with_name(f"aside-{other.name}")
-                shutil.rmtree(aside, ignore_errors=True)
-                other.rename(aside)
+                shutil.rmtree(_aside(other), ignore_errors=True)
+                other.rename(_aside(other))
             self.point("last", int(checkpoint.name.removeprefix("step-")))
         if best is not None:
             self.point("best", best)
@@ -387,3 +388,7 @@ class Run:
     def _open_to_readers(self, file: Path) -> None:
         """Let those read a file who can read the run folder; safetensors writes for its owner alone."""
         file.chmod(self.path.stat().st_mode & 0o666)
+
+
+def _aside(checkpoint: Path) -> Path:
+    return checkpoint.with_name(f"aside-{checkpoint.name}")

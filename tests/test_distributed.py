@@ -107,6 +107,26 @@ def test_one_process_alone_writes_and_prints(tmp_path):
     assert [record["update"] for record in Run(tmp_path / "run").metrics()] == [*range(1, 11), 10]
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at the threads in /proc")
+def test_no_thread_of_the_processes_talk_is_left_when_a_training_has_ended(tmp_path):
+    """It would meet the end of Python, and abort the process."""
+    path = write_config(tmp_path, training={"max_updates": 3})
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import pathlib, seq2seq
+seq2seq.train({str(path)!r}, run={str(tmp_path / "run")!r})
+print("threads:", *(comm.read_text().strip() for comm in pathlib.Path("/proc/self/task").glob("*/comm")))
+""")
+    options = ["--standalone", "--nproc-per-node", "2", str(script)]
+    run = [sys.executable, "-m", "torch.distributed.run", *options]
+    out = subprocess.run(
+        run, capture_output=True, text=True, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    ).stdout
+    threads = [line for line in out.splitlines() if line.startswith("threads:")]
+    assert len(threads) == 2
+    assert not any("gloo" in line for line in threads)
+
+
 def test_a_mistake_ends_all_processes_with_one_line(tmp_path):
     path = write_config(tmp_path)
     (tmp_path / "test.de").write_text("one line\n")

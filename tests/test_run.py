@@ -285,6 +285,8 @@ def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
     assert [run.checkpoint(name).name for name in ("best", "last")] == ["step-000010", "step-000020"]
     assert names(run) == ["aside-step-000030", "aside-step-000040", "step-000010", "step-000020"]
     assert [record["update"] for record in run.metrics()] == [10, 20]
+    save(run, config, tokenizers, 30, keep=4)
+    assert names(run) == ["aside-step-000040", "step-000010", "step-000020", "step-000030"]
 
 
 def test_metrics_that_lack_lines_are_a_warning(run, caplog):

@@ -117,3 +117,32 @@ def test_characters_are_transliterated(tmp_path_factory):
 def test_whole_words_with_pretrained_vectors_learn(tmp_path_factory):
     run = trained(tmp_path_factory, "toy_word")
     assert json.loads((run / "test.json").read_text())["bleu"]["score"] >= 90
+
+
+FORGETS = "from seq2seq.training import resume\nresume._restore_random_state = lambda *_: None\n"
+
+
+@pytest.mark.parametrize(("broken", "code"), [("", 0), (FORGETS, 1)], ids=["whole", "broken"])
+def test_a_run_killed_five_times_ends_with_the_same_weights(tmp_path, broken, code):
+    """As long as nothing is forgotten: where the random numbers are not put back, the script must see it."""
+    (tmp_path / "sitecustomize.py").write_text(broken)
+    environment = os.environ | {"PYTHONPATH": str(tmp_path), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, str(ROOT / "scripts/soak.py"), "--kills", "5"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "\n5 kills, " in done.stdout
+    assert "damaged: 0\n" in done.stdout
+    assert ("the same to the bit: best, last (step-000157, " in done.stdout) == (code == 0)
+    assert ("FAULT: the metrics differ, first in " in done.stdout) == (code == 1)
+
+
+def test_the_selftest_passes_as_a_user_runs_it(tmp_path):
+    """From a folder without the repository; and nothing of it stays."""
+    environment = os.environ | {"TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "seq2seq", "selftest"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stdout
+    assert re.findall(r"^(\w+) +ok ", done.stdout, re.MULTILINE) == ["parts", "learn", "resume", "refuse", "processes"]
+    assert "\neverything works, in " in done.stdout
+    assert not done.stderr
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith("seq2seq-selftest")]

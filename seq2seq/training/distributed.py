@@ -19,6 +19,7 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # it keeps the group that there is when it is imported: better none
 from torch import nn
 
 from seq2seq.build import choose_device

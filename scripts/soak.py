@@ -1,0 +1,325 @@
+"""Kill a training again and again, and see that it ends as it does when nobody does.
+
+A training runs once in peace. Then the same one runs in processes that are killed, with kill -9 and SIGTERM, some with
+two signals, while they prepare, update, validate and save; each next one goes on with --resume. At the end weights and
+metrics must be the same to the bit, and no checkpoint may ever have been damaged: else the exit code is 1, and the
+folder with both runs stays. Which phase is hit, how, and about when is drawn from the seed.
+
+    python scripts/soak.py [CONFIG] [--kills 50] [--seed 1]
+"""
+
+import argparse
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from math import ceil
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from seq2seq.errors import UserError
+from seq2seq.run import Run
+
+VALIDATE_EVERY = 25
+SETTINGS = (
+    "model.embedding_size=64",
+    "model.dropout=0.2",
+    "model.encoder.hidden_size=64",
+    "model.decoder.hidden_size=64",
+    "training.schedule=plateau",
+    "training.decay_patience=1",
+    f"training.validate_every={VALIDATE_EVERY}",
+    "training.patience=0",
+    "training.save_every=5",
+    "search.beam=1",
+    "search.max_length=25",
+)
+UPDATES, UPDATES_A_KILL = 107, 10  # of the training: the fewest, and more for each kill
+
+PHASES = ("preparing", "updates", "validation", "save")
+SIGNALS = {
+    "KILL": (signal.SIGKILL,),
+    "TERM": (signal.SIGTERM,),
+    "TERM TERM": (signal.SIGTERM, signal.SIGTERM),
+    "TERM KILL": (signal.SIGTERM, signal.SIGKILL),
+}
+TRIES = 20  # to stop a process in the phase that is to be hit
+LONGEST = 300  # seconds that a process may take for what is waited for
+IMPORTS = 0.3  # of the time of preparing: before, Python only imports
+
+
+class Kill(NamedTuple):
+    """When to kill a training, and how."""
+
+    phase: str  # to hit
+    signals: str
+    update: int  # not before this one
+    when: float  # 0 to 1: early or late in the phase
+    pause: float  # seconds between two signals
+
+
+def plan(count: int, updates: int, seed: int) -> list[Kill]:
+    """A tenth while there is no checkpoint yet. Of the others four in a row hit the four phases in a random order, and
+    sixteen every phase with every signal, evenly over the updates."""
+    rng = random.Random(seed)
+    first = max(1, count // 10)
+    kinds = [(0, number) for number in range(first)]
+    for turn in range(ceil((count - first) / len(PHASES))):
+        kinds += [(phase, phase + turn) for phase in rng.sample(range(len(PHASES)), len(PHASES))]
+    kills = []
+    for number, (phase, signals) in enumerate(kinds[:count]):
+        update = max(0, updates * (number - first + 1) // (count - first + 2))
+        name = [*SIGNALS][signals % len(SIGNALS)]
+        kills.append(Kill(PHASES[phase], name, update, rng.random(), rng.uniform(0, 0.1)))
+    return kills
+
+
+class Training:
+    """The command that trains, in a process of its own, and what can be seen of it from outside.
+
+    Attributes:
+        preparation: seconds from its start to its first update, once that has come.
+    """
+
+    def __init__(self, config: Path, updates: int, run: Run):
+        settings = [*SETTINGS, f"training.max_updates={updates}"]
+        command = [sys.executable, "-m", "seq2seq", "train", str(config), "--run", str(run.path), "--resume", *settings]
+        self.run, self.log = run, run.path.with_suffix(".log")
+        self.preparation: float | None = None
+        self._metrics = run.path / "metrics.jsonl"
+        self._left_behind = self._unfinished()
+        self._start = time.time()
+        with open(self.log, "wb") as file:
+            environment = {"OMP_NUM_THREADS": "1"} | os.environ
+            self.process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+
+    def phase(self) -> str:
+        """What it is doing, as its folder shows."""
+        if not self._has_begun():
+            return "preparing"
+        newest = self.run.checkpoints()[-1:]
+        if self._unfinished() - self._left_behind or newest != [self.run.checkpoint("last")][: len(newest)]:
+            return "save"
+        record = self.record()
+        return "validation" if record["split"] == "train" and not record["update"] % VALIDATE_EVERY else "updates"
+
+    def record(self) -> dict[str, Any]:
+        """The last one of the metrics, which have one of every second update; of update 0 where there is none."""
+        lines = self._metrics.read_bytes().split(b"\n")[:-1] if self._metrics.exists() else []
+        return json.loads(lines[-1]) if lines else {"update": 0, "split": "dev"}
+
+    def stop_in(self, kill: Kill, lengths: dict[str, float]) -> bool:
+        """Halt it (SIGSTOP) in the phase to hit, or where that cannot be had in another; False where it has ended."""
+        for tried in range(TRIES):
+            while not self._is_time(kill, lengths["preparing"]):
+                if self.process.poll() is not None or time.time() > self._start + LONGEST:
+                    return False
+                time.sleep(0.0005)
+            if kill.phase != "preparing":
+                time.sleep(kill.when * lengths[kill.phase] / 2**tried)
+            self.process.send_signal(signal.SIGSTOP)
+            os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if self.process.poll() is not None or self.phase() == kill.phase:
+                break
+            self.process.send_signal(signal.SIGCONT)
+        return self.process.poll() is None
+
+    def kill(self, signals: Sequence[signal.Signals], pause: float) -> int:
+        """Send signals to it while it is halted; its exit code."""
+        self.process.send_signal(signals[0])
+        self.process.send_signal(signal.SIGCONT)
+        for number in signals[1:]:
+            time.sleep(pause)
+            self.process.send_signal(number)
+        return self.process.wait(LONGEST)
+
+    def finish(self) -> None:
+        """Let it come to its end.
+
+        Raises:
+            UserError: it ends with an error.
+        """
+        while self.process.poll() is None and not self._has_begun():
+            time.sleep(0.01)
+        if code := self.process.wait():
+            raise UserError(f"a training ended with exit code {code}: {self.log.read_text(errors='replace')[-1000:]}")
+
+    def _is_time(self, kill: Kill, preparation: float) -> bool:
+        if kill.phase == "preparing":
+            return time.time() > self._start + preparation * (IMPORTS + (1 - IMPORTS) * kill.when)
+        if not self._has_begun() or self.record()["update"] < kill.update:
+            return False
+        return kill.phase == "updates" or self.phase() == kill.phase
+
+    def _has_begun(self) -> bool:
+        """Whether it has cut the metrics to those of its checkpoint, which comes right before its first update."""
+        begun = self._metrics.exists() and self._metrics.stat().st_mtime > self._start
+        if begun and self.preparation is None:
+            self.preparation = time.time() - self._start
+        return begun
+
+    def _unfinished(self) -> set[tuple[str, int]]:
+        """The hidden folders of checkpoints that are being saved or deleted, with what tells one from the next."""
+        folder = self.run.path / "checkpoints"
+        found = [*os.scandir(folder)] if folder.exists() else []
+        return {(entry.name, entry.inode()) for entry in found if entry.name.startswith(".step-")}
+
+
+def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
+    """Train in peace and under fire into a folder, and say what came of it; whether it is as it should be."""
+    updates = UPDATES + UPDATES_A_KILL * count
+    start = time.monotonic()
+    training = Training(config, updates, Run(folder / "whole"))
+    training.finish()
+    whole, run = training.run, Run(folder / "killed")
+    assert training.preparation
+    lengths = {"preparing": training.preparation, "updates": 0.05, **_lengths(whole)}
+    print(f"{config}: {updates} updates in peace, {time.monotonic() - start:.0f} s\n")
+    print("kill  second  signals    phase       at update  exit code   goes on from")
+    hits: Counter[tuple[str, str]] = Counter()
+    faults: list[str] = []
+    verified = damaged = 0
+    for number, kill in enumerate(plan(count, updates, seed), 1):
+        training = Training(config, updates, run)
+        if not training.stop_in(kill, lengths):
+            training.process.kill()
+            faults.append(f"the training that was to be kill {number} ended, or hung: {_last_lines(training.log)}")
+            break
+        phase, update = training.phase(), training.record()["update"]
+        code = training.kill(SIGNALS[kill.signals], kill.pause)
+        lengths["preparing"] = min(lengths["preparing"], training.preparation or lengths["preparing"])
+        hits[phase, kill.signals] += 1
+        last = run.checkpoint("last")
+        resumed = last.name.removeprefix("step-").lstrip("0") if last else "the beginning"
+        second = time.monotonic() - start
+        print(
+            f"{number:4} {second:7.1f}  {kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}", flush=True
+        )
+        broken = _damaged(run)
+        verified, damaged = verified + len(run.checkpoints()), damaged + len(broken)
+        faults += [f"kill {number}: {fault}" for fault in [*broken, *_faults(training.log, code, kill.signals)]]
+    Training(config, updates, run).finish()
+    faults += _differences(run, whole)
+    _print_report(hits, verified, damaged, faults, run, whole)
+    print(f"{sum(hits.values())} kills, {time.monotonic() - start:.0f} s")
+    return not faults
+
+
+def _lengths(run: Run) -> dict[str, float]:
+    """Seconds that a validation takes, the median, and the last save, from its weights on."""
+    checkpoint = run.checkpoints()[-1]
+    save = checkpoint.stat().st_ctime - (checkpoint / "model.safetensors").stat().st_mtime
+    return {"validation": median(r["seconds"] for r in run.metrics() if r["split"] == "dev"), "save": save}
+
+
+def _damaged(run: Run) -> list[str]:
+    """What is wrong with checkpoints."""
+    found = []
+    for checkpoint in run.checkpoints():
+        try:
+            run.verify(checkpoint)
+        except UserError as error:
+            found.append(str(error))
+    return found
+
+
+def _faults(log: Path, code: int, signals: str) -> list[str]:
+    """What a training that is killed must not do: fail, find damage, leave with another exit code than the signal's."""
+    faults = []
+    if re.search("Traceback|damaged|error:", log.read_text(encoding="utf-8", errors="replace")):
+        faults.append(f"it wrote: {_last_lines(log)}")
+    expected = {-number for number in SIGNALS[signals]} | ({128 + signal.SIGTERM} if "TERM" in signals else set())
+    if code not in expected:
+        faults.append(f"exit code {code}: {_last_lines(log)}")
+    return faults
+
+
+def _last_lines(log: Path) -> str:
+    return " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-12:])
+
+
+def _differences(run: Run, whole: Run) -> list[str]:
+    """In what the run that was killed is not the one that was not."""
+    found = []
+    for pointer in ("best", "last"):
+        ours, theirs = run.checkpoint(pointer), whole.checkpoint(pointer)
+        assert ours, "a training that has ended has both"
+        assert theirs
+        if ours.name != theirs.name:
+            found.append(f"`{pointer}` is {ours.name}, and {theirs.name} without kills")
+        elif _weights(ours) != _weights(theirs):
+            found.append(f"model.safetensors of `{pointer}` ({ours.name}) is another one")
+    if _timeless(run) != _timeless(whole):
+        pairs = zip(_timeless(run), _timeless(whole), strict=False)
+        first = next((f"{a} and {b}" for a, b in pairs if a != b), "their numbers of lines")
+        found.append(f"the metrics differ, first in {first}")
+    return found
+
+
+def _weights(checkpoint: Path) -> str:
+    digest: str = json.loads((checkpoint / "manifest.json").read_bytes())["files"]["model.safetensors"]["sha256"]
+    return digest
+
+
+def _timeless(run: Run) -> list[dict[str, Any]]:
+    """The metrics, but for what the clock says."""
+    times = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+
+
+def _print_report(
+    hits: Counter[tuple[str, str]], verified: int, damaged: int, faults: list[str], run: Run, whole: Run
+) -> None:
+    print(f"\n{'':<11}" + "".join(f"{signals:>11}" for signals in SIGNALS))
+    for phase in PHASES:
+        print(f"{phase:<11}" + "".join(f"{hits[phase, signals]:11}" for signals in SIGNALS))
+    print(f"\ncheckpoints verified after the kills: {verified}, damaged: {damaged}")
+    kept = {path.name for path in (whole.path / "checkpoints").iterdir()}
+    left = sorted(path.name for path in (run.path / "checkpoints").iterdir() if path.name not in kept)
+    print(f"left in checkpoints/ that is not there without kills: {', '.join(left) or 'nothing'}")
+    last = run.checkpoint("last")
+    assert last
+    if not faults:
+        print(f"the same to the bit: best, last ({last.name}, {_weights(last)[:16]}), {len(run.metrics())} metrics")
+    for fault in faults:
+        print(f"FAULT: {fault}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Exit code 0 where all is the same, 1 where not, 2 and one line for a user's mistake."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "config",
+        nargs="?",
+        type=Path,
+        default=Path("configs/toy.yaml"),
+        metavar="CONFIG",
+        help="(default: %(default)s)",
+    )
+    parser.add_argument("--kills", type=int, default=50, metavar="N", help="(default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the kills (default: %(default)s)")
+    args = parser.parse_args(argv)
+    folder = Path(tempfile.mkdtemp(prefix="soak-"))
+    try:
+        passed = soak(args.config, args.kills, args.seed, folder)
+    except UserError as error:
+        print(f"soak: error: {error}", file=sys.stderr)
+        return 2
+    if not passed:
+        print(f"both runs are in {folder}")
+        return 1
+    shutil.rmtree(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

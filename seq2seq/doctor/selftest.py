@@ -1,0 +1,384 @@
+"""`seq2seq selftest`: shows on the user's own machine that this installation does what is promised of it.
+
+Each check uses what a user has - a corpus in files, a config, `train`, `load`, the command in processes that are
+killed - in a folder that is removed afterwards. What it says was measured just now.
+"""
+
+import importlib
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from importlib.metadata import version
+from io import StringIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from seq2seq.build import choose_device
+from seq2seq.config import Config, parse_config
+from seq2seq.decoding.evaluate import quick_scores
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.files import fingerprint, write_json
+from seq2seq.run import Run
+from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
+from seq2seq.text.vectors import load_vectors
+from seq2seq.training.train import train
+
+LONGEST = 120  # seconds for a process to do what takes it a few
+TO_REPORT = "that is a fault: please report it, with all that `seq2seq selftest` prints"
+
+
+class Outcome(NamedTuple):
+    """What came of a check.
+
+    Attributes:
+        name: of the check.
+        passed: whether what it checks works.
+        shown: what was seen; of a check that failed also what to do.
+        seconds: it took.
+    """
+
+    name: str
+    passed: bool
+    shown: str
+    seconds: float
+
+
+def selftest() -> Iterator[Outcome]:
+    """Run all checks, one after the other; one that fails does not keep the others from running."""
+    for check in (parts, learn, resume, refuse, processes):
+        yield outcome(check)
+
+
+def outcome(check: Callable[[Path], str]) -> Outcome:
+    """Run one check in a folder of its own: it returns what it has shown, or raises."""
+    start = time.perf_counter()
+    try:
+        with TemporaryDirectory(prefix="seq2seq-selftest-") as folder, redirect_stderr(StringIO()), _one_thread():
+            passed, shown = True, check(Path(folder))
+    except UserError as error:
+        passed, shown = False, str(error)
+    except Exception as error:  # whatever is broken, it is what the user wants to know
+        passed, shown = False, f"{type(error).__name__}: {error}; install the package again, and report it if it stays"
+    return Outcome(check.__name__, passed, shown, time.perf_counter() - start)
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """On a busy processor threads that have little to add up wait for each other, for minutes in all."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
+
+LINES = ["Das Mädchen öffnet die Tür.", "그 고양이는 물고기를 먹었다.", "  1,000 naïve cafés … at once", "the old cat"]
+EXTRAS = {"plot": ("matplotlib",), "tensorboard": ("tensorboard",), "serve": ("fastapi", "uvicorn")}
+
+
+def parts(folder: Path) -> str:
+    """The libraries do what the package needs of them."""
+    device = choose_device("auto")
+    for type in ("unigram", "bpe", "char"):
+        _must_give_back(_tokenizers(type), [*LINES, "unseen: 🐟 ž"], "sentencepiece")
+    words = _tokenizers("word")
+    _must_give_back(words, [" ".join(line.split()) for line in LINES], "torchtext")
+    (folder / "vectors").write_text("cat 1 2 3\nTür. 4 5 6\n", encoding="utf-8")
+    vectors, found = load_vectors(folder / "vectors", words.src)
+    _must_be("torchtext", "the vectors of two words", vectors[found].sum().item(), 21.0)
+    same, other = (round(quick_scores(lines, LINES, lowercase=False)["bleu"], 6) for lines in (LINES, ["%"] * 4))
+    _must_be("sacrebleu", "BLEU of equal lines", same, 100.0)
+    _must_be("sacrebleu", "BLEU of lines without a common letter", other, 0.0)
+    weights = torch.randn(1000)
+    save_file({"weights": weights}, folder / "weights.safetensors")
+    kept = load_file(folder / "weights.safetensors")["weights"]
+    _must_be("safetensors", "numbers that are not what was written", int((kept != weights).sum()), 0)
+    extras = ", ".join(f"{name} {'yes' if _is_there(modules) else 'no'}" for name, modules in EXTRAS.items())
+    return (
+        f"torch {version('torch')} on {device}; sentencepiece {version('sentencepiece')}: unigram, bpe and char give "
+        f"every line back; torchtext {version('torchtext')}: words and vectors too; sacrebleu {version('sacrebleu')}: "
+        f"BLEU {same:.1f} of equal lines, {other:.1f} of different ones; safetensors {version('safetensors')}: the "
+        f"same bits; extras: {extras}"
+    )
+
+
+def _tokenizers(type: Any) -> Tokenizers:
+    return train_tokenizers(type, 400, True, False, "split", LINES, [])
+
+
+def _must_give_back(tokenizers: Tokenizers, lines: list[str], package: str) -> None:
+    for line in lines:
+        again = tokenizers.tgt.decode(tokenizers.src.encode(line))
+        _must_be(package, f"{tokenizers.type} tokens of a line, as text", again, " ".join(line.split()))
+
+
+def _must_be(package: str, what: str, found: object, expected: object) -> None:
+    """Raise UserError where a package has another result."""
+    if found != expected:
+        raise UserError(
+            f"{package} {version(package)}: {what}: {found!r}, expected {expected!r}; install it again "
+            f"(pip install --force-reinstall --no-deps {package})"
+        )
+
+
+def _is_there(modules: tuple[str, ...]) -> bool:
+    """Whether modules can be imported; one that is there and broken raises."""
+    try:
+        for module in modules:
+            importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name not in modules:
+            raise
+        return False
+    return True
+
+
+# -------------------------------------------------------------------------------------------------------------- learn
+
+UNSEEN, ENOUGH = 100, 90  # strings to reverse after training, and how many of them must be right
+
+
+def learn(folder: Path) -> str:
+    """A model learns to reverse strings; without attention, or with a wrong gradient, it would not in this time."""
+    start = time.perf_counter()
+    unseen = _write_corpus(folder, 6000)
+    schedule = {"learning_rate": 0.01, "schedule": "cosine", "warmup_updates": 20}
+    config = _config(folder, {"max_updates": 400, "validate_every": 400, **schedule})
+    run = train(config, folder / "run")
+    translations = Translator.load(run.path).translate(list(unseen))
+    right = sum(t.text == reverse for t, reverse in zip(translations, unseen.values(), strict=True))
+    took = f"{config.training.max_updates} updates, {time.perf_counter() - start:.0f} s"
+    if right < ENOUGH:
+        device = choose_device(config.training.device)
+        hint = (
+            TO_REPORT if device.type == "cpu" else "see whether the CPU learns: CUDA_VISIBLE_DEVICES= seq2seq selftest"
+        )
+        raise UserError(
+            f"reverses only {right} of {UNSEEN} strings it has not seen ({took}, on {device}), where {ENOUGH} would be "
+            f"few; {hint}"
+        )
+    return f"reverses {right} of {UNSEEN} strings it has not seen ({took})"
+
+
+def _write_corpus(folder: Path, count: int) -> dict[str, str]:
+    """Random strings of 3 to 9 letters beside their reverses: to train on, to validate on, and unseen ones."""
+    rng = random.Random(1)
+    strings = {" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(count)}
+    rows = [(string, string[::-1]) for string in sorted(strings)]
+    rng.shuffle(rows)
+    splits = {"train": rows[2 * UNSEEN :], "dev": rows[UNSEEN : UNSEEN + 20]}
+    for split, pairs in splits.items():
+        (folder / f"{split}.tsv").write_text("".join("\t".join(pair) + "\n" for pair in pairs), encoding="utf-8")
+    return dict(rows[:UNSEEN])
+
+
+def _config(folder: Path, training: Mapping[str, Any], *, dropout: float = 0.0) -> Config:
+    """A small model for the corpus in a folder."""
+    data = {split: str(folder / f"{split}.tsv") for split in ("train", "dev")} | {"src": "string", "tgt": "reverse"}
+    sizes = {"hidden_size": 64}
+    model = {"embedding_size": 64, "dropout": dropout, "encoder": sizes, "decoder": sizes}
+    training = {"batch_type": "sentences", "early_stopping_metric": "exact_match", **training}
+    keys = {"data": data, "tokenizer": {"type": "word"}, "model": model, "training": training}
+    return parse_config({**keys, "search": {"max_length": 12}}, "selftest")
+
+
+# ------------------------------------------------------------------------------------------------------------- resume
+
+ENDLESS = {"max_updates": 1_000_000, "validate_every": 10, "patience": 0, "batch_sentences": 16, "device": "cpu"}
+
+
+def resume(folder: Path) -> str:
+    """A training that is killed, goes on, is stopped and goes on ends with the bits of one that was left alone.
+
+    On the CPU: a GPU may round its sums otherwise from run to run.
+    """
+    _write_corpus(folder, 2000)
+    (folder / "endless.yaml").write_text(_config(folder, ENDLESS, dropout=0.2).to_yaml(), encoding="utf-8")
+    run = Run(folder / "run")
+    killed = _interrupted(folder, run, signal.SIGKILL, after=15)
+    saved = run.checkpoint("last")
+    stopped = _interrupted(folder, run, signal.SIGTERM, after=25)
+    config = _config(folder, {**ENDLESS, "max_updates": stopped + 5}, dropout=0.2)
+    whole = train(config, folder / "whole")
+    train(config, run.path, resume=True)
+    if difference := _difference(run, whole):
+        raise UserError(f"stopped and resumed, a training does not end as it does without: {difference}; {TO_REPORT}")
+    return (
+        f"on the CPU, killed (kill -9) after update {killed} and resumed from {_number(saved)}, stopped (SIGTERM) "
+        f"after update {stopped} and resumed: at update {config.training.max_updates} the same weights and metrics to "
+        "the bit as without"
+    )
+
+
+def _interrupted(folder: Path, run: Run, number: signal.Signals, *, after: int) -> int:
+    """Train in another process, send it a signal when it has done so many updates; how many it had done."""
+    train_it = ["-m", "seq2seq", "train", str(folder / "endless.yaml"), "--run", str(run.path), "--resume"]
+    with _process(folder, *train_it) as (process, log):
+        end = time.monotonic() + LONGEST
+        while _updates(run) < after:
+            if process.poll() is not None or time.monotonic() > end:
+                raise UserError(f"a training that is to be stopped did not get to update {after}: {_complaint(log)}")
+            time.sleep(0.01)
+        process.send_signal(number)
+        code = process.wait(LONGEST)
+    expected = 128 + number if number == signal.SIGTERM else -number
+    if code != expected:
+        raise UserError(f"after {number.name} exit code {code}, expected {expected}: {_complaint(log)}; {TO_REPORT}")
+    return _number(run.checkpoint("last")) if number == signal.SIGTERM else _updates(run)
+
+
+@contextmanager
+def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """Another Python with as many threads as this one, and the file of what it prints; stopped where it is left."""
+    log = folder / "log.txt"
+    variables = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment
+    with open(log, "wb") as file:
+        process = subprocess.Popen([sys.executable, *arguments], stdout=file, stderr=file, env=variables)
+    try:
+        yield process, log
+    finally:
+        process.terminate()  # torchrun ends its processes then
+        try:
+            process.wait(LONGEST)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _complaint(log: Path) -> str:
+    """The first line on an error that a process printed; without one the last line."""
+    lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
+    return next(
+        (line for line in lines if re.match(r"\S.*([Ee]rror|exception)", line)), (lines or ["it was silent"])[-1]
+    )
+
+
+def _updates(run: Run) -> int:
+    """The last update in the metrics."""
+    return max((record["update"] for record in run.metrics()), default=0)
+
+
+def _number(checkpoint: Path | None) -> int:
+    """The update of a checkpoint; 0 of none."""
+    return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+
+
+def _difference(run: Run, other: Run) -> str | None:
+    """In what two trainings that should be the same differ, bit for bit; times are left out."""
+    for pointer in ("best", "last"):
+        ours, theirs = run.checkpoint(pointer), other.checkpoint(pointer)
+        if ours is None or theirs is None or ours.name != theirs.name:
+            return f"`{pointer}` is update {_number(ours)}, expected {_number(theirs)}"
+        mine, expected = (load_file(checkpoint / "model.safetensors") for checkpoint in (ours, theirs))
+        if different := [name for name in expected if not torch.equal(mine[name], expected[name])]:
+            return f"{len(different)} of {len(expected)} weights differ in {ours.name}, the first is {different[0]}"
+    for mine, expected in zip(_timeless(run), _timeless(other), strict=False):
+        if mine != expected:
+            return f"the metrics differ from update {expected['update']} on"
+    return None if len(_timeless(run)) == len(_timeless(other)) else "the metrics are not as long"
+
+
+def _timeless(run: Run) -> list[dict[str, Any]]:
+    times = ("seconds", "tokens_per_second")
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+
+
+# ------------------------------------------------------------------------------------------------------------- refuse
+
+
+def refuse(folder: Path) -> str:
+    """A checkpoint with a wrong bit is not used but the one before it, and one with code in it is not read."""
+    _write_corpus(folder, 500)
+    config = _config(folder, {"max_updates": 20, "validate_every": 20, "save_every": 10, "device": "cpu"})
+    run = train(config, folder / "run")
+    before, last = run.checkpoints()
+    weights = last / "model.safetensors"
+    whole = weights.read_bytes()
+    middle = len(whole) // 2
+    weights.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
+    found = run.whole_checkpoint("last")
+    if found != before:
+        raise UserError(f"one bit of {weights.name} of {last.name} was wrong, and it was not noticed; {TO_REPORT}")
+    train(config, run.path, resume=True)
+    if weights.read_bytes() != whole:
+        raise UserError(f"from {before.name} on, training does not end at the weights that were damaged; {TO_REPORT}")
+    trace = folder / "trace"
+    _lay_trap(last, trace)
+    try:
+        train(config, run.path, resume=True)
+        refused = False
+    except UserError:
+        refused = True
+    if trace.exists() or not refused:
+        did = "ran" if trace.exists() else "was not refused"
+        raise UserError(f"code in training.pt of a checkpoint {did}; resume no run that is not your own; {TO_REPORT}")
+    return (
+        f"one wrong bit in the checkpoint of update {_number(last)} is noticed, and training goes on from update "
+        f"{_number(before)} to the same weights; a checkpoint with code in it is refused, and nothing ran"
+    )
+
+
+class _Trap:
+    """Pickled, it makes a folder when it is read carelessly."""
+
+    def __init__(self, trace: Path):
+        self._trace = trace
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
+        return os.mkdir, (str(self._trace),)
+
+
+def _lay_trap(checkpoint: Path, trace: Path) -> None:
+    """Put code into a checkpoint, and into its manifest that this is how it should be."""
+    state = torch.load(checkpoint / "training.pt", weights_only=True)
+    torch.save(state | {"trap": _Trap(trace)}, checkpoint / "training.pt")
+    manifest = json.loads((checkpoint / "manifest.json").read_bytes())
+    manifest["files"]["training.pt"] = fingerprint(checkpoint / "training.pt")
+    write_json(checkpoint / "manifest.json", manifest)
+
+
+# ---------------------------------------------------------------------------------------------------------- processes
+
+ROUNDING = 1e-5  # sums in another order; a gradient that is wrong by a factor is off by some hundredths
+
+
+def processes(folder: Path) -> str:
+    """Two processes that share the batches do the updates of one; plain gradient steps, which show every factor."""
+    _write_corpus(folder, 500)
+    training = {"max_updates": 20, "optimizer": "sgd", "learning_rate": 0.5, "clip_norm": 0.0, "device": "cpu"}
+    (folder / "two.yaml").write_text(_config(folder, training).to_yaml(), encoding="utf-8")
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--"]
+    train_it = ["seq2seq", "train", str(folder / "two.yaml"), "--run", str(folder / "two")]
+    with _process(folder, *torchrun, *train_it, CUDA_VISIBLE_DEVICES="") as (process, log):
+        if process.wait(LONGEST):
+            raise UserError(
+                f"two processes could not train: {_complaint(log)}; a training by one process does not need this, one "
+                "by several does: see that processes may connect to each other on this machine"
+            )
+    one = train(_config(folder, {**training, "accumulate": 2}), folder / "one")
+    ours, theirs = (load_file(run.checkpoints()[-1] / "model.safetensors") for run in (Run(folder / "two"), one))
+    largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
+    if largest > ROUNDING:
+        raise UserError(
+            f"after 20 updates of two processes a weight differs by {largest:.2g} from what one process learns of the "
+            f"same batches; {TO_REPORT}"
+        )
+    return (
+        f"two processes (gloo) do the {_updates(one)} updates of one with twice the batches: weights differ by "
+        f"{largest:.1g} at most"
+    )
