@@ -5,6 +5,7 @@ import errno
 import json
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -268,7 +269,7 @@ def train(args: argparse.Namespace) -> None:
     keep(run, split, evaluation)
     _print_evaluation(f"{split} set", evaluation)
     _show_translations(translator, evaluation.examples(SHOWN))
-    print(f"\nThe model is in {run.path}. Translate with it: seq2seq translate {run.path}")
+    print(f"\nThe model is in {run.path}. Translate with it: {shlex.join(['seq2seq', 'translate', str(run.path)])}")
 
 
 def evaluate(args: argparse.Namespace) -> None:

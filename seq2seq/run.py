@@ -10,9 +10,12 @@ best, last         one-line text files that name a checkpoint
 
 import json
 import logging
+import os
 import pickle
+import re
+import shlex
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +36,11 @@ from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 log = logging.getLogger("seq2seq")
+
+ALMOST_NOTHING = 2**20  # bytes that are free: what torch says of a full disk nobody understands
+
+_FILES = ("model.safetensors", "training.pt")  # of a checkpoint
+_STEP = re.compile("step-[0-9]+")
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the files of each split, by name
 
@@ -88,8 +96,8 @@ class Run:
             )
 
     def exists(self) -> bool:
-        """Whether the folder holds a run."""
-        return (self.path / "config.yaml").is_file()
+        """Whether the folder holds a run, be it one that has lost its config."""
+        return (self.path / "config.yaml").is_file() or (self.path / "checkpoints").is_dir()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -108,8 +116,16 @@ class Run:
         replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
 
     def config(self) -> Config:
-        """The resolved config that the run was begun with."""
-        return load_config(self.path / "config.yaml")
+        """The resolved config that the run was begun with.
+
+        Raises:
+            UserError: it cannot be read, or is not whole.
+        """
+        file = self.path / "config.yaml"
+        config = load_config(file)
+        if missing := Config.model_fields.keys() - config.model_fields_set:
+            raise UserError(f"{file}: damaged, it has no {min(missing)}; put the old file back")
+        return config
 
     def tokenizers(self) -> Tokenizers | None:
         """The vocabularies, or None where the run was stopped before it had them."""
@@ -119,11 +135,14 @@ class Run:
     @property
     def resume_command(self) -> str:
         """What goes on with the training of this run."""
-        return f"seq2seq train {self.path / 'config.yaml'} --run {self.path} --resume"
+        return shlex.join(["seq2seq", "train", str(self.path / "config.yaml"), "--run", str(self.path), "--resume"])
 
-    def save_data_digests(self, data: Digests) -> None:
-        """Keep these digests of the data instead of those that there were."""
-        found = self.environment() | {"data": data}
+    def save_data_digests(self, config: Config, data: Digests) -> None:
+        """Keep these digests of the data instead of those that there were, which may be damaged."""
+        try:
+            found = self.environment() | {"data": data}
+        except UserError:
+            found = environment(config, data)
         replace_text(self.path / "environment.json", json.dumps(found, indent=2) + "\n")
 
     def environment(self) -> dict[str, Any]:
@@ -147,6 +166,13 @@ class Run:
         """The shortlist, or None where the run was begun before there were any, or stopped before it had one."""
         file = self.path / "shortlist.safetensors"
         return Shortlist.load(file) if file.is_file() else None
+
+    def has_shortlist(self) -> bool:
+        """Whether there is a shortlist that is whole."""
+        try:
+            return self.shortlist() is not None
+        except UserError:
+            return False
 
     def save_shortlist(self, shortlist: Shortlist) -> None:
         """Keep the shortlist; it is there whole or not at all."""
@@ -214,8 +240,10 @@ class Run:
                 self.point(pointer, update)
             shutil.rmtree(_aside(folder), ignore_errors=True)
         except (OSError, SafetensorError, RuntimeError) as error:
+            full = shutil.disk_usage(self.path).free < ALMOST_NOTHING
             shutil.rmtree(unfinished, ignore_errors=True)
-            raise self._unwritten(folder, " ".join(str(error).split())) from None
+            reason = "No space left on device" if full else " ".join(str(error).split())
+            raise self._unwritten(folder, reason) from None
         for old in set(self.checkpoints()[:-keep]) - {folder, self.checkpoint("best")}:
             leftover = old.with_name(f".{old.name}")
             shutil.rmtree(leftover, ignore_errors=True)
@@ -235,16 +263,22 @@ class Run:
     def checkpoint(self, pointer: str) -> Path | None:
         """The checkpoint folder that `best` or `last` names; None before the first one."""
         file = self.path / pointer
-        return self.path / "checkpoints" / file.read_text("utf-8", "replace").strip() if file.is_file() else None
+        name = file.read_text("utf-8", "replace").strip() if file.is_file() else ""
+        return self.path / "checkpoints" / name if _STEP.fullmatch(name) else None
 
     def checkpoints(self) -> list[Path]:
         """The checkpoint folders that are kept, oldest first."""
-        return sorted((self.path / "checkpoints").glob("step-*"), key=lambda path: int(path.name.removeprefix("step-")))
+        found = [path for path in (self.path / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name)]
+        return sorted(found, key=_update)
 
-    def whole_checkpoint(self, pointer: str) -> Path | None:
+    def whole_checkpoint(self, pointer: str, files: Sequence[str] = _FILES) -> Path | None:
         """The checkpoint that `best` or `last` names or, with a warning, the newest one that is not damaged.
 
         None before the first one.
+
+        Args:
+            pointer: `best` or `last`.
+            files: that must not be damaged.
 
         Raises:
             UserError: there are checkpoints, and all are damaged.
@@ -253,7 +287,7 @@ class Run:
         damage = None
         for checkpoint in [named, *newest_first] if named else newest_first:
             try:
-                self.verify(checkpoint)
+                self.verify(checkpoint, files)
             except UserError as error:
                 damage = damage or error
             else:
@@ -261,17 +295,17 @@ class Run:
                     log.warning("%s. Instead of it: %s", damage, checkpoint)
                 return checkpoint
         if damage:
-            raise damage
+            raise UserError(f"{damage}. There is no whole one: train again in another folder with --run DIR")
         return None
 
-    def rewind(self, checkpoint: Path | None, best: int | None, metrics_bytes: int) -> None:
+    def rewind(self, checkpoint: Path | None, best: int | None, metrics_bytes: int | None) -> None:
         """Make the folder what it was when a checkpoint was saved: a resumed training does again what came after.
 
         Args:
             checkpoint: to go on from; newer ones, damaged perhaps, are moved aside until they have been made again.
                 None: from the beginning.
             best: the update of the best checkpoint then; None: as it is now.
-            metrics_bytes: the size of the metrics then.
+            metrics_bytes: the size of the metrics then; None: of those up to the checkpoint's update.
         """
         for leftover in (self.path / "checkpoints").glob(".step-*"):
             shutil.rmtree(leftover)
@@ -280,30 +314,25 @@ class Run:
             for other in kept[kept.index(checkpoint) + 1 :]:
                 shutil.rmtree(_aside(other), ignore_errors=True)
                 other.rename(_aside(other))
-            self.point("last", int(checkpoint.name.removeprefix("step-")))
+            self.point("last", _update(checkpoint))
         if best is not None:
             self.point("best", best)
-        self.cut_metrics(metrics_bytes)
+        self.cut_metrics(_update(checkpoint) if checkpoint else 0, metrics_bytes)
 
-    def cut_metrics(self, size: int) -> None:
-        """Forget what was logged after the first so many bytes."""
+    def cut_metrics(self, update: int, size: int | None = None) -> None:
+        """Forget what was logged after an update, and what stands after the first so many bytes."""
         file = self.path / "metrics.jsonl"
-        if self.metrics_bytes() < size:
+        if size is not None and self.metrics_bytes() < size:
             log.warning("%s lacks lines from before the checkpoint; they are not made again", file)
         if file.is_file():
-            with open(file, "r+b") as opened:
-                whole = opened.read(size).rfind(b"\n") + 1
-                opened.truncate(whole)
+            lines = zip(file.read_bytes().splitlines(keepends=True), self.metrics(), strict=False)
+            until = sum(len(line) for line, record in lines if record["update"] <= update)
+            os.truncate(file, until if size is None else min(size, until))
 
-    def metrics_bytes(self, update: int | None = None) -> int:
-        """The size of the metrics; or of those up to an update."""
+    def metrics_bytes(self) -> int:
+        """The size of the metrics."""
         file = self.path / "metrics.jsonl"
-        if not file.is_file():
-            return 0
-        if update is None:
-            return file.stat().st_size
-        lines = file.read_bytes().splitlines(keepends=True)
-        return sum(len(line) for line, record in zip(lines, self.metrics(), strict=False) if record["update"] <= update)
+        return file.stat().st_size if file.is_file() else 0
 
     def load_model(
         self, checkpoint: Path | None = None, device: torch.device | str = "cpu"
@@ -313,9 +342,10 @@ class Run:
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
+        weights = ("model.safetensors",)
         if checkpoint:
-            self.verify(checkpoint)
-        checkpoint, tokenizers = checkpoint or self.whole_checkpoint("best"), self.tokenizers()
+            self.verify(checkpoint, weights)
+        checkpoint, tokenizers = checkpoint or self.whole_checkpoint("best", weights), self.tokenizers()
         if checkpoint is None or tokenizers is None:
             raise UserError(f"{self.path}: no checkpoint yet; go on training with `{self.resume_command}`")
         if changed := self.changed_tokenizer(checkpoint):
@@ -334,7 +364,10 @@ class Run:
             load_model(model, str(checkpoint / "model.safetensors"))
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise UserError(f"{checkpoint}: not the weights of this run's config: {reason}; train again") from None
+            raise UserError(
+                f"{checkpoint}: not the weights of this run's config: {reason}; put the old config back, or train in "
+                "another folder with --run DIR"
+            ) from None
 
     def training_state(self, checkpoint: Path) -> dict[str, Any]:
         """What `save_checkpoint` was given as `training`, of a checkpoint that is whole.
@@ -353,16 +386,16 @@ class Run:
             ) from None
         return state
 
-    def verify(self, checkpoint: Path) -> None:
-        """Compare a checkpoint's files with the sizes and digests in its manifest.
+    def verify(self, checkpoint: Path, files: Sequence[str] = _FILES) -> None:
+        """Compare files of a checkpoint, by default all, with the sizes and digests in its manifest.
 
         Raises:
             UserError: a file that is missing or damaged.
         """
-        files = self._manifest(checkpoint)["files"]
+        known = self._manifest(checkpoint)["files"]
         try:
-            for name in ("model.safetensors", "training.pt"):
-                if not isinstance(files, dict) or fingerprint(checkpoint / name) != files.get(name):
+            for name in files:
+                if not isinstance(known, dict) or fingerprint(checkpoint / name) != known.get(name):
                     raise UserError(f"{checkpoint / name}: damaged, it is not what was written; use another checkpoint")
         except OSError as error:
             raise UserError(f"{checkpoint}: not a whole checkpoint ({error}); use another one") from None
@@ -388,6 +421,10 @@ class Run:
     def _open_to_readers(self, file: Path) -> None:
         """Let those read a file who can read the run folder; safetensors writes for its owner alone."""
         file.chmod(self.path.stat().st_mode & 0o666)
+
+
+def _update(checkpoint: Path) -> int:
+    return int(checkpoint.name.removeprefix("step-"))
 
 
 def _aside(checkpoint: Path) -> Path:

@@ -208,5 +208,5 @@ def test_another_number_of_processes_goes_on_and_says_what_differs(tmp_path):
     train(load_config(path), tmp_path / "run")
     longer = ("train", path, "--run", tmp_path / "run", "--resume", "training.max_updates=30")
     out, _ = finished(torchrun(2, *longer, "training.accumulate=1"))  # the same batches an update: no change to allow
-    assert "going on with 2 processes where there were 1: an update now takes 2 batches" in out
+    assert "processes: 2, before: 1; so batches an update (training.accumulate x processes): 2, and dropout" in out
     assert close(tmp_path / "run", whole.path)

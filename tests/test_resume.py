@@ -143,7 +143,7 @@ def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
     module = importlib.import_module("seq2seq.training.prepare")
     with monkeypatch.context() as patched:
         patched.setattr(module, "learn_shortlist", lambda *_: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(Stopped, match="before the first update"):
+        with pytest.raises(Stopped, match="before another update; what was saved is whole"):
             train(config, tmp_path / "run")
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
@@ -284,6 +284,27 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
 # --------------------------------------------------------------------------------------------------- another process
 
 
+def test_of_two_trainings_into_one_new_folder_one_is_refused(tmp_path, monkeypatch):
+    """The other one begins while the first learns its vocabulary."""
+    path = write_config(tmp_path)
+    module = importlib.import_module("seq2seq.training.prepare")
+    real = module.learn_tokenizers
+
+    def learn_tokenizers(*args):
+        with monkeypatch.context() as patched:
+            patched.setattr(module, "learn_tokenizers", real)
+            train(load_config(path, ["training.max_updates=10"]), tmp_path / "run")
+        return real(*args)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "learn_tokenizers", learn_tokenizers)
+        with pytest.raises(UserError, match="already holds a run"):
+            train(load_config(path, ["seed=4"]), tmp_path / "run")
+    run = Run(tmp_path / "run")
+    assert run.config().seed == 3
+    load(run.path)
+
+
 def test_two_trainings_into_one_folder_the_second_is_refused(tmp_path, capfd):
     path = write_config(tmp_path, training=LONG)
     process = begun(tmp_path)
@@ -370,6 +391,30 @@ def test_other_data_are_named_and_go_on_where_that_is_allowed(tmp_path, split):
     train(config, run.path, resume=True, allow_changes=True)
     assert len((run.path / "store" / "lengths.bin").read_bytes()) == 8 * (121 if split == "train" else 120)
     train(config, run.path, resume=True)
+
+
+def test_a_damaged_environment_is_named_and_made_anew_where_that_is_allowed(tmp_path):
+    path, run = trained(tmp_path)
+    (run.path / "environment.json").write_text("{")
+    config = load_config(path, ["training.max_updates=30"])
+    with pytest.raises(UserError, match=r"nobody knows: .*environment\.json: damaged.*--allow-changes"):
+        train(config, run.path, resume=True)
+    train(config, run.path, resume=True, allow_changes=True)
+    assert run.environment()["data"]["train"]
+
+
+def test_a_damaged_shortlist_is_noticed_and_made_again(tmp_path):
+    path, run = trained(tmp_path)
+    file = run.path / "shortlist.safetensors"
+    whole = file.read_bytes()
+    for place in (-1, -40):
+        damaged = bytearray(whole)
+        damaged[place] ^= 128
+        file.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"shortlist\.safetensors: damaged"):
+            load(run.path, shortlist=True)
+    train(load_config(path, ["training.max_updates=21"]), run.path, resume=True)
+    assert file.read_bytes() == whole
 
 
 def test_another_tokenizer_is_named_by_resuming_and_by_translating(tmp_path):

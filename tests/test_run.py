@@ -170,6 +170,37 @@ def test_a_pointer_that_names_nothing_does_not_hide_the_checkpoints(run, config,
         assert run.whole_checkpoint("last").name == "step-000010"
 
 
+def test_a_copy_of_a_checkpoint_is_none(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    shutil.copytree(run.checkpoint("last"), run.path / "checkpoints" / "step-000010.bak")
+    assert [path.name for path in run.checkpoints()] == ["step-000010"]
+
+
+def test_what_only_a_training_needs_may_be_damaged_where_one_translates(run, config, tokenizers, caplog):
+    save(run, config, tokenizers, 10)
+    cut_short(run.checkpoint("best"))
+    run.load_model()
+    assert not caplog.text
+    with pytest.raises(UserError, match="There is no whole one"):
+        run.whole_checkpoint("last")
+
+
+def test_a_run_that_has_lost_its_config_is_a_run(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    (run.path / "config.yaml").unlink()
+    with pytest.raises(UserError, match="already holds a run"):
+        train(config, run.path)
+    with pytest.raises(UserError, match=r"config\.yaml: No such file"):
+        train(config, run.path, resume=True)
+
+
+def test_a_config_that_was_cut_off_is_an_error(run):
+    file = run.path / "config.yaml"
+    file.write_text(file.read_text().partition("search:")[0])
+    with pytest.raises(UserError, match=r"config\.yaml: damaged, it has no search; put the old file back"):
+        run.config()
+
+
 def test_only_damaged_checkpoints_are_an_error_that_names_the_first(run, config, tokenizers):
     for update in (10, 20):
         save(run, config, tokenizers, update)
@@ -291,7 +322,7 @@ def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
 
 def test_metrics_that_lack_lines_are_a_warning(run, caplog):
     run.log({"update": 10, "split": "dev"})
-    run.cut_metrics(10_000)
+    run.cut_metrics(10, 10_000)
     assert "metrics.jsonl lacks lines" in caplog.text
     assert len(run.metrics()) == 1
 
@@ -391,9 +422,20 @@ def test_metrics_are_cut_back_to_the_checkpoint(run):
     for update in (10, 20, 20, 30):
         run.log({"update": update, "split": "dev"})
         sizes.append(run.metrics_bytes())
-    run.cut_metrics(sizes[1])
+    run.cut_metrics(20, sizes[1])
     assert [record["update"] for record in run.metrics()] == [10, 20]
-    assert run.metrics_bytes(10) == sizes[0]  # of a checkpoint that kept no size
+    run.cut_metrics(10)  # of a checkpoint that kept no size
+    assert [record["update"] for record in run.metrics()] == [10]
+
+
+def test_a_line_that_was_deleted_from_the_metrics_lets_none_stand_twice(run):
+    for update in (5, 10, 15, 20):
+        run.log({"update": update, "split": "train"})
+    size = run.metrics_bytes() // 4
+    lines = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
+    (run.path / "metrics.jsonl").write_bytes(b"".join(lines[1:]))
+    run.cut_metrics(10, 2 * size)
+    assert [record["update"] for record in run.metrics()] == [10]
 
 
 def test_padding_has_a_zero_embedding(config, tokenizers):

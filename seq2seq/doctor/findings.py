@@ -34,14 +34,15 @@ DEVIATIONS = 4.5  # beyond these a normal distribution has 7 of a million pairs
 FACTOR = 1.5  # at least, for a corpus whose lines are all alike
 UNKNOWN = 0.02  # of the tokens: every second sentence of 25 has one
 
-ADVICE = {  # the gravest first
+ADVICE = {  # in the order in which it is given
     "overlap": "a score measures memory there: take these lines out of one of the two",
     "blank": "training drops such pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops such pairs, so no model learns that length: raise data.max_length, or split the lines",
     "broken": "control characters, or text that was decoded wrongly: convert it anew from where it came from",
     "script": "most likely another language, or code: delete these lines on both sides, or translate them",
     "copy": "the model learns to copy where it should translate: delete these lines on both sides, or translate them",
-    "ratio": "something is missing, or added, or no translation: mend these lines, or delete them on both sides",
+    "ratio": "something is missing, or added, or no translation: mend these lines, or delete them on both sides; where "
+    "they all stand after one line, a side lacks a line there",
     "duplicate": "they count twice, in training or in a score: keep one of each, unless they are so frequent in life",
     "unknown": "what is unknown cannot be translated: raise tokenizer.vocab_size, or set tokenizer.type to bpe",
 }
@@ -175,7 +176,7 @@ def unknown_lines(split: Split, tokens: Tokens) -> Iterator[Finding]:
 
 
 def by_gravity(findings: Iterable[Finding]) -> list[Finding]:
-    """The gravest first."""
+    """In the order of `ADVICE`."""
     return sorted(findings, key=lambda finding: list(ADVICE).index(finding.kind))
 
 
@@ -183,7 +184,7 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
     """Findings in words, each line with its label; the texts that are shown are read again."""
     named = {split.name: split for split in splits}
     texts = {split.name: _texts(split, findings) for split in splits}
-    yield "findings", "the gravest first; none of them stops a training" if findings else _NONE
+    yield "findings", "none of them stops a training" if findings else _NONE
     for kind, group in groupby(findings, key=lambda finding: finding.kind):
         for finding in group:
             files, where = named[finding.split].files, f"{finding.split} {finding.side}".rstrip()

@@ -13,6 +13,7 @@ which all pairs have, is the paper's empty word. Tokens that are listed anyway a
 a sixth of the work, and the candidates of each source token to those that are not.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,8 +22,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float, Int, Int64, Integer
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
@@ -57,7 +58,10 @@ class Shortlist:
 
     def save(self, file: Path) -> None:
         """Write a file that `load` reads."""
-        save_file({"always": self.always, "candidates": self.candidates}, file)
+        save_file({"always": self.always, "candidates": self.candidates}, file, {"sha256": self._digest()})
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.always.tobytes() + self.candidates.tobytes()).hexdigest()
 
     @classmethod
     def load(cls, file: Path) -> "Shortlist":
@@ -67,7 +71,12 @@ class Shortlist:
             UserError: a damaged file.
         """
         try:
-            return cls(**load_file(file))
+            with safe_open(file, framework="numpy") as opened:
+                found = cls(**{name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118, no mapping
+                written = (opened.metadata() or {}).get("sha256")  # a file of before it was kept lacks it
+            if written and written != found._digest():
+                raise SafetensorError("not what was written")
+            return found
         except (OSError, SafetensorError, TypeError) as error:
             raise UserError(
                 f"{file}: damaged ({error}); delete it, and training with --resume makes it again"

@@ -102,8 +102,7 @@ def warnings(update: int, scores: Mapping[str, float], vocabulary: int) -> list[
         return [
             f"the perplexity on data.dev, {scores['perplexity']:,.0f}, is far above that of a uniform guess, "
             f"{vocabulary:,}: lower training.learning_rate or set training.clip_norm; if the training loss falls all "
-            "the same, see whether data.dev is text of the kind of data.train, source and target not exchanged "
-            "(`seq2seq check`)"
+            "the same, see whether data.dev is text of the kind of data.train, source and target not exchanged"
         ]
     if update < WARN_FROM or "attention_entropy" not in scores:
         return []

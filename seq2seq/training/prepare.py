@@ -56,7 +56,8 @@ def prepare(
     with processes.in_turn():
         # 1. All that a mistake could stop, before anything is written
         run, first = Run(path), processes.rank == 0
-        if first and run.exists():
+        is_new = not run.exists()
+        if first and not is_new:
             if not resume:
                 run.must_be_new()
             until_the_end.enter_context(run.writing())
@@ -65,7 +66,7 @@ def prepare(
         checkpoint = run.whole_checkpoint("last")
         state = run.training_state(checkpoint) if checkpoint else None
         digests = data_digests(config) if first else run.environment()["data"]
-        changed = changes(run, config, digests, checkpoint, state, processes.size) if first and run.exists() else []
+        changed = changes(run, config, digests, checkpoint, state, processes.size) if first and not is_new else []
         if not allow_changes:
             must_be_allowed(run, changed)
         corpora = Corpora.read(config)
@@ -83,16 +84,16 @@ def prepare(
         validation = Validation(corpora.dev, Translator(model.to(device), tokenizers, config.search))
 
         # 2. The run folder
-        if first and not run.exists():
+        if first and is_new:
             until_the_end.enter_context(run.writing())
             Run.create(path, config, digests)
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             if any(change.key.startswith("data.") for change in changed):
-                run.save_data_digests(digests)
+                run.save_data_digests(config, digests)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
-        if first and run.shortlist() is None:
+        if first and not run.has_shortlist():
             run.save_shortlist(learn_shortlist(store, tokenizers))
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)

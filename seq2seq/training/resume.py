@@ -92,8 +92,8 @@ def difference_of_processes(state: State, processes: Processes, accumulate: int)
     if before == processes.size:
         return None
     return (
-        f"going on with {processes.size} processes where there were {before}: an update now takes "
-        f"{processes.size * accumulate} batches (training.accumulate x processes), and dropout draws other numbers"
+        f"processes: {processes.size}, before: {before}; so batches an update (training.accumulate x processes): "
+        f"{processes.size * accumulate}, and dropout draws other numbers"
     )
 
 
@@ -126,7 +126,9 @@ def changes(
     before = state.get("processes", 1) if state else 1
     found = [*_changes_of_config(run, config, before, size), *_changes_of_data(run, digests)]
     if checkpoint and (file := run.changed_tokenizer(checkpoint)):
-        found.append(Change("tokenizer", f"{file} is not what {checkpoint.name} was trained with"))
+        found.append(
+            Change("tokenizer", f"{file} is not what {checkpoint.name} was trained with, put the old file back")
+        )
     return found
 
 
@@ -134,8 +136,8 @@ def must_be_allowed(run: Run, found: list[Change]) -> None:
     """Raise UserError where anything has changed."""
     if found:
         raise UserError(
-            f"{'; '.join(change.text for change in found)}: resume with what was before (`{run.resume_command}`), add "
-            "--allow-changes to go on all the same, or train in another folder with --run DIR"
+            f"{'; '.join(change.text for change in found)}. `{run.resume_command}` has the config as it was; "
+            "--allow-changes goes on all the same; --run DIR trains in another folder"
         )
 
 
@@ -156,7 +158,11 @@ def _changes_of_config(run: Run, config: Config, size_before: int, size: int) ->
 
 
 def _changes_of_data(run: Run, digests: Digests) -> Iterator[Change]:
-    known = run.environment()["data"]
+    try:
+        known = run.environment()["data"]
+    except UserError as error:
+        yield Change("data.train", f"whether the data are those that {run.path} was begun with nobody knows: {error}")
+        return
     for split in ("train", "dev"):
         for name, digest in digests[split].items():
             if known[split].get(name) != digest:

@@ -19,7 +19,7 @@ class Stopped(KeyboardInterrupt):
         where: what was done and saved, for a person.
     """
 
-    def __init__(self, number: int, where: str = "before the first update"):
+    def __init__(self, number: int, where: str = "before another update; what was saved is whole"):
         super().__init__(number, where)
         self.signal, self.where = number, where
 

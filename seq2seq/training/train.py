@@ -113,7 +113,7 @@ class Training:
     def rewind(self) -> None:
         """Make the run folder what it was at the checkpoint to go on from."""
         if self.processes.rank == 0:
-            size = (self._state or {}).get("metrics_bytes", self.run.metrics_bytes(self.progress.update))
+            size = (self._state or {}).get("metrics_bytes")  # a checkpoint of before this was kept lacks it
             self.run.rewind(self._checkpoint, self.progress.best_update, size)
 
     def updates(self, batches: Batches) -> Iterator[dict[str, Any] | None]:
