@@ -1,5 +1,7 @@
 """Before `seq2seq` is imported: every shape in a signature of these modules is checked in every test."""
 
+import signal
+
 import torch
 from jaxtyping import install_import_hook
 
@@ -14,4 +16,6 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
+    signal.signal(number, handler)  # where a shell's & or nohup had them ignored, tests of signals would wait for ever
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
