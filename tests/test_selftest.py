@@ -181,7 +181,7 @@ def test_damage_is_noticed_and_code_refused():
 
 
 def test_damage_that_is_not_noticed_fails(monkeypatch):
-    monkeypatch.setattr(Run, "verify", lambda self, checkpoint: None)
+    monkeypatch.setattr(Run, "verify", lambda *_: None)
     assert "one bit of model.safetensors of step-000020 was wrong, and it was not noticed" in fails(refuse)
 
 
