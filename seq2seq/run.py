@@ -292,7 +292,7 @@ class Run:
                 damage = damage or error
             else:
                 if damage:
-                    log.warning("%s. Instead of it: %s", damage, checkpoint)
+                    log.warning("%s; going on with %s instead", damage, checkpoint)
                 return checkpoint
         if damage:
             raise UserError(f"{damage}. There is no whole one: train again in another folder with --run DIR")

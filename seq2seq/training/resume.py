@@ -58,9 +58,9 @@ def restored(
         optimizer.load_state_dict(state["optimizer"])
         for group, setting in zip(optimizer.param_groups, settings, strict=True):
             group.update(setting)  # of the config as it is now
-    states = (
-        state["random"] if isinstance(state["random"], list) else [state["random"]]
-    )  # a dict: of before there were several processes
+    states = state["random"]
+    if isinstance(states, dict):  # of before there were several processes
+        states = [states]
     if processes.rank < len(states):
         _restore_random_state(states[processes.rank], device)
     progress = Progress.from_dict(state["progress"])
