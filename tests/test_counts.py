@@ -18,22 +18,26 @@ def pairs(length):
     return [([5, 7, EOS], [4] * (length - 1) + [EOS]), ([9, 6, EOS], [5] * (length - 1) + [EOS])]
 
 
-def calls(model, action):
-    """How often the decoder's layers run in an action, each time over how many positions."""
-    widths = []
-    layers = [module for module in model.decoder.modules() if isinstance(module, Recurrent)]
-    hooks = [layer.register_forward_hook(lambda _, inputs, __: widths.append(inputs[0].size(1))) for layer in layers]
-    action()
-    for hook in hooks:
-        hook.remove()
-    return widths
+def test_training_goes_through_the_target_at_once():
+    model, widths = random_model(), []
+    model.decoder.recurrent.register_forward_hook(lambda _, inputs, __: widths.append(inputs[0].size(1)))
+    loss_sum(model, make_batch(pairs(9)))
+    assert widths == [9]
 
 
-def test_training_goes_through_the_target_at_once_and_with_input_feeding_position_by_position():
-    batch = make_batch(pairs(9))
-    for feeding, widths in ((False, [9]), (True, [1] * 9)):
-        model = random_model(decoder={"input_feeding": feeding})
-        assert calls(model, lambda model=model: loss_sum(model, batch)) == widths
+def test_with_input_feeding_the_products_for_the_cells_gradients_do_not_grow_with_the_length_of_the_target():
+    """A position takes two products each way (W_ih x_t, W_hh h_t; dx_t, dh_t); the weights, two at the end."""
+    counts = []
+    for length in (3, 4, 5):
+        recurrent = Recurrent("lstm", 6, 8)
+        step, state = recurrent.unrolled(), torch.zeros(2, 1, 2, 8)
+        with Counting() as counted:
+            for x in torch.randn(2, length, 6, requires_grad=True).split(1, dim=1):
+                _, state = step(x, state)
+            state.sum().backward()
+        counts.append(counted.products())
+    assert [count - counts[0] for count in counts] == [0, 4, 8]
+    assert counts[0] == 3 * 4 + 2
 
 
 def test_the_operations_of_an_update_do_not_grow_with_the_length_of_the_target():

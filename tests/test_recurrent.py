@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.model.encoder import Encoder
-from seq2seq.model.recurrent import CELLS, Recurrent
+from seq2seq.model.recurrent import LAYERS, Recurrent
 
 ONE_STEP = {"rnn": nn.RNNCell, "gru": nn.GRUCell, "lstm": nn.LSTMCell}
 
@@ -52,7 +52,7 @@ def encoder_of(cell, **options):
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize(("num_layers", "residual"), [(1, False), (3, False), (3, True)])
 def test_states_are_those_of_cells_in_a_loop_over_each_sentence_alone(cell, bidirectional, num_layers, residual):
@@ -80,7 +80,7 @@ def test_what_the_padding_embedding_is_does_not_matter():
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", LAYERS)
 def test_a_sequence_in_two_parts_gives_what_the_whole_gives(cell):
     torch.manual_seed(1)
     recurrent, x = Recurrent(cell, 6, 8, num_layers=2, residual=True), torch.randn(3, 5, 6)
@@ -89,6 +89,27 @@ def test_a_sequence_in_two_parts_gives_what_the_whole_gives(cell):
     second, state = recurrent(x[:, 2:], state)
     torch.testing.assert_close(torch.cat([first, second], dim=1), whole)
     torch.testing.assert_close(state, end)
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize(("num_layers", "residual"), [(1, False), (3, True)])
+def test_a_loop_over_positions_gives_the_values_and_the_gradients_of_the_layers(cell, num_layers, residual):
+    torch.manual_seed(1)
+    recurrent = Recurrent(cell, 6, 8, num_layers=num_layers, residual=residual).double()
+    x, weight = torch.randn(3, 5, 6, requires_grad=True, dtype=torch.double), torch.randn(3, 5, 8, dtype=torch.double)
+    start = torch.randn(3, num_layers, recurrent.parts, 8, requires_grad=True, dtype=torch.double)
+    whole, end = recurrent(x, start)
+    step, state, outputs = recurrent.unrolled(), start, []
+    for x_t in x.split(1, dim=1):
+        output, state = step(x_t, state)
+        outputs.append(output)
+    torch.testing.assert_close(torch.cat(outputs, dim=1), whole)
+    torch.testing.assert_close(state, end)
+    loss = (torch.cat(outputs, dim=1) * weight).sum() + state.sin().sum()
+    expected = torch.autograd.grad((whole * weight).sum() + end.sin().sum(), [x, start, *recurrent.parameters()])
+    for _ in range(2):  # a second pass over the same graph forgets the first
+        found = torch.autograd.grad(loss, [x, start, *recurrent.parameters()], retain_graph=True)
+        torch.testing.assert_close(found, expected)
 
 
 @torch.no_grad()

@@ -8,10 +8,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-CELLS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
+from seq2seq.model.cells import Cell
+
+LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 RecurrentState = Float[Tensor, "batch layer part hidden"]
 """The last state of every layer: part 0 is h; part 1, of an LSTM, is c. Two directions lie side by side in hidden."""
+
+Layers = Callable[[Tensor, RecurrentState], tuple[Tensor, RecurrentState]]
+"""From inputs and the state before them to the top layer's outputs, and the state after them."""
 
 
 class Recurrent(nn.Module):
@@ -43,7 +48,7 @@ class Recurrent(nn.Module):
         self.parts = 2 if cell == "lstm" else 1
         self.hidden_size, self.residual = hidden_size, residual
         self.layers = nn.ModuleList(
-            CELLS[cell](size, hidden_size // self.directions, batch_first=True, bidirectional=bidirectional)
+            LAYERS[cell](size, hidden_size // self.directions, batch_first=True, bidirectional=bidirectional)
             for size in [input_size] + [hidden_size] * (num_layers - 1)
         )
         self.dropout = nn.Dropout(dropout)
@@ -75,6 +80,11 @@ class Recurrent(nn.Module):
                 x = _each(torch.add, x, below)
         return x, torch.stack(last, dim=1)
 
+    def unrolled(self) -> Layers:
+        """The same for a loop that takes one position at a time: cells on a CPU, where they are faster than a call of
+        torch's layers a position; elsewhere, where that was not measured, these layers."""
+        return _Unrolled(self) if self.layers[0].weight_hh_l0.device.type == "cpu" else self
+
     def _open_forget_gates(self) -> None:
         """Start with what is in c staying there: forget gates near sigmoid(1), not 1/2 (Jozefowicz et al. 2015)."""
         for layer in self.layers:
@@ -89,6 +99,25 @@ class Recurrent(nn.Module):
     def _unpack(self, state: Float[Tensor, "batch part hidden"]) -> Tensor | tuple[Tensor, ...]:
         parts = tuple(part[None].contiguous() for part in state.unbind(1))
         return parts if self.parts == 2 else parts[0]
+
+
+class _Unrolled:
+    """The layers as cells, for the length of a loop."""
+
+    def __init__(self, recurrent: Recurrent):
+        self.recurrent, self.cells = recurrent, [Cell(layer) for layer in recurrent.layers]
+
+    def __call__(
+        self, x: Float[Tensor, "batch 1 input"], state: RecurrentState
+    ) -> tuple[Float[Tensor, "batch 1 hidden"], RecurrentState]:
+        last = []
+        for i, cell in enumerate(self.cells):
+            below = x if i == 0 else self.recurrent.dropout(x)
+            last.append(cell(below[:, 0], state[:, i]))
+            x = last[-1][:, :1]
+            if self.recurrent.residual and i > 0:
+                x = x + below
+        return x, torch.stack(last, dim=1)
 
 
 def _each(
