@@ -1,10 +1,11 @@
 """Translation of text by a trained model: lines in, translations out. Every command and the session go through here."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -13,6 +14,7 @@ from torch import Tensor
 from seq2seq.build import choose_device
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.decoding.workers import side_by_side
 from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, NoAttention
 from seq2seq.model.decoder import Decoder
@@ -28,6 +30,9 @@ from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 log = logging.getLogger("seq2seq")
+
+I = TypeVar("I")  # noqa: E741
+R = TypeVar("R")
 
 MOST = 1000  # hypotheses of a beam: more take minutes a line and find nothing better
 LONGEST = 2000
@@ -145,7 +150,6 @@ class Translator:
             )
         return cls(model, tokenizers, config.search, listed)
 
-    @torch.inference_mode()
     def translate(
         self,
         texts: Sequence[str],
@@ -178,7 +182,6 @@ class Translator:
             for look in self._looks(found)
         ]
 
-    @torch.inference_mode()
     def look(self, texts: Sequence[str], *, beam: int | None = None) -> list[Look]:
         """Translate each line, and see where every head looks on the way.
 
@@ -189,7 +192,6 @@ class Translator:
         """
         return self._looks(self._found(texts, beam, 1, None))
 
-    @torch.inference_mode()
     def look_at(self, text: str, ids: Sequence[int]) -> Look:
         """Where every head looks while the model is made to give these tokens as the translation of this line.
 
@@ -207,7 +209,6 @@ class Translator:
         given = Hypothesis([*ids], score, score / length_penalty(len(ids) + 1, self.search.length_penalty))
         return self._looks([_Found([*src, EOS], [given])])[0]
 
-    @torch.inference_mode()
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
         """log p(target | source), `</s>` included, of each pair of raw lines: a sum of natural log-probabilities.
 
@@ -252,17 +253,15 @@ class Translator:
 
     def _scores(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         """The log-probability of each target given its source, token ids that end with `</s>`."""
-        scores = [0.0] * len(pairs)
-        order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][1]))
-        for start in range(0, len(order), self.search.batch_size):
-            rows = order[start : start + self.search.batch_size]
-            batch = make_batch([pairs[i] for i in rows]).to(self.device)
+
+        def scores(pairs: list[tuple[list[int], list[int]]]) -> list[float]:
+            batch = make_batch(pairs).to(self.device)
             attentional, _ = self.model(batch.src, batch.src_lengths, batch.tgt_in)
             log_probs = self.model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
-            total = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1)
-            for i, value in zip(rows, total.tolist(), strict=True):
-                scores[i] = value
-        return scores
+            total: list[float] = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1).tolist()
+            return total
+
+        return self._in_batches(scores, pairs, lambda pair: len(pair[1]))
 
     def _found(self, texts: Sequence[str], beam: int | None, nbest: int, sampling: Sampling | None) -> "list[_Found]":
         """What search finds for each line, in order."""
@@ -270,21 +269,42 @@ class Translator:
             raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
         beam = self.checked_beam(beam, nbest)
         encoded = self._sources(texts)
-        order = sorted((i for i, ids in enumerate(encoded) if ids), key=lambda i: len(encoded[i]))
-        found = [_Found([], []) for _ in texts]
+        sources = [[*ids, EOS] for ids in encoded if ids]
         generator = torch.Generator(self.device).manual_seed(sampling.seed) if sampling else None
-        for start in range(0, len(order), self.search.batch_size):
-            rows = order[start : start + self.search.batch_size]
-            sources = [[*encoded[i], EOS] for i in rows]
-            hypotheses = self._search(sources, beam, nbest, sampling, generator)
-            if not all(hypotheses):
-                raise UserError(
-                    "the model's log-probabilities are not finite: its weights have blown up; train again "
-                    "with a lower training.learning_rate or training.clip_norm"
-                )
-            for i, source, best_first in zip(rows, sources, hypotheses, strict=True):
-                found[i] = _Found(source, best_first)
-        return found
+
+        def search(sources: list[list[int]]) -> list[list[Hypothesis]]:
+            return self._search(sources, beam, nbest, sampling, generator)
+
+        hypotheses = self._in_batches(search, sources, len, in_turn=generator is not None)
+        if not all(hypotheses):
+            raise UserError(
+                "the model's log-probabilities are not finite: its weights have blown up; train again "
+                "with a lower training.learning_rate or training.clip_norm"
+            )
+        found = map(_Found, sources, hypotheses)
+        return [next(found) if ids else _Found([], []) for ids in encoded]
+
+    def _in_batches(
+        self,
+        of_batch: Callable[[list[I]], list[R]],
+        items: Sequence[I],
+        size: Callable[[I], int],
+        in_turn: bool = False,
+    ) -> list[R]:
+        """What a function of a batch says of each item. Batches are of like size, so that little is padded; several run
+        at a time, but for `in_turn`."""
+        order = sorted(range(len(items)), key=lambda i: -size(items[i]))  # long ones first: short ones fill up the end
+        batches = [
+            order[start : start + self.search.batch_size] for start in range(0, len(order), self.search.batch_size)
+        ]
+
+        @torch.inference_mode()
+        def results(batch: list[int]) -> list[R]:
+            return of_batch([items[i] for i in batch])
+
+        each = map(results, batches) if in_turn else side_by_side(results, batches, self.device)
+        found = dict(zip(chain.from_iterable(batches), chain.from_iterable(each), strict=True))
+        return [found[i] for i in range(len(items))]
 
     def _search(
         self,
@@ -317,22 +337,31 @@ class Translator:
 
     def _looks(self, found: "list[_Found]") -> list[Look]:
         """The best hypothesis of each line run through the model once more, for its weights."""
-        looks = [Look(empty(), [], None, None) for _ in found]
-        order = sorted((i for i, each in enumerate(found) if each.source), key=lambda i: len(found[i].source))
-        for start in range(0, len(order), self.search.batch_size):
-            rows = order[start : start + self.search.batch_size]
-            pairs = [(found[i].source, [*found[i].hypotheses[0].tokens, EOS]) for i in rows]
+
+        def looks(found: list[_Found]) -> list[Look]:
+            pairs = [(each.source, [*each.hypotheses[0].tokens, EOS]) for each in found]
             batch = make_batch(pairs).to(self.device)
             onto_source, within_source = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
-            for i, (src, tgt), decoder, encoder in zip(rows, pairs, onto_source, within_source, strict=True):
-                read, written = _Tokens(self.tokenizers.src, src), _Tokens(self.tokenizers.tgt, tgt)
-                looks[i] = Look(
-                    self._translation(found[i]),
-                    tgt[:-1],
-                    _map(written, read, self.decoder_heads, decoder),
-                    _map(read, read, self.encoder_heads, encoder),
-                )
-        return looks
+            return list(map(self._look, found, pairs, onto_source, within_source))
+
+        looked = iter(self._in_batches(looks, [each for each in found if each.source], lambda each: len(each.source)))
+        return [next(looked) if each.source else Look(empty(), [], None, None) for each in found]
+
+    def _look(
+        self,
+        found: "_Found",
+        pair: tuple[list[int], list[int]],
+        onto_source: Float[Tensor, "head tgt src"],
+        within_source: Float[Tensor, "head2 src src"],
+    ) -> Look:
+        src, tgt = pair
+        read, written = _Tokens(self.tokenizers.src, src), _Tokens(self.tokenizers.tgt, tgt)
+        return Look(
+            self._translation(found),
+            tgt[:-1],
+            _map(written, read, self.decoder_heads, onto_source),
+            _map(read, read, self.encoder_heads, within_source),
+        )
 
     def _translation(self, found: "_Found") -> Translation:
         if not found.source:
