@@ -20,6 +20,7 @@ from peers import Bench
 from torch import Tensor, nn
 
 from seq2seq.allocator import keep_freed_memory
+from seq2seq.decoding.in_batches import in_batches
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.model.attention import build_attention
 from seq2seq.model.decoder import LuongDecoder
@@ -63,18 +64,16 @@ def converted(checkpoint: dict) -> Seq2Seq:
     return model.eval()
 
 
-@torch.inference_mode()
 def translate(model: Seq2Seq, sources: list[list[int]]) -> list[list[int]]:
     """Token ids of the best hypothesis of each source; nothing is forbidden, as in OpenNMT-py."""
-    found: list[list[int]] = [[] for _ in sources]
-    order = sorted(range(len(sources)), key=lambda i: len(sources[i]))
-    for rows in (order[start : start + 64] for start in range(0, len(order), 64)):
-        batch = make_batch([(sources[i], [EOS]) for i in rows])
-        limits = Limits(BOS, EOS, (), torch.full((len(rows),), 101))
-        hypotheses = beam_search(model.step, model.encode(batch.src, batch.src_lengths), limits, beam=5)
-        for i, best in zip(rows, hypotheses, strict=True):
-            found[i] = best[0].tokens
-    return found
+
+    def search(sources: list[list[int]]) -> list[list[int]]:
+        batch = make_batch([(source, [EOS]) for source in sources])
+        limits = Limits(BOS, EOS, (), torch.full((len(sources),), 101))
+        found = beam_search(model.step, model.encode(batch.src, batch.src_lengths), limits, beam=5)
+        return [best[0].tokens for best in found]
+
+    return in_batches(search, sources, len, 64, torch.device("cpu"))
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -13,8 +12,8 @@ from torch import Tensor
 
 from seq2seq.build import choose_device
 from seq2seq.config import SearchConfig
+from seq2seq.decoding.in_batches import in_batches
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
-from seq2seq.decoding.workers import side_by_side
 from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, NoAttention
 from seq2seq.model.decoder import Decoder
@@ -285,26 +284,9 @@ class Translator:
         return [next(found) if ids else _Found([], []) for ids in encoded]
 
     def _in_batches(
-        self,
-        of_batch: Callable[[list[I]], list[R]],
-        items: Sequence[I],
-        size: Callable[[I], int],
-        in_turn: bool = False,
+        self, function: Callable[[list[I]], list[R]], items: Sequence[I], size: Callable[[I], int], **how: bool
     ) -> list[R]:
-        """What a function of a batch says of each item. Batches are of like size, so that little is padded; several run
-        at a time, but for `in_turn`."""
-        order = sorted(range(len(items)), key=lambda i: -size(items[i]))  # long ones first: short ones fill up the end
-        batches = [
-            order[start : start + self.search.batch_size] for start in range(0, len(order), self.search.batch_size)
-        ]
-
-        @torch.inference_mode()
-        def results(batch: list[int]) -> list[R]:
-            return of_batch([items[i] for i in batch])
-
-        each = map(results, batches) if in_turn else side_by_side(results, batches, self.device)
-        found = dict(zip(chain.from_iterable(batches), chain.from_iterable(each), strict=True))
-        return [found[i] for i in range(len(items))]
+        return in_batches(function, items, size, self.search.batch_size, self.device, **how)
 
     def _search(
         self,
