@@ -54,7 +54,8 @@ lint: $(VENV)/.installed
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/make_config_docs.py --check
 	@echo "lines in text, model, build, run, decoding and training:" \
-	  $$(cat seq2seq/text/*.py seq2seq/model/*.py seq2seq/build.py seq2seq/run.py seq2seq/decoding/*.py seq2seq/training/*.py | wc -l)
+	  $$(cat seq2seq/text/*.py seq2seq/model/*.py seq2seq/build.py seq2seq/run.py seq2seq/checkpoints.py seq2seq/metrics.py \
+	    seq2seq/decoding/*.py seq2seq/training/*.py | wc -l)
 
 toy: $(VENV)/.installed
 	@$(BIN)/python scripts/make_toy_corpus.py
@@ -74,6 +75,7 @@ bench-peers: $(VENV)/.installed
 	@$(BIN)/python scripts/bench/peers.py models --updates 1500 --threads $(THREADS)
 	@$(BIN)/python scripts/bench/peers.py translate-speed --threads $(THREADS)
 	@$(BIN)/python scripts/bench/same_weights.py build/peers/models/opennmt_luong256_step_1500.pt --threads $(THREADS)
+	@$(BIN)/python scripts/bench/peers.py table
 
 clean:
 	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -26,6 +26,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.errors import UserError
 from seq2seq.run import Run
 
@@ -106,8 +107,8 @@ class Training:
         """What it is doing, as its folder shows."""
         if not self._has_begun():
             return "preparing"
-        newest = self.run.checkpoints()[-1:]
-        if self._unfinished() - self._left_behind or newest != [self.run.checkpoint("last")][: len(newest)]:
+        newest = self.run.checkpoints.all()[-1:]
+        if self._unfinished() - self._left_behind or newest != [self.run.checkpoints.named("last")][: len(newest)]:
             return "save"
         record = self.record()
         return "validation" if record["split"] == "train" and not record["update"] % VALIDATE_EVERY else "updates"
@@ -198,14 +199,14 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
         code = training.kill(SIGNALS[kill.signals], kill.pause)
         lengths["preparing"] = min(lengths["preparing"], training.preparation or lengths["preparing"])
         hits[phase, kill.signals] += 1
-        last = run.checkpoint("last")
+        last = run.checkpoints.named("last")
         resumed = last.name.removeprefix("step-").lstrip("0") if last else "the beginning"
         second = time.monotonic() - start
         print(
             f"{number:4} {second:7.1f}  {kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}", flush=True
         )
         broken = _damaged(run)
-        verified, damaged = verified + len(run.checkpoints()), damaged + len(broken)
+        verified, damaged = verified + len(run.checkpoints.all()), damaged + len(broken)
         faults += [f"kill {number}: {fault}" for fault in [*broken, *_faults(training.log, code, kill.signals)]]
     Training(config, updates, run).finish()
     faults += _differences(run, whole)
@@ -216,17 +217,17 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
 
 def _lengths(run: Run) -> dict[str, float]:
     """Seconds that a validation takes, the median, and the last save, from its weights on."""
-    checkpoint = run.checkpoints()[-1]
+    checkpoint = run.checkpoints.all()[-1].path
     save = checkpoint.stat().st_ctime - (checkpoint / "model.safetensors").stat().st_mtime
-    return {"validation": median(r["seconds"] for r in run.metrics() if r["split"] == "dev"), "save": save}
+    return {"validation": median(r["seconds"] for r in run.metrics.records() if r["split"] == "dev"), "save": save}
 
 
 def _damaged(run: Run) -> list[str]:
     """What is wrong with checkpoints."""
     found = []
-    for checkpoint in run.checkpoints():
+    for checkpoint in run.checkpoints.all():
         try:
-            run.verify(checkpoint)
+            checkpoint.verify()
         except UserError as error:
             found.append(str(error))
     return found
@@ -251,7 +252,7 @@ def _differences(run: Run, whole: Run) -> list[str]:
     """In what the run that was killed is not the one that was not."""
     found = []
     for pointer in ("best", "last"):
-        ours, theirs = run.checkpoint(pointer), whole.checkpoint(pointer)
+        ours, theirs = run.checkpoints.named(pointer), whole.checkpoints.named(pointer)
         assert ours, "a training that has ended has both"
         assert theirs
         if ours.name != theirs.name:
@@ -265,15 +266,15 @@ def _differences(run: Run, whole: Run) -> list[str]:
     return found
 
 
-def _weights(checkpoint: Path) -> str:
-    digest: str = json.loads((checkpoint / "manifest.json").read_bytes())["files"]["model.safetensors"]["sha256"]
+def _weights(checkpoint: Checkpoint) -> str:
+    digest: str = json.loads((checkpoint.path / "manifest.json").read_bytes())["files"]["model.safetensors"]["sha256"]
     return digest
 
 
 def _timeless(run: Run) -> list[dict[str, Any]]:
     """The metrics, but for what the clock says."""
     times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
 
 def _print_report(
@@ -286,10 +287,11 @@ def _print_report(
     kept = {path.name for path in (whole.path / "checkpoints").iterdir()}
     left = sorted(path.name for path in (run.path / "checkpoints").iterdir() if path.name not in kept)
     print(f"left in checkpoints/ that is not there without kills: {', '.join(left) or 'nothing'}")
-    last = run.checkpoint("last")
+    last = run.checkpoints.named("last")
     assert last
     if not faults:
-        print(f"the same to the bit: best, last ({last.name}, {_weights(last)[:16]}), {len(run.metrics())} metrics")
+        number = len(run.metrics.records())
+        print(f"the same to the bit: best, last ({last.name}, {_weights(last)[:16]}), {number} metrics")
     for fault in faults:
         print(f"FAULT: {fault}")
 

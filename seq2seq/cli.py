@@ -467,7 +467,7 @@ def plot(args: argparse.Namespace) -> None:
         if args.words:
             raise UserError("--words is for --attention TEXT; add it")
         output = args.output or run.path / "curves.png"
-        save_curves(output, run.metrics())
+        save_curves(output, run.metrics.records())
     else:
         _must_be_text("--attention", args.attention)
         output = args.output or run.path / "attention.png"
@@ -481,15 +481,14 @@ def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     from seq2seq.decoding.translator import Translator
     from seq2seq.plots import beside
 
-    best, translator = run.checkpoint("best"), _translator(run.path)
+    best, translator = run.checkpoints.named("best"), _translator(run.path)
     _must_look(translator)
     (found,) = translator.look([text])
     maps = {}
-    for checkpoint in run.checkpoints():
-        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, found.ids)
+    for checkpoint in run.checkpoints.all():
+        look = Translator.load(run.path, checkpoint=checkpoint.path).look_at(text, found.ids)
         assert look.decoder, "the model looks, and look_at refuses an empty text"
-        update = int(checkpoint.name.removeprefix("step-"))
-        maps[f"update {update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
+        maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
     return beside(maps)
 
 

@@ -36,7 +36,7 @@ def publish(unfinished: Path, path: Path) -> None:
     for file in [*unfinished.iterdir()] if unfinished.is_dir() else []:
         sync(file)
     sync(unfinished)
-    aside = _aside(path)
+    aside = path.with_name(f".replaced-{path.name}")
     if path.is_dir():
         shutil.rmtree(aside, ignore_errors=True)
         path.rename(aside)
@@ -45,15 +45,18 @@ def publish(unfinished: Path, path: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def put_back(path: Path) -> None:
-    """Undo a `publish` of a folder that was stopped when the old one had been moved aside and the new one not in."""
-    if not path.exists() and _aside(path).exists():
-        _aside(path).rename(path)
-        sync(path.parent)
+def put_back(folder: Path) -> None:
+    """Undo each `publish` into a folder that was stopped with the old one moved aside and the new one not yet in."""
+    for aside in folder.glob(".replaced-*"):
+        path = aside.with_name(aside.name.removeprefix(".replaced-"))
+        if not path.exists():
+            aside.rename(path)
+            sync(folder)
 
 
-def _aside(path: Path) -> Path:
-    return path.with_name(f".replaced-{path.name}")
+def open_to_readers(file: Path, folder: Path) -> None:
+    """Let those read a file who can read a folder; safetensors writes for its owner alone."""
+    file.chmod(folder.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:

@@ -158,7 +158,7 @@ def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, fo
     assert main(["plot", run, "--attention", TEXT]) == 0
     [(path, map)] = drawn
     assert path == Run.open(run).path / "attention.png"
-    best = Run.open(run).checkpoint("best").name
+    best = Run.open(run).checkpoints.named("best").name
     assert map.heads == [f"update {n}{', best' if best == f'step-{n:06d}' else ''}" for n in (10, 20)]
     translator = Translator.load(run)
     (look,) = translator.look([TEXT])

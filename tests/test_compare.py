@@ -150,7 +150,7 @@ def test_a_mistake_in_the_grid_is_an_error_of_one_line(config, overrides, varied
 def test_a_cell_is_an_ordinary_run_with_its_seed_and_value(finished):
     run = Run.open(finished / "score=dot,seed=4")
     assert (run.config().seed, run.config().model.attention.score) == (4, "dot")
-    assert run.checkpoint("last").name == "step-000002"
+    assert run.checkpoints.named("last").name == "step-000002"
     assert (run.path / "dev.json").exists()
 
 
@@ -356,13 +356,13 @@ def test_the_numbers_of_the_table_are_those_of_the_runs(finished):
     assert [row["name"] for row in rows] == [f"score={s},seed={n}" for s in ("dot", "general") for n in (3, 4)]
     for row in rows:
         run = Run.open(finished / row["name"])
-        dev, metrics = json.loads((run.path / "dev.json").read_text()), run.metrics()
+        dev, metrics = json.loads((run.path / "dev.json").read_text()), run.metrics.records()
         assert row["model.attention.score"] == run.config().model.attention.score
         assert float(row["bleu"]) == dev["bleu"]["score"]
         assert float(row["sentences_per_second"]) == pytest.approx(12 / dev["seconds"])
         speeds = [record["tokens_per_second"] for record in metrics if record["split"] == "train"]
         assert float(row["tokens_per_second"]) == median(speeds)
-        step = int(run.checkpoint("best").name.removeprefix("step-"))
+        step = run.checkpoints.named("best").update
         [best] = [record for record in metrics if record["split"] == "dev" and record["update"] == step]
         assert float(row["perplexity"]) == best["perplexity"]
         assert (int(row["best_update"]), int(row["updates"])) == (step, 2)
@@ -390,12 +390,12 @@ def test_json_has_everything(finished):
 
 def test_the_attention_entropy_is_that_of_the_best_checkpoint(config, comparison):
     run = Run.open(comparison / "score=dot,seed=3")
-    best = int(run.checkpoint("best").name.removeprefix("step-"))
+    best = run.checkpoints.named("best").update
     records = [
         {**record, "attention_entropy": 0.5 if record["update"] == best else 0.9}
         if record["split"] == "dev"
         else record
-        for record in run.metrics()
+        for record in run.metrics.records()
     ]
     (run.path / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     (run.path / "cell.json").unlink()

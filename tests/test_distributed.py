@@ -45,16 +45,16 @@ def finished(process, code=0):
 
 
 def weights(run):
-    return load_file(Run(run).checkpoint("last") / "model.safetensors")
+    return load_file(Run(run).checkpoints.named("last").path / "model.safetensors")
 
 
 def timeless(run):
     times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in Run(run).metrics()]
+    return [{key: value for key, value in record.items() if key not in times} for record in Run(run).metrics.records()]
 
 
 def position(run):
-    return run.training_state(run.checkpoint("last"))["progress"]["position"]
+    return run.checkpoints.named("last").training_state()["progress"]["position"]
 
 
 def close(run, other):
@@ -90,10 +90,10 @@ def test_two_processes_take_the_steps_of_one_with_the_same_global_batch(tmp_path
     finished(torchrun(2, "train", path, "--run", tmp_path / "two"))
     one = train(load_config(path, [f"training.accumulate={2 * accumulate}"]), tmp_path / "one")
     assert close(tmp_path / "two", one.path)
-    for ours, theirs in zip(Run(tmp_path / "two").metrics(), one.metrics(), strict=True):
+    for ours, theirs in zip(Run(tmp_path / "two").metrics.records(), one.metrics.records(), strict=True):
         assert ours["loss"] == pytest.approx(theirs["loss"], rel=1e-4)
     positions = [
-        run.training_state(run.checkpoint("last"))["progress"]["position"] for run in (Run(tmp_path / "two"), one)
+        run.checkpoints.named("last").training_state()["progress"]["position"] for run in (Run(tmp_path / "two"), one)
     ]
     assert positions[0] == positions[1]
     assert positions[0]["epoch"] > 1
@@ -104,7 +104,7 @@ def test_one_process_alone_writes_and_prints(tmp_path):
     out, _ = finished(torchrun(2, "train", path, "--run", tmp_path / "run"))
     assert len(re.findall("^training ended", out, re.MULTILINE)) == 1
     assert len(re.findall("^The model is in", out, re.MULTILINE)) == 1
-    assert [record["update"] for record in Run(tmp_path / "run").metrics()] == [*range(1, 11), 10]
+    assert [record["update"] for record in Run(tmp_path / "run").metrics.records()] == [*range(1, 11), 10]
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks at the threads in /proc")
@@ -196,7 +196,7 @@ def test_a_signal_saves_and_stops_all_at_the_same_update(tmp_path, to):
         os.kill(receivers[receiver], signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved", errors)
-    state = Run(tmp_path / "run").training_state(Run(tmp_path / "run").whole_checkpoint("last"))
+    state = Run(tmp_path / "run").checkpoints.whole("last").training_state()
     assert state["progress"]["update"] == int(update.replace(",", ""))
     assert len(state["random"]) == 2
 

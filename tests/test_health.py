@@ -154,9 +154,9 @@ def test_without_attention_there_is_no_health():
 def test_every_validation_logs_the_numbers_unless_there_is_no_attention(tmp_path):
     path = write_config(tmp_path)
     keys = {"attention_entropy", "attention_coverage", "attention_diagonality", "attention_eos"}
-    with_attention = train(load_config(path), tmp_path / "general").metrics()
+    with_attention = train(load_config(path), tmp_path / "general").metrics.records()
     assert all(keys <= record.keys() for record in with_attention if record["split"] == "dev")
-    without = train(load_config(path, ["model.attention.score=none"]), tmp_path / "none").metrics()
+    without = train(load_config(path, ["model.attention.score=none"]), tmp_path / "none").metrics.records()
     assert not any(keys & record.keys() for record in without)
 
 

@@ -23,6 +23,7 @@ from seq2seq import load
 from seq2seq.cli import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
+from seq2seq.metrics import Metrics
 from seq2seq.run import Run
 from seq2seq.training.distributed import ALONE
 from seq2seq.training.progress import Progress
@@ -35,13 +36,13 @@ loop = importlib.import_module("seq2seq.training.train")
 
 
 def weights(run):
-    return load_file(run.checkpoint("last") / "model.safetensors")
+    return load_file(run.checkpoints.named("last").path / "model.safetensors")
 
 
 def timeless(run):
     """The metrics, but for what the clock says."""
     times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
 
 def must_be_the_same(run, other):
@@ -49,8 +50,8 @@ def must_be_the_same(run, other):
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert timeless(run) == timeless(other)
-    assert [run.checkpoint(name).name for name in ("best", "last")] == [
-        other.checkpoint(name).name for name in ("best", "last")
+    assert [run.checkpoints.named(name).name for name in ("best", "last")] == [
+        other.checkpoints.named(name).name for name in ("best", "last")
     ]
 
 
@@ -97,7 +98,7 @@ def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, optimizer,
     config = load_config(write_config(tmp_path, training=training), ["training.max_updates=40"])
     whole = train(config, tmp_path / "whole")
     assert stopped(monkeypatch, config, tmp_path / "run", before=7).exit_code == 143
-    assert Run(tmp_path / "run").checkpoint("last").name == "step-000007"
+    assert Run(tmp_path / "run").checkpoints.named("last").name == "step-000007"
     stopped(monkeypatch, config, tmp_path / "run", before=20, resume=True, number=signal.SIGINT)
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
@@ -108,8 +109,8 @@ def test_a_run_stopped_in_a_validation_does_that_again(tmp_path, monkeypatch, mo
     whole = train(config, tmp_path / "whole")
     stopped(monkeypatch, config, tmp_path / "run", before=2, when="validation")
     run = Run(tmp_path / "run")
-    assert run.checkpoint("last").name == "step-000020"
-    assert [record["update"] for record in run.metrics() if record["split"] == "dev"] == [10]
+    assert run.checkpoints.named("last").name == "step-000020"
+    assert [record["update"] for record in run.metrics.records() if record["split"] == "dev"] == [10]
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
 
@@ -122,15 +123,15 @@ def test_a_run_stopped_at_the_update_of_a_validation_validates_first(tmp_path, m
 
 def test_a_signal_while_the_end_is_saved_is_not_forgotten(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path), ["training.max_updates=12"])
-    real = Run.log
+    real = Metrics.add
 
-    def log(run, record):
-        real(run, record)
+    def add(metrics, record):
+        real(metrics, record)
         if record["update"] == 12 and record["split"] == "dev":
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patched:
-        patched.setattr(Run, "log", log)
+        patched.setattr(Metrics, "add", add)
         with pytest.raises(Stopped, match="at its end") as caught:
             train(config, tmp_path / "run")
     assert caught.value.exit_code == 143
@@ -156,8 +157,8 @@ def test_a_run_that_ended_early_and_goes_on_equals_one_that_was_longer_from_the_
     whole = train(load_config(path), tmp_path / "whole")
     for length in lengths:
         run = train(load_config(path, [f"training.max_updates={length}"]), tmp_path / "run", resume=True)
-        assert run.metrics()[-1]["split"] == "dev"
-        assert run.metrics()[-1]["update"] == length
+        assert run.metrics.records()[-1]["split"] == "dev"
+        assert run.metrics.records()[-1]["update"] == length
         load(run.path).translate(["the cat"])
     must_be_the_same(train(load_config(path), tmp_path / "run", resume=True), whole)
 
@@ -225,7 +226,7 @@ def test_a_signal_saves_and_leaves_with_its_exit_code(tmp_path, number, code):
     assert "Traceback" not in errors
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved; --resume goes on", errors)
     run = Run(tmp_path / "run")
-    assert run.training_state(run.whole_checkpoint("last"))["progress"]["update"] == int(update.replace(",", ""))
+    assert run.checkpoints.whole("last").training_state()["progress"]["update"] == int(update.replace(",", ""))
 
 
 def test_a_second_signal_leaves_at_once(monkeypatch):
@@ -265,7 +266,7 @@ def test_a_time_budget_saves_and_leaves_with_0(tmp_path, capsys):
     path = write_config(tmp_path, training=LONG)
     assert main(["train", str(path), "--run", str(tmp_path / "run"), "training.max_minutes=0.01"]) == 0
     assert "training.max_minutes (0.01) reached" in capsys.readouterr().out
-    assert Run(tmp_path / "run").whole_checkpoint("last")
+    assert Run(tmp_path / "run").checkpoints.whole("last")
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
@@ -340,7 +341,7 @@ def test_another_config_is_named_and_goes_on_where_that_is_allowed(tmp_path, ove
         train(config, run.path, resume=True)
     assert run.config().training.max_updates == 20
     train(config, run.path, resume=True, allow_changes=True)
-    assert run.checkpoint("last").name == "step-000030"
+    assert run.checkpoints.named("last").name == "step-000030"
     train(config, run.path, resume=True)  # it is the run's config now
 
 
@@ -374,7 +375,7 @@ def test_an_optimizer_that_is_allowed_to_change_has_the_settings_of_the_config(t
     path, run = trained(tmp_path)
     config = load_config(path, ["training.max_updates=30", "training.weight_decay=0.5"])
     train(config, run.path, resume=True, allow_changes=True)
-    state = run.training_state(run.checkpoint("last"))["optimizer"]
+    state = run.checkpoints.named("last").training_state()["optimizer"]
     assert [group["weight_decay"] for group in state["param_groups"]] == [0.5]
     assert {int(of["step"]) for of in state["state"].values()} == {30}  # its memory goes on
 
@@ -454,5 +455,5 @@ def test_a_run_of_an_earlier_version_goes_on(old_run):
     config = load_config(old_run.path / "config.yaml", ["training.max_updates=300"])
     run = train(config, old_run.path, resume=True)
     assert timeless(run)[: len(before)] == before
-    assert [r["update"] for r in run.metrics() if r["split"] == "dev"] == [100, 200, 300]
-    assert json.loads((run.checkpoint("last") / "manifest.json").read_text())["tokenizer"]
+    assert [r["update"] for r in run.metrics.records() if r["split"] == "dev"] == [100, 200, 300]
+    assert json.loads((run.checkpoints.named("last").path / "manifest.json").read_text())["tokenizer"]

@@ -15,6 +15,7 @@ import torch
 from tiny import write_config
 
 from seq2seq.build import build_model, choose_device, start_from_vectors
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import load_config
 from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
@@ -44,7 +45,7 @@ def run(tmp_path, config, tokenizers):
 def save(run, config, tokenizers, update, *, best=True, keep=2):
     torch.manual_seed(update)
     model = build_model(config, tokenizers)
-    run.save_checkpoint(update, model, {"update": update}, best=best, keep=keep)
+    run.checkpoints.save(update, model, {"update": update}, best=best, keep=keep)
     return model
 
 
@@ -103,31 +104,31 @@ def test_tied_weights_are_still_tied_after_loading(run, config, tokenizers, tie)
 def test_best_and_last_name_checkpoints_and_only_the_newest_and_the_best_are_kept(run, config, tokenizers):
     for update, best in ((10, True), (20, False), (30, False), (40, False)):
         save(run, config, tokenizers, update, best=best)
-    assert run.checkpoint("best").name == "step-000010"
-    assert run.checkpoint("last").name == "step-000040"
+    assert run.checkpoints.named("best").name == "step-000010"
+    assert run.checkpoints.named("last").name == "step-000040"
     assert names(run) == ["step-000010", "step-000030", "step-000040"]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "training.pt"])
 def test_a_changed_byte_is_noticed(run, config, tokenizers, name):
     save(run, config, tokenizers, 10)
-    file = run.checkpoint("last") / name
+    file = run.checkpoints.named("last").path / name
     data = bytearray(file.read_bytes())
     data[len(data) // 2] ^= 1
     file.write_bytes(data)
     with pytest.raises(UserError, match=rf"{name}: damaged"):
-        run.verify(run.checkpoint("last"))
+        run.checkpoints.named("last").verify()
 
 
 def test_whoever_may_read_the_folder_may_read_the_weights(run, config, tokenizers):
     run.path.chmod(0o755)
     save(run, config, tokenizers, 10)
-    assert (run.checkpoint("last") / "model.safetensors").stat().st_mode & 0o777 == 0o644
+    assert (run.checkpoints.named("last").path / "model.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_missing_file_is_noticed(run, config, tokenizers):
     save(run, config, tokenizers, 10)
-    (run.checkpoint("last") / "model.safetensors").unlink()
+    (run.checkpoints.named("last").path / "model.safetensors").unlink()
     with pytest.raises(UserError, match="not a whole checkpoint"):
         run.load_model()
 
@@ -156,8 +157,8 @@ def test_a_damaged_checkpoint_is_noticed_and_the_newest_good_one_used_with_a_war
 ):
     for update in (10, 20, 30):
         save(run, config, tokenizers, update, keep=3)
-    damage(run.checkpoint(pointer))
-    assert run.whole_checkpoint(pointer).name == "step-000020"
+    damage(run.checkpoints.named(pointer).path)
+    assert run.checkpoints.whole(pointer).name == "step-000020"
     assert "step-000030" in caplog.text
     assert "going on with" in caplog.text
     run.load_model()
@@ -167,22 +168,22 @@ def test_a_pointer_that_names_nothing_does_not_hide_the_checkpoints(run, config,
     save(run, config, tokenizers, 10)
     for text in (b"", b"\xff", b"step-000099\n", b"../../elsewhere"):
         (run.path / "last").write_bytes(text)
-        assert run.whole_checkpoint("last").name == "step-000010"
+        assert run.checkpoints.whole("last").name == "step-000010"
 
 
 def test_a_copy_of_a_checkpoint_is_none(run, config, tokenizers):
     save(run, config, tokenizers, 10)
-    shutil.copytree(run.checkpoint("last"), run.path / "checkpoints" / "step-000010.bak")
-    assert [path.name for path in run.checkpoints()] == ["step-000010"]
+    shutil.copytree(run.checkpoints.named("last").path, run.path / "checkpoints" / "step-000010.bak")
+    assert [checkpoint.name for checkpoint in run.checkpoints.all()] == ["step-000010"]
 
 
 def test_what_only_a_training_needs_may_be_damaged_where_one_translates(run, config, tokenizers, caplog):
     save(run, config, tokenizers, 10)
-    cut_short(run.checkpoint("best"))
+    cut_short(run.checkpoints.named("best").path)
     run.load_model()
     assert not caplog.text
     with pytest.raises(UserError, match="There is no whole one"):
-        run.whole_checkpoint("last")
+        run.checkpoints.whole("last")
 
 
 def test_a_run_that_has_lost_its_config_is_a_run(run, config, tokenizers):
@@ -204,9 +205,9 @@ def test_a_config_that_was_cut_off_is_an_error(run):
 def test_only_damaged_checkpoints_are_an_error_that_names_the_first(run, config, tokenizers):
     for update in (10, 20):
         save(run, config, tokenizers, update)
-        flip_a_bit(run.checkpoint("last"))
+        flip_a_bit(run.checkpoints.named("last").path)
     with pytest.raises(UserError, match=r"step-000020/model\.safetensors: damaged"):
-        run.whole_checkpoint("last")
+        run.checkpoints.whole("last")
 
 
 def test_the_only_good_one_is_never_deleted(run, config, tokenizers, monkeypatch):
@@ -217,10 +218,10 @@ def test_the_only_good_one_is_never_deleted(run, config, tokenizers, monkeypatch
             with monkeypatch.context() as patched:
                 if not dies_at(patched, moment, lambda: save(run, config, tokenizers, 20, keep=keep)):  # noqa: B023
                     break
-            assert run.whole_checkpoint("last").name in ("step-000010", "step-000020")
-            assert run.whole_checkpoint("best")
+            assert run.checkpoints.whole("last").name in ("step-000010", "step-000020")
+            assert run.checkpoints.whole("best")
         assert moment > 20
-        assert run.checkpoint("last").name == "step-000020"
+        assert run.checkpoints.named("last").name == "step-000020"
         shutil.rmtree(run.path / "checkpoints")
 
 
@@ -233,7 +234,7 @@ def test_a_checkpoint_that_is_written_again_is_never_gone(run, config, tokenizer
                 break
         with run.writing():
             pass
-        assert run.whole_checkpoint("last").name == "step-000010"
+        assert run.checkpoints.whole("last").name == "step-000010"
     assert moment > 20
     assert names(run) == ["step-000010"]
 
@@ -264,7 +265,7 @@ def dies_at(monkeypatch, moment, work):
 
 
 def test_metrics_are_on_disk_before_the_checkpoint_that_counts_them(run, config, tokenizers, monkeypatch):
-    run.log({"update": 1, "split": "train"})
+    run.metrics.add({"update": 1, "split": "train"})
     synced, real = [], os.fsync
     monkeypatch.setattr(
         os, "fsync", lambda handle: (synced.append(os.readlink(f"/proc/self/fd/{handle}")), real(handle))
@@ -292,39 +293,40 @@ def test_a_full_disk_is_one_error_and_what_was_there_is_whole(run, config, token
         finally:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
         assert names(run) == ["step-000010"]
-        assert run.whole_checkpoint("last").name == "step-000010"
+        assert run.checkpoints.whole("last").name == "step-000010"
     signal.signal(signal.SIGXFSZ, before)
     save(run, config, tokenizers, 20)
-    assert run.whole_checkpoint("last").name == "step-000020"
+    assert run.checkpoints.whole("last").name == "step-000020"
 
 
 def test_a_disk_that_is_full_for_a_line_of_metrics_is_an_error_too(run, monkeypatch):
-    run.log({"update": 1, "split": "train"})
+    run.metrics.add({"update": 1, "split": "train"})
     (run.path / "metrics.jsonl").rename(run.path / "before")
     (run.path / "metrics.jsonl").symlink_to("/dev/full")
     with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: No space left on device; .* go on with"):
-        run.log({"update": 2, "split": "train"})
+        run.metrics.add({"update": 2, "split": "train"})
 
 
 def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
     sizes = {}
     for update in (10, 20, 30, 40):
-        run.log({"update": update, "split": "dev"})
+        run.metrics.add({"update": update, "split": "dev"})
         save(run, config, tokenizers, update, best=update in (10, 30), keep=4)
-        sizes[update] = run.metrics_bytes()
-    run.rewind(run.path / "checkpoints" / "step-000020", 10, sizes[20])
-    assert [run.checkpoint(name).name for name in ("best", "last")] == ["step-000010", "step-000020"]
+        sizes[update] = run.metrics.size()
+    run.checkpoints.rewind(Checkpoint(run.path / "checkpoints" / "step-000020"), 10)
+    run.metrics.cut(20, sizes[20])
+    assert [run.checkpoints.named(name).name for name in ("best", "last")] == ["step-000010", "step-000020"]
     assert names(run) == ["aside-step-000030", "aside-step-000040", "step-000010", "step-000020"]
-    assert [record["update"] for record in run.metrics()] == [10, 20]
+    assert [record["update"] for record in run.metrics.records()] == [10, 20]
     save(run, config, tokenizers, 30, keep=4)
     assert names(run) == ["aside-step-000040", "step-000010", "step-000020", "step-000030"]
 
 
 def test_metrics_that_lack_lines_are_a_warning(run, caplog):
-    run.log({"update": 10, "split": "dev"})
-    run.cut_metrics(10, 10_000)
+    run.metrics.add({"update": 10, "split": "dev"})
+    run.metrics.cut(10, 10_000)
     assert "metrics.jsonl lacks lines" in caplog.text
-    assert len(run.metrics()) == 1
+    assert len(run.metrics.records()) == 1
 
 
 def test_weights_of_another_model_are_refused(run, config, tokenizers):
@@ -348,7 +350,7 @@ def test_a_checkpoint_with_a_pickle_payload_is_refused_and_nothing_runs(run, con
             return (Path.touch, (run.path / "was_here",))
 
     save(run, config, tokenizers, 10)
-    checkpoint = run.checkpoint("last")
+    checkpoint = run.checkpoints.named("last").path
     torch.save({"progress": Payload()}, checkpoint / "training.pt")
     manifest = json.loads((checkpoint / "manifest.json").read_text())
     manifest["files"]["training.pt"] = fingerprint(checkpoint / "training.pt")
@@ -366,7 +368,7 @@ def test_the_newest_checkpoints_are_kept_by_number_not_by_name(run, config, toke
 
 def test_a_kill_between_the_pointers_leaves_last_behind_best(run, config, tokenizers, monkeypatch):
     """So that the validation is done again; the other way round the best checkpoint would be forgotten."""
-    module = importlib.import_module("seq2seq.run")
+    module = importlib.import_module("seq2seq.checkpoints")
     real, written = module.replace_text, []
 
     def replace_text(path, text):
@@ -382,20 +384,20 @@ def test_a_kill_between_the_pointers_leaves_last_behind_best(run, config, tokeni
 
 
 def test_a_line_of_metrics_cut_short_by_a_kill_does_not_count(run):
-    run.log({"update": 10, "split": "dev"})
+    run.metrics.add({"update": 10, "split": "dev"})
     with open(run.path / "metrics.jsonl", "a") as file:
         file.write('{"update": 20, "spl')
-    assert [record["update"] for record in run.metrics()] == [10]
+    assert [record["update"] for record in run.metrics.records()] == [10]
 
 
 @pytest.mark.parametrize("line", [b'{"update": 20, "spl', b"\xff\x00", b"null", b"", b'{"update": 20}'])
 def test_a_broken_line_of_metrics_is_an_error_that_names_file_and_line(run, line):
-    run.log({"update": 10, "split": "dev"})
+    run.metrics.add({"update": 10, "split": "dev"})
     with open(run.path / "metrics.jsonl", "ab") as file:
         file.write(line + b"\n")
-    run.log({"update": 30, "split": "dev"})
+    run.metrics.add({"update": 30, "split": "dev"})
     with pytest.raises(UserError, match=r"metrics\.jsonl, line 2: damaged.*; delete the line") as error:
-        run.metrics()
+        run.metrics.records()
     assert "\n" not in str(error.value)
 
 
@@ -411,7 +413,7 @@ def test_a_missing_or_damaged_environment_is_an_error_that_names_the_file(run, t
 @pytest.mark.parametrize("text", [None, "{", "[]", "{}"])
 def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, config, tokenizers, text):
     save(run, config, tokenizers, 10)
-    file = run.checkpoint("last") / "manifest.json"
+    file = run.checkpoints.named("last").path / "manifest.json"
     file.unlink() if text is None else file.write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json: (cannot be read|damaged).*; use another checkpoint"):
         run.load_model()
@@ -420,22 +422,22 @@ def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, conf
 def test_metrics_are_cut_back_to_the_checkpoint(run):
     sizes = []
     for update in (10, 20, 20, 30):
-        run.log({"update": update, "split": "dev"})
-        sizes.append(run.metrics_bytes())
-    run.cut_metrics(20, sizes[1])
-    assert [record["update"] for record in run.metrics()] == [10, 20]
-    run.cut_metrics(10)  # of a checkpoint that kept no size
-    assert [record["update"] for record in run.metrics()] == [10]
+        run.metrics.add({"update": update, "split": "dev"})
+        sizes.append(run.metrics.size())
+    run.metrics.cut(20, sizes[1])
+    assert [record["update"] for record in run.metrics.records()] == [10, 20]
+    run.metrics.cut(10)  # of a checkpoint that kept no size
+    assert [record["update"] for record in run.metrics.records()] == [10]
 
 
 def test_a_line_that_was_deleted_from_the_metrics_lets_none_stand_twice(run):
     for update in (5, 10, 15, 20):
-        run.log({"update": update, "split": "train"})
-    size = run.metrics_bytes() // 4
+        run.metrics.add({"update": update, "split": "train"})
+    size = run.metrics.size() // 4
     lines = (run.path / "metrics.jsonl").read_bytes().splitlines(keepends=True)
     (run.path / "metrics.jsonl").write_bytes(b"".join(lines[1:]))
-    run.cut_metrics(10, 2 * size)
-    assert [record["update"] for record in run.metrics()] == [10]
+    run.metrics.cut(10, 2 * size)
+    assert [record["update"] for record in run.metrics.records()] == [10]
 
 
 def test_padding_has_a_zero_embedding(config, tokenizers):

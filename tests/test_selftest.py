@@ -10,6 +10,7 @@ import pytest
 import torch
 from tiny import write_config
 
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.cli import main
 from seq2seq.config import load_config
 from seq2seq.doctor import selftest
@@ -138,29 +139,29 @@ def test_a_training_that_ends_before_it_can_be_stopped_is_quoted(monkeypatch):
 def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("trained")
     run = train(load_config(write_config(folder)), folder / "run")
-    assert (run.checkpoint("best").name, run.checkpoint("last").name) == ("step-000030",) * 2
+    assert (run.checkpoints.named("best").name, run.checkpoints.named("last").name) == ("step-000030",) * 2
     return run
 
 
 def other_bit(run):
-    file = run.checkpoint("last") / "model.safetensors"
+    file = run.checkpoints.named("last").path / "model.safetensors"
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
 
 
 def other_metrics(run):
-    lines = [json.dumps(record | ({"loss": 1.0} if record["update"] == 17 else {})) for record in run.metrics()]
+    lines = [json.dumps(record | ({"loss": 1.0} if record["update"] == 17 else {})) for record in run.metrics.records()]
     (run.path / "metrics.jsonl").write_text("".join(line + "\n" for line in lines))
 
 
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda run: run.point("best", 10), "`best` is update 10, expected 30"),
+        (lambda run: run.checkpoints.point("best", 10), "`best` is update 10, expected 30"),
         (other_bit, "1 of [0-9]+ weights differ in step-000030, the first is "),
         (other_metrics, "the metrics differ from update 17 on"),
-        (lambda run: run.log({"update": 31, "split": "train"}), "the metrics are not as long"),
+        (lambda run: run.metrics.add({"update": 31, "split": "train"}), "the metrics are not as long"),
     ],
 )
 def test_any_difference_of_two_runs_is_named(trained, tmp_path, change, named):
@@ -181,7 +182,7 @@ def test_damage_is_noticed_and_code_refused():
 
 
 def test_damage_that_is_not_noticed_fails(monkeypatch):
-    monkeypatch.setattr(Run, "verify", lambda *_: None)
+    monkeypatch.setattr(Checkpoint, "verify", lambda *_: None)
     assert "one bit of model.safetensors of step-000020 was wrong, and it was not noticed" in fails(refuse)
 
 
@@ -191,10 +192,10 @@ def test_another_end_after_the_damage_fails(monkeypatch):
 
 
 def test_code_that_runs_fails(monkeypatch):
-    def careless(self, checkpoint):
-        return torch.load(checkpoint / "training.pt", weights_only=False)
+    def careless(checkpoint):
+        return torch.load(checkpoint.path / "training.pt", weights_only=False)
 
-    monkeypatch.setattr(Run, "training_state", careless)
+    monkeypatch.setattr(Checkpoint, "training_state", careless)
     assert "code in training.pt of a checkpoint ran" in fails(refuse)
 
 

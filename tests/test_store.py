@@ -291,15 +291,15 @@ def small_parts(monkeypatch):
 def test_a_training_over_parts_resumes_to_the_same_bits_and_tokenizes_no_more(tmp_path, monkeypatch, small_parts):
     path = write_config(tmp_path, training={"max_updates": 60})
     whole = train(load_config(path), tmp_path / "whole")
-    assert whole.training_state(whole.checkpoint("last"))["progress"]["position"]["epoch"] > 0
+    assert whole.checkpoints.named("last").training_state()["progress"]["position"]["epoch"] > 0
     parts = set()
     for updates in (10, 20, 40, 60):
         again = count_encoded(monkeypatch)
         resumed = train(load_config(path, [f"training.max_updates={updates}"]), tmp_path / "resumed", resume=True)
         assert again == ([16] * 7 + [8] if updates == 10 else [])
-        parts.add(resumed.training_state(resumed.checkpoint("last"))["progress"]["position"]["part"])
+        parts.add(resumed.checkpoints.named("last").training_state()["progress"]["position"]["part"])
     assert len(parts) > 1
-    ends = [contents(run.checkpoint("last"))["model.safetensors"] for run in (whole, resumed)]
+    ends = [contents(run.checkpoints.named("last").path)["model.safetensors"] for run in (whole, resumed)]
     assert ends[0] == ends[1]
 
 

@@ -22,7 +22,7 @@ from seq2seq.training.train import train
 
 
 def weights(run, pointer="last"):
-    return load_file(run.checkpoint(pointer) / "model.safetensors")
+    return load_file(run.checkpoints.named(pointer).path / "model.safetensors")
 
 
 def same(a, b):
@@ -32,7 +32,7 @@ def same(a, b):
 def timeless(run):
     """The metrics, but for what the clock says."""
     times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
 
 class KilledError(Exception):
@@ -68,22 +68,22 @@ def test_a_run_has_all_that_the_design_promises(tmp_path):
     run = train(load_config(write_config(tmp_path)), tmp_path / "run")
     for name in ("config.yaml", "environment.json", "tokenizer", "metrics.jsonl", "best", "last"):
         assert (run.path / name).exists(), name
-    assert sorted(path.name for path in run.checkpoint("last").iterdir()) == [
+    assert sorted(path.name for path in run.checkpoints.named("last").path.iterdir()) == [
         "manifest.json",
         "model.safetensors",
         "training.pt",
     ]
-    dev = [record for record in run.metrics() if record["split"] == "dev"]
+    dev = [record for record in run.metrics.records() if record["split"] == "dev"]
     assert [record["update"] for record in dev] == [10, 20, 30]
     assert {"loss", "perplexity", "bleu", "chrf", "exact_match", "cer"} <= dev[0].keys()
 
 
 def test_training_lowers_the_loss_and_best_is_the_best(tmp_path):
     run = train(load_config(write_config(tmp_path), ["training.max_updates=80"]), tmp_path / "run")
-    dev = [record for record in run.metrics() if record["split"] == "dev"]
+    dev = [record for record in run.metrics.records() if record["split"] == "dev"]
     assert dev[-1]["loss"] < dev[0]["loss"] - 0.5
     best = max(dev, key=lambda record: (record["bleu"], -record["update"]))
-    assert run.checkpoint("best").name == f"step-{best['update']:06d}"
+    assert run.checkpoints.named("best").name == f"step-{best['update']:06d}"
 
 
 def test_two_runs_of_one_config_are_the_same_to_the_bit(tmp_path):
@@ -96,7 +96,7 @@ def test_two_runs_of_one_config_are_the_same_to_the_bit(tmp_path):
 def test_resume_begins_where_nothing_was_begun(tmp_path):
     config = load_config(write_config(tmp_path))
     run = train(config, tmp_path / "run", resume=True)
-    assert run.checkpoint("last").name == "step-000030"
+    assert run.checkpoints.named("last").name == "step-000030"
 
 
 def test_resume_begins_where_there_is_no_checkpoint_yet(tmp_path, monkeypatch):
@@ -159,9 +159,9 @@ def test_minutes_end_a_training_with_a_validation_and_a_checkpoint(tmp_path, mon
     with monkeypatch.context() as patched:
         tick_ten_seconds_an_update(patched)
         run = train(config, tmp_path / "run")
-    assert run.checkpoint("last").name == "step-000012"
-    assert run.metrics()[-1]["split"] == "dev"
-    assert run.training_state(run.checkpoint("last"))["progress"]["seconds"] == 120
+    assert run.checkpoints.named("last").name == "step-000012"
+    assert run.metrics.records()[-1]["split"] == "dev"
+    assert run.checkpoints.named("last").training_state()["progress"]["seconds"] == 120
 
 
 def test_minutes_count_over_all_resumptions_and_may_change(tmp_path, monkeypatch):
@@ -169,7 +169,7 @@ def test_minutes_count_over_all_resumptions_and_may_change(tmp_path, monkeypatch
     tick_ten_seconds_an_update(monkeypatch)
     for minutes, last in ((1, 6), (2, 12), (2, 12), ("null", 30)):
         config = load_config(path, [f"training.max_minutes={minutes}"])
-        assert train(config, tmp_path / "run", resume=True).checkpoint("last").name == f"step-{last:06d}"
+        assert train(config, tmp_path / "run", resume=True).checkpoints.named("last").name == f"step-{last:06d}"
 
 
 def test_progress_of_before_seconds_were_counted_begins_at_none():
@@ -212,7 +212,7 @@ def test_metrics_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
     run = train(load_config(write_config(tmp_path)), tmp_path / "run")
     expected = [
         (f"{record['split']}/{name}", value, record["update"])
-        for record in run.metrics()
+        for record in run.metrics.records()
         for name, value in record.items()
         if name not in ("update", "split")
     ]
@@ -221,7 +221,7 @@ def test_metrics_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):
 
 def test_training_needs_no_tensorboard(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
-    assert train(load_config(write_config(tmp_path)), tmp_path / "run").metrics()
+    assert train(load_config(write_config(tmp_path)), tmp_path / "run").metrics.records()
 
 
 def test_check_describes_without_writing(tmp_path):
@@ -237,7 +237,7 @@ def test_check_describes_without_writing(tmp_path):
 def test_every_validation_takes_place_however_often(tmp_path):
     config = load_config(write_config(tmp_path), ["training.validate_every=25", "training.max_updates=60"])
     run = train(config, tmp_path / "run")
-    assert [record["update"] for record in run.metrics() if record["split"] == "dev"] == [25, 50, 60]
+    assert [record["update"] for record in run.metrics.records() if record["split"] == "dev"] == [25, 50, 60]
 
 
 @pytest.mark.parametrize(
@@ -282,12 +282,12 @@ def failing(monkeypatch, updates):
 def test_a_loss_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypatch, caplog):
     failing(monkeypatch, {3, 7, 8, 9, 30})
     run = train(load_config(write_config(tmp_path)), tmp_path / "run")
-    records = {record["update"]: record for record in run.metrics() if record["split"] == "train"}
+    records = {record["update"]: record for record in run.metrics.records() if record["split"] == "train"}
     assert {update: records[update]["skipped"] for update in (2, 4, 10, 29)} == {2: 0, 4: 1, 10: 4, 29: 4}
     assert not records.keys() & {3, 7, 8, 9, 30}  # there is nothing to tell of them
     assert all(math.isfinite(record["loss"]) for record in records.values())
     assert "update 3 is skipped: the loss is nan, the norm of its gradient nan" in caplog.messages
-    progress = run.training_state(run.checkpoint("last"))["progress"]
+    progress = run.checkpoints.named("last").training_state()["progress"]
     assert (progress["update"], progress["skipped"], progress["skipped_in_a_row"]) == (30, 5, 1)
 
 
@@ -297,10 +297,10 @@ def test_ten_in_a_row_stop_the_training_with_the_last_checkpoint_in_place(tmp_pa
     with pytest.raises(UserError, match=r"updates 13 to 22 were skipped, the loss is nan.*Lower training\.learning"):
         train(config, tmp_path / "run")
     run = Run(tmp_path / "run")
-    assert run.whole_checkpoint("last").name == "step-000020"
+    assert run.checkpoints.whole("last").name == "step-000020"
     assert all(torch.isfinite(weight).all() for weight in weights(run).values())
     train(config, tmp_path / "run", resume=True)  # the numbers are finite now
-    assert run.checkpoint("last").name == "step-000030"
+    assert run.checkpoints.named("last").name == "step-000030"
 
 
 def test_weights_that_explode_are_told_apart_from_a_bad_batch(tmp_path, caplog):

@@ -2,13 +2,14 @@
 
     python scripts/bench/peers.py setup                environments of the peers, once (peers_setup.sh)
     python scripts/bench/peers.py data --corpus DIR    the corpus, from a folder with Multi30k's *.lc.norm.tok.{de,en}
-    python scripts/bench/peers.py train-speed          target tokens a second in training, a table
+    python scripts/bench/peers.py train-speed          target tokens a second in training
     python scripts/bench/peers.py models               a trained model of each, for the next command
-    python scripts/bench/peers.py translate-speed      seconds for the 1,000 lines of test_2016_flickr, a table
+    python scripts/bench/peers.py translate-speed      seconds for the 1,000 lines of test_2016_flickr
+    python scripts/bench/peers.py table                all that was measured, in one table
 
 The model is LUONG-256 (peers/*.yaml): one LSTM layer a side of 256 units, Luong's `general` attention, no dropout,
 Multi30k de-en with the words seen twice or more in train: 7,855 German and 5,917 English ones. All that is written goes
-into the folder `--folder`. Tables go to standard output, all figures of a table to a JSON file in that folder.
+into the folder `--folder`, all figures as JSON.
 """
 
 import argparse
@@ -22,11 +23,12 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import harmonic_mean, median
+from statistics import harmonic_mean
 from typing import Any, NamedTuple
 
 import sacrebleu
 import yaml
+from table import Row, keep, machine_and_commit, table
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {"seq2seq": "seq2seq", "opennmt": "OpenNMT-py", "joeynmt": "joeynmt"}
@@ -100,49 +102,43 @@ TRAIN = {"seq2seq": _train_seq2seq, "opennmt": _train_opennmt, "joeynmt": _train
 
 
 class Translated(NamedTuple):
-    """The test set, translated with beam 5 in batches of 64, without a length penalty, to at most 100 tokens."""
+    """Seconds for the test set: beam 5, batches of 64, no length penalty, at most 100 tokens."""
 
-    seconds: float  # of the whole command
+    command: float  # from a cold start
     search: float  # of these in the search, as the toolkit itself counts
-    tokens: int  # written, one `</s>` a line included
-    bleu: float  # on tokens as they stand
 
 
-def translate(bench: Bench, toolkit: str, input_feeding: bool) -> Translated:
-    """Translate with what `models` has trained; the translation stays in the folder."""
-    output = bench.folder / f"test.{toolkit}"
-    seconds, search = TRANSLATE[toolkit](bench, bench.model(toolkit, input_feeding), output)
-    lines = output.read_text(encoding="utf-8").splitlines()
-    references = (bench.folder / "data/test.en").read_text(encoding="utf-8").splitlines()
-    bleu = sacrebleu.corpus_bleu(lines, [references], tokenize="none", force=True).score
-    return Translated(seconds, search, sum(len(line.split()) + 1 for line in lines), bleu)
-
-
-def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> Translated:
     """`translate` does not say how long the search took; `evaluate`, which translates the same lines at once, does."""
     command = ("seq2seq", "-m", "seq2seq", "translate", model, "--input", "data/test.de", "--output", output)
     _, _, seconds = bench.run(*command)
-    options = "--src data/test.de --ref data/test.en --tokenize none --json"
-    evaluation, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
-    return seconds, json.loads(evaluation)["seconds"]
+    return Translated(seconds, _search_seq2seq(bench, model, "--exact")[0])
 
 
-def _translate_opennmt(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+def _search_seq2seq(bench: Bench, model: Path, how: str) -> tuple[float, float]:
+    """Seconds and BLEU of our search, `--exact` or in a `--shortlist`."""
+    options = f"{how} --src data/test.de --ref data/test.en --tokenize none --json"
+    found, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
+    evaluation = json.loads(found)
+    return evaluation["seconds"], evaluation["bleu"]
+
+
+def _translate_opennmt(bench: Bench, model: Path, output: Path) -> Translated:
     newest = max(model.parent.glob(f"{model.name}_step_*.pt"), key=lambda path: path.stat().st_mtime)
     options = "-beam_size 5 -batch_size 64 -batch_type sents -max_length 100 -max_length_ratio 0 -length_penalty none"
     files = ("-report_time", "-model", newest, "-src", "data/test.de", "-output", output)
     _, log, seconds = bench.run("opennmt", "-m", "onmt.bin.translate", *options.split(), *files)
-    return seconds, float(re.findall(r"Total translation time \(s\): ([\d.]+)", log)[0])
+    return Translated(seconds, float(re.findall(r"Total translation time \(s\): ([\d.]+)", log)[0]))
 
 
-def _translate_joeynmt(bench: Bench, model: Path, output: Path) -> tuple[float, float]:
+def _translate_joeynmt(bench: Bench, model: Path, output: Path) -> Translated:
     command = ("joeynmt", "-m", "joeynmt_today", "translate", model.with_suffix(".yaml"))
     printed, log, seconds = bench.run(*command, given=(bench.folder / "data/test.de").read_text(encoding="utf-8"))
     output.write_text(printed, encoding="utf-8")
-    return seconds, float(re.findall(r"Generation took ([\d.]+)", log)[0])
+    return Translated(seconds, float(re.findall(r"Generation took ([\d.]+)", log)[0]))
 
 
-# Of each: translate with a model into a file; the seconds of the command, and of the search as the toolkit counts.
+# Of each: translate with a model of `models` into a file.
 TRANSLATE = {"seq2seq": _translate_seq2seq, "opennmt": _translate_opennmt, "joeynmt": _translate_joeynmt}
 
 
@@ -184,60 +180,67 @@ def train_speed(bench: Bench, args: argparse.Namespace) -> None:
                 windows = TRAIN[toolkit](bench, bench.folder / "runs" / toolkit, feeding, args.updates, seed)
                 assert len(windows) == WINDOWS, windows
                 values.append(harmonic_mean(windows[1:]))
-    about = report(bench, args, "train-speed", rates)
-    print(f"Training: real target tokens a second, {args.updates} updates a run, {about}\n")
-    print(f"| input feeding | toolkit | median (spread) | {args.toolkits[0]} / it |\n|---|---|---|---|")
-    for feeding, of_mode in rates.items():
-        for toolkit, values in of_mode.items():
-            ratios = [ours / its for ours, its in zip(of_mode[args.toolkits[0]], values, strict=True)]
-            row = ("yes" if feeding else "no", toolkit, shown(values, ",.0f"), shown(ratios, ".2f"))
-            print(f"| {' | '.join(row)} |")
+    modes = {False: "training, target tokens a second", True: "the same with input feeding"}
+    rows = [Row(measure, rates[mode], ",.0f", "more") for mode, measure in modes.items()]
+    keep(bench.folder, "train-speed", about(bench, args) | {"updates of a run": args.updates}, rows)
 
 
 def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
-    """Seconds for the test set, with the models of `models`."""
+    """Seconds for the test set, with the models of `models`; tokens and BLEU of what they put out."""
     found: dict[str, list[Translated]] = {toolkit: [] for toolkit in args.toolkits}
+    listed, listed_bleu = [], 0.0
     for _ in range(args.rounds):
         for toolkit, runs in found.items():
-            runs.append(translate(bench, toolkit, args.input_feeding))
-    figures = {toolkit: [run._asdict() for run in runs] for toolkit, runs in found.items()}
-    about = report(bench, args, "translate-speed", figures)
-    first = args.toolkits[0]
-    print(f"Translation: 1,000 lines, beam 5, batch 64, no length penalty, {about}\n")
-    print(f"| toolkit | command, s (spread) | it / {first} | search, s (spread) | it / {first} | tokens | BLEU |")
-    print("|---|---|---|---|---|---|---|")
-    for toolkit, runs in found.items():
-        row = [toolkit]
-        for name in ("seconds", "search"):
-            values, ours = ([getattr(run, name) for run in each] for each in (runs, found[first]))
-            row += [shown(values, ".2f"), shown([v / o for v, o in zip(values, ours, strict=True)], ".2f")]
-        print(f"| {' | '.join(row)} | {runs[0].tokens:,} | {runs[0].bleu:.1f} |")
+            model = bench.model(toolkit, args.input_feeding)
+            runs.append(TRANSLATE[toolkit](bench, model, bench.folder / f"test.{toolkit}"))
+        seconds, listed_bleu = _search_seq2seq(bench, bench.model("seq2seq", args.input_feeding), "--shortlist")
+        listed.append(seconds)
+    search = {toolkit: [run.search for run in runs] for toolkit, runs in found.items()}
+    command = {toolkit: [run.command for run in runs] for toolkit, runs in found.items()}
+    tokens, bleu = ({toolkit: [what(bench, toolkit)] for toolkit in found} for what in (_tokens, _bleu))
+    rows = [
+        Row("search for 1,000 sentences, s", search),
+        Row("the same, ours in a shortlist, s", search | {"seq2seq": listed}),
+        Row("whole command, s", command),
+        Row("tokens put out", tokens, ",.0f", ""),
+        Row("BLEU, tokens as they stand", bleu, ".1f", ""),
+        Row("BLEU, ours in a shortlist", {"seq2seq": [listed_bleu]}, ".1f", ""),
+    ]
+    keep(bench.folder, "translate-speed", about(bench, args), rows)
 
 
-def shown(values: list[float], form: str) -> str:
-    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
+def _lines(bench: Bench, name: str) -> list[str]:
+    return (bench.folder / name).read_text(encoding="utf-8").splitlines()
 
 
-def report(bench: Bench, args: argparse.Namespace, name: str, figures: Any) -> str:
-    """Keep all figures as JSON; what was measured where, for the head of the table."""
-    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
-    machine = f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores"
+def _tokens(bench: Bench, toolkit: str) -> float:
+    """What the toolkit has written, one `</s>` a line included."""
+    return sum(len(line.split()) + 1 for line in _lines(bench, f"test.{toolkit}"))
+
+
+def _bleu(bench: Bench, toolkit: str) -> float:
+    written, references = _lines(bench, f"test.{toolkit}"), _lines(bench, "data/test.en")
+    return sacrebleu.corpus_bleu(written, [references], tokenize="none", force=True).score
+
+
+def show(bench: Bench, args: argparse.Namespace) -> None:
+    """All that was measured, in one table, which stays in the folder."""
+    text = table(bench.folder)
+    (bench.folder / "table.md").write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+def about(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
+    """How something is measured."""
     code = "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]))"
-    versions = [bench.run(each, "-c", code, PACKAGES[each], "torch")[0].strip() for each in args.toolkits]
-    describe = ["git", "-C", str(HERE), "describe", "--always", "--dirty", "--exclude=*"]
-    commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
-    settings = {key: value for key, value in vars(args).items() if isinstance(value, int | list)}
-    about = {"settings": settings, "machine": machine, "versions": versions, "commit": commit}
-    file = bench.folder / f"{name}.json"
-    file.write_text(json.dumps(about | {"figures": figures}, indent=2) + "\n", encoding="utf-8")
-    print(f"all figures: {file}", file=sys.stderr)
-    return f"{args.rounds} rounds in turn, threads: {bench.threads}, {machine}; {', '.join(versions)}; commit {commit}"
+    versions = ", ".join(bench.run(each, "-c", code, PACKAGES[each], "torch")[0].strip() for each in args.toolkits)
+    return {"rounds": args.rounds, "threads": bench.threads} | machine_and_commit() | {"versions": versions}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = {"setup": setup, "data": data, "train-speed": train_speed, "models": models}
-    commands["translate-speed"] = translate_speed
+    commands |= {"translate-speed": translate_speed, "table": show}
     names = list(PACKAGES)
     parser.add_argument("command", choices=commands)
     parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of everything (default: %(default)s)")

@@ -4,8 +4,8 @@
 
 The model is LUONG-256. OpenNMT-py has no bridge (the decoder starts from the encoder's last h and c), no b_c, and no
 `</s>` at the end of a source; ours is given an identity, zeros, and sources without it. A hypothesis that differs is
-printed, and the command fails. Seconds are those that each toolkit spends translating 1,000 sentences, beam 5,
-64 sentences a batch, models loaded.
+printed, and the command fails. `peers.py table` shows the seconds that each toolkit spends translating 1,000
+sentences, beam 5, 64 sentences a batch, models loaded.
 """
 
 import argparse
@@ -13,10 +13,10 @@ import re
 import sys
 import time
 from pathlib import Path
-from statistics import median
 
 import torch
 from peers import Bench
+from table import Row, keep, machine_and_commit
 from torch import Tensor, nn
 
 from seq2seq.allocator import keep_freed_memory
@@ -110,10 +110,10 @@ def main() -> None:
         ours = [" ".join(words[i] for i in tokens) for tokens in found]
         if different := [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]:
             sys.exit("\n".join(f"ours    {a}\ntheirs  {b}" for a, b in different))
-    ratios = [theirs / ours for theirs, ours in zip(seconds["theirs"], seconds["ours"], strict=True)]
-    print(f"the same {len(ours):,} hypotheses; {sum(len(tokens) + 1 for tokens in found):,} tokens, </s> included")
-    for name, values in (*seconds.items(), ("theirs / ours", ratios)):
-        print(f"{name}: {median(values):.2f} ({min(values):.2f} to {max(values):.2f})")
+    tokens = f"{sum(len(tokens) + 1 for tokens in found):,}, </s> included"
+    about = {"rounds": args.rounds, "threads": args.threads, "hypotheses": "all the same", "tokens": tokens}
+    row = Row("search with OpenNMT-py's weights, s", {"seq2seq": seconds["ours"], "opennmt": seconds["theirs"]})
+    keep(bench.folder, "translate-with-its-weights", about | machine_and_commit(), [row])
 
 
 if __name__ == "__main__":

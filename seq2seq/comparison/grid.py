@@ -272,10 +272,10 @@ def _measured(cell: Cell, run: Run) -> dict[str, Any]:
     translator = Translator.load(run.path)
     evaluation = evaluate(translator, *split_texts(run, "dev"))
     keep(run, "dev", evaluation)
-    pointers, metrics = _pointers(run), run.metrics()
+    pointers, metrics = _pointers(run), run.metrics.records()
     best, last = (int(pointers[name].removeprefix("step-")) for name in ("best", "last"))
     validation = [record for record in metrics if record["split"] == "dev" and record["update"] == best][-1]
-    checkpoint = run.whole_checkpoint("last")
+    checkpoint = run.checkpoints.whole("last")
     assert checkpoint is not None
     found = {
         "name": cell.name,
@@ -289,7 +289,7 @@ def _measured(cell: Cell, run: Run) -> dict[str, Any]:
         "sentences_per_second": evaluation.sentences / evaluation.seconds,
         "updates": last,
         "best_update": best,
-        "training_seconds": run.training_state(checkpoint)["progress"]["seconds"],
+        "training_seconds": checkpoint.training_state()["progress"]["seconds"],
         "environment": run.environment(),
     }
     replace_text(run.path / "cell.json", json.dumps(found, indent=2) + "\n")
@@ -310,7 +310,7 @@ def _finished(cell: Cell, path: Path) -> dict[str, Any] | None:
 
 def _pointers(run: Run) -> dict[str, str]:
     """The names of the best and the last checkpoint."""
-    return {name: checkpoint.name for name in ("best", "last") if (checkpoint := run.checkpoint(name))}
+    return {name: found.name for name in ("best", "last") if (found := run.checkpoints.named(name))}
 
 
 def _table(grid: Grid, done: dict[str, dict[str, Any]], left_out: dict[str, str], command: Sequence[str]) -> Table:

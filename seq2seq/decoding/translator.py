@@ -14,7 +14,7 @@ from seq2seq.build import choose_device
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.in_batches import in_batches
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, resume_command
 from seq2seq.model.attention import Attention, NoAttention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
@@ -144,8 +144,8 @@ class Translator:
         listed = folder.shortlist() if wanted else None
         if wanted and listed is None:
             raise UserError(
-                f"{folder.path} has no shortlist, it was trained before there were any: `{folder.resume_command}` adds "
-                "one; or search without, with --exact or search.shortlist: false"
+                f"{folder.path} has no shortlist, it was trained before there were any: `{resume_command(folder.path)}`"
+                " adds one; or search without, with --exact or search.shortlist: false"
             )
         return cls(model, tokenizers, config.search, listed)
 

@@ -25,6 +25,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from seq2seq.build import choose_device
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config, parse_config
 from seq2seq.decoding.evaluate import quick_scores
 from seq2seq.decoding.translator import Translator
@@ -211,7 +212,7 @@ def resume(folder: Path) -> str:
     (folder / "endless.yaml").write_text(_config(folder, ENDLESS, dropout=0.2).to_yaml(), encoding="utf-8")
     run = Run(folder / "run")
     killed = _interrupted(folder, run, signal.SIGKILL, after=15)
-    saved = run.checkpoint("last")
+    saved = run.checkpoints.named("last")
     stopped = _interrupted(folder, run, signal.SIGTERM, after=25)
     config = _config(folder, {**ENDLESS, "max_updates": stopped + 5}, dropout=0.2)
     whole = train(config, folder / "whole")
@@ -239,7 +240,7 @@ def _interrupted(folder: Path, run: Run, number: signal.Signals, *, after: int) 
     expected = 128 + number if number == signal.SIGTERM else -number
     if code != expected:
         raise UserError(f"after {number.name} exit code {code}, expected {expected}: {_complaint(log)}; {TO_REPORT}")
-    return _number(run.checkpoint("last")) if number == signal.SIGTERM else _updates(run)
+    return _number(run.checkpoints.named("last")) if number == signal.SIGTERM else _updates(run)
 
 
 @contextmanager
@@ -270,21 +271,21 @@ def _complaint(log: Path) -> str:
 
 def _updates(run: Run) -> int:
     """The last update in the metrics."""
-    return max((record["update"] for record in run.metrics()), default=0)
+    return max((record["update"] for record in run.metrics.records()), default=0)
 
 
-def _number(checkpoint: Path | None) -> int:
+def _number(checkpoint: Checkpoint | None) -> int:
     """The update of a checkpoint; 0 of none."""
-    return int(checkpoint.name.removeprefix("step-")) if checkpoint else 0
+    return checkpoint.update if checkpoint else 0
 
 
 def _difference(run: Run, other: Run) -> str | None:
     """In what two trainings that should be the same differ, bit for bit; times are left out."""
     for pointer in ("best", "last"):
-        ours, theirs = run.checkpoint(pointer), other.checkpoint(pointer)
+        ours, theirs = run.checkpoints.named(pointer), other.checkpoints.named(pointer)
         if ours is None or theirs is None or ours.name != theirs.name:
             return f"`{pointer}` is update {_number(ours)}, expected {_number(theirs)}"
-        mine, expected = (load_file(checkpoint / "model.safetensors") for checkpoint in (ours, theirs))
+        mine, expected = (load_file(checkpoint.path / "model.safetensors") for checkpoint in (ours, theirs))
         if different := [name for name in expected if not torch.equal(mine[name], expected[name])]:
             return f"{len(different)} of {len(expected)} weights differ in {ours.name}, the first is {different[0]}"
     for mine, expected in zip(_timeless(run), _timeless(other), strict=False):
@@ -295,7 +296,7 @@ def _difference(run: Run, other: Run) -> str | None:
 
 def _timeless(run: Run) -> list[dict[str, Any]]:
     times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics()]
+    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
 
 # ------------------------------------------------------------------------------------------------------------- refuse
@@ -306,19 +307,19 @@ def refuse(folder: Path) -> str:
     _write_corpus(folder, 500)
     config = _config(folder, {"max_updates": 20, "validate_every": 20, "save_every": 10, "device": "cpu"})
     run = train(config, folder / "run")
-    before, last = run.checkpoints()
-    weights = last / "model.safetensors"
+    before, last = run.checkpoints.all()
+    weights = last.path / "model.safetensors"
     whole = weights.read_bytes()
     middle = len(whole) // 2
     weights.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    found = run.whole_checkpoint("last")
+    found = run.checkpoints.whole("last")
     if found != before:
         raise UserError(f"one bit of {weights.name} of {last.name} was wrong, and it was not noticed; {TO_REPORT}")
     train(config, run.path, resume=True)
     if weights.read_bytes() != whole:
         raise UserError(f"from {before.name} on, training does not end at the weights that were damaged; {TO_REPORT}")
     trace = folder / "trace"
-    _lay_trap(last, trace)
+    _lay_trap(last.path, trace)
     try:
         train(config, run.path, resume=True)
         refused = False
@@ -328,8 +329,8 @@ def refuse(folder: Path) -> str:
         did = "ran" if trace.exists() else "was not refused"
         raise UserError(f"code in training.pt of a checkpoint {did}; resume no run that is not your own; {TO_REPORT}")
     return (
-        f"one wrong bit in the checkpoint of update {_number(last)} is noticed, and training goes on from update "
-        f"{_number(before)} to the same weights; a checkpoint with code in it is refused, and nothing ran"
+        f"one wrong bit in the checkpoint of update {last.update} is noticed, and training goes on from update "
+        f"{before.update} to the same weights; a checkpoint with code in it is refused, and nothing ran"
     )
 
 
@@ -371,7 +372,9 @@ def processes(folder: Path) -> str:
                 "by several does: see that processes may connect to each other on this machine"
             )
     one = train(_config(folder, {**training, "accumulate": 2}), folder / "one")
-    ours, theirs = (load_file(run.checkpoints()[-1] / "model.safetensors") for run in (Run(folder / "two"), one))
+    ours, theirs = (
+        load_file(run.checkpoints.all()[-1].path / "model.safetensors") for run in (Run(folder / "two"), one)
+    )
     largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
     if largest > ROUNDING:
         raise UserError(

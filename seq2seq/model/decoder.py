@@ -81,7 +81,7 @@ class Decoder(nn.Module):
         before it (input feeding, Bahdanau's, a memory of the past) goes through the target one position at a time.
         """
         stepwise = self.stepwise or self.input_feeding or self.attention.past is not None
-        recurrent = self.recurrent.unrolled() if stepwise else self.recurrent
+        recurrent = self.recurrent.unrolled() if stepwise or tgt.size(1) == 1 else self.recurrent
         attentional, weights = [], []
         for y in self.dropout(self.embedding(tgt)).split(1 if stepwise else tgt.size(1), dim=1):
             if self.input_feeding:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from seq2seq.build import build_model, count_parameters, start_from_vectors
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config
 from seq2seq.decoding.translator import Translator
 from seq2seq.environment import data_digests
@@ -32,7 +33,7 @@ class Prepared(NamedTuple):
     model: Seq2Seq
     validation: Validation
     store: Store
-    checkpoint: Path | None  # to go on from; its weights are in the model
+    checkpoint: Checkpoint | None  # to go on from; its weights are in the model
     state: State | None  # of that checkpoint
     changed: list[Change]  # since then
 
@@ -63,8 +64,8 @@ def prepare(
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
         autocast(device, config.training.precision)
-        checkpoint = run.whole_checkpoint("last")
-        state = run.training_state(checkpoint) if checkpoint else None
+        checkpoint = run.checkpoints.whole("last")
+        state = checkpoint.training_state() if checkpoint else None
         digests = data_digests(config) if first else run.environment()["data"]
         changed = changes(run, config, digests, checkpoint, state, processes.size) if first and not is_new else []
         if not allow_changes:
@@ -76,7 +77,7 @@ def prepare(
         model = build_model(config, tokenizers)
         vectors = []
         if checkpoint:
-            run.restore(model, checkpoint)
+            checkpoint.restore(model)
         else:
             vectors = start_from_vectors(model, config, tokenizers)
         if processes.rank:

@@ -3,14 +3,14 @@
 import logging
 import random
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config, resolve_paths
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, resume_command
 from seq2seq.run import Digests, Run
 from seq2seq.text.batches import Position
 from seq2seq.training.distributed import Processes
@@ -108,7 +108,7 @@ class Change(NamedTuple):
 
 
 def changes(
-    run: Run, config: Config, digests: Digests, checkpoint: Path | None, state: State | None, size: int
+    run: Run, config: Config, digests: Digests, checkpoint: Checkpoint | None, state: State | None, size: int
 ) -> list[Change]:
     """What is not as it was: config, files of the data, vocabularies.
 
@@ -125,7 +125,7 @@ def changes(
     """
     before = state.get("processes", 1) if state else 1
     found = [*_changes_of_config(run, config, before, size), *_changes_of_data(run, digests)]
-    if checkpoint and (file := run.changed_tokenizer(checkpoint)):
+    if checkpoint and (file := checkpoint.changed_tokenizer(run.path / "tokenizer")):
         found.append(
             Change("tokenizer", f"{file} is not what {checkpoint.name} was trained with, put the old file back")
         )
@@ -136,7 +136,7 @@ def must_be_allowed(run: Run, found: list[Change]) -> None:
     """Raise UserError where anything has changed."""
     if found:
         raise UserError(
-            f"{'; '.join(change.text for change in found)}. `{run.resume_command}` has the config as it was; "
+            f"{'; '.join(change.text for change in found)}. `{resume_command(run.path)}` has the config as it was; "
             "--allow-changes goes on all the same; --run DIR trains in another folder"
         )
 

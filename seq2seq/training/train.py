@@ -104,7 +104,7 @@ class Training:
 
     def is_over(self) -> bool:
         """Whether there is nothing left to do, not even to validate."""
-        measured = any(r["update"] == self.progress.update and r["split"] == "dev" for r in self.run.metrics())
+        measured = any(r["update"] == self.progress.update and r["split"] == "dev" for r in self.run.metrics.records())
         over = bool(self.progress.finished(self.settings)) and measured
         if self._checkpoint:
             log.info("%s after update %s", "finished" if over else "going on", f"{self.progress.update:,}")
@@ -114,7 +114,8 @@ class Training:
         """Make the run folder what it was at the checkpoint to go on from."""
         if self.processes.rank == 0:
             size = (self._state or {}).get("metrics_bytes")  # a checkpoint of before this was kept lacks it
-            self.run.rewind(self._checkpoint, self.progress.best_update, size)
+            self.run.checkpoints.rewind(self._checkpoint, self.progress.best_update)
+            self.run.metrics.cut(self._checkpoint.update if self._checkpoint else 0, size)
 
     def updates(self, batches: Batches) -> Iterator[dict[str, Any] | None]:
         """The function `updates`, on the batches that are this process' own."""
@@ -141,7 +142,7 @@ class Training:
         if self.progress.validation < self.progress.update:
             self.save()
             if self._validate() and self.processes.rank == 0:
-                self.run.point("best", self.progress.update)
+                self.run.checkpoints.point("best", self.progress.update)
         log.info("training ended: %s", self.progress.finished(self.settings))
 
     def save_if_due(self) -> None:
@@ -153,9 +154,9 @@ class Training:
     def save(self, *, best: bool = False) -> None:
         """Write a checkpoint, which is the best one so far or not."""
         state = taken(self.progress, self.optimizer, self.processes, self.device)
-        state["metrics_bytes"] = self.run.metrics_bytes()
+        state["metrics_bytes"] = self.run.metrics.size()
         update, keep = self.progress.update, self.settings.keep
-        self.processes.first(lambda: self.run.save_checkpoint(update, self.model, state, best=best, keep=keep))
+        self.processes.first(lambda: self.run.checkpoints.save(update, self.model, state, best=best, keep=keep))
 
     def stop_if_asked(self) -> None:
         """Raise `Stopped` where any of the processes has been asked to stop."""
@@ -190,7 +191,7 @@ class Training:
 
     def _keep(self, record: dict[str, Any]) -> None:
         if self.processes.rank == 0:
-            self.run.log(record)
+            self.run.metrics.add(record)
             self._to_tensorboard(record)
 
 

@@ -1,0 +1,71 @@
+"""What was measured beside the peers: kept as JSON, a file a command; drawn as one table.
+
+A ratio is of the same round: machines have quiet and busy minutes, and what ran side by side had the same.
+"""
+
+import json
+import os
+import re
+import subprocess
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+NAMES = {"seq2seq": "this project", "opennmt": "OpenNMT-py", "joeynmt": "JoeyNMT"}
+HEAD = [NAMES["seq2seq"], *(head for peer in ("opennmt", "joeynmt") for head in (NAMES[peer], "ours is faster"))]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A measure of several toolkits."""
+
+    measure: str
+    values: dict[str, list[float]]  # of each toolkit, a value a round
+    form: str = ".2f"  # of a value
+    better: str = "less"  # `less`, `more`, or nothing where the values are not compared
+
+
+def keep(folder: Path, name: str, about: dict[str, Any], rows: list[Row]) -> None:
+    """Write rows into a file of the folder, with how they were measured."""
+    content = {"about": about, "rows": [asdict(row) for row in rows]}
+    (folder / "figures").mkdir(parents=True, exist_ok=True)
+    (folder / "figures" / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def table(folder: Path) -> str:
+    """All that was kept in the folder, in Markdown."""
+    lines = [f"| median (spread) | {' | '.join(HEAD)} |", "|---" * (len(HEAD) + 1) + "|"]
+    notes = []
+    for file in sorted((folder / "figures").glob("*.json")):
+        content = json.loads(file.read_text(encoding="utf-8"))
+        lines += [_line(Row(**row)) for row in content["rows"]]
+        notes.append(f"{file.stem}: " + "; ".join(f"{key} {value}" for key, value in content["about"].items()))
+    return "\n".join([*lines, "", *notes])
+
+
+def machine_and_commit() -> dict[str, str]:
+    """Where and of what something is measured."""
+    names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
+    describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
+    commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()
+    return {"machine": f"{names[0] if names else 'unknown processor'}, {os.cpu_count()} cores", "commit": commit}
+
+
+def _line(row: Row) -> str:
+    ours = row.values["seq2seq"]
+    cells = [row.measure, _shown(ours, row.form)]
+    for peer in ("opennmt", "joeynmt"):
+        theirs = row.values.get(peer, [])
+        cells.append(_shown(theirs, row.form))
+        ratios = [t / o if row.better == "less" else o / t for o, t in zip(ours, theirs, strict=False)]
+        cells.append(
+            f"**{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})" if ratios and row.better else ""
+        )
+    return f"| {' | '.join(cells)} |"
+
+
+def _shown(values: list[float], form: str) -> str:
+    if len({f"{value:{form}}" for value in values}) < 2:
+        return f"{values[0]:{form}}" if values else ""
+    return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
