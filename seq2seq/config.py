@@ -83,6 +83,13 @@ class TokenizerConfig(Section):
     lowercase: bool = Field(
         default=False, description="lowercase both sides, so that translations are lowercase as well"
     )
+    sampling: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="subwords only: cut training text into pieces at random, anew each epoch. `bpe`: how often a merge "
+        "is left out (0.1); `unigram`: alpha, where less is wilder (0.2 to 0.5); 0 is off",
+    )
 
 
 class PretrainedConfig(Section):
@@ -284,6 +291,8 @@ class Config(Section):
 def _broken_rules(config: Config) -> Iterator[str]:
     data, tokenizer, model = config.data, config.tokenizer, config.model
     pretrained = model.pretrained_embeddings
+    if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
+        yield f"tokenizer.sampling is {tokenizer.sampling}: {tokenizer.type} has one way to cut a text; write 0"
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; they name two different languages"
     yield from _broken_encoder_rules(model)

@@ -7,6 +7,7 @@ from random_model import random_model
 
 from seq2seq.config import TrainingConfig
 from seq2seq.decoding.search import Limits, beam_search
+from seq2seq.model.cells import Loop
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.text.batches import make_batch
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
@@ -30,10 +31,10 @@ def test_with_input_feeding_the_products_for_the_cells_gradients_do_not_grow_wit
     counts = []
     for length in (3, 4, 5):
         recurrent = Recurrent("lstm", 6, 8)
-        step, state = recurrent.unrolled(), torch.zeros(2, 1, 2, 8)
+        loop, state = Loop(), torch.zeros(2, 1, 2, 8)
         with Counting() as counted:
             for x in torch.randn(2, length, 6, requires_grad=True).split(1, dim=1):
-                _, state = step(x, state)
+                _, state = recurrent(x, state, loop)
             state.sum().backward()
         counts.append(counted.products())
     assert [count - counts[0] for count in counts] == [0, 4, 8]

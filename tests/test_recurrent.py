@@ -6,6 +6,7 @@ from random_model import SENTENCES, batch_of
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
+from seq2seq.model.cells import Loop
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import LAYERS, Recurrent
 
@@ -99,9 +100,9 @@ def test_a_loop_over_positions_gives_the_values_and_the_gradients_of_the_layers(
     x, weight = torch.randn(3, 5, 6, requires_grad=True, dtype=torch.double), torch.randn(3, 5, 8, dtype=torch.double)
     start = torch.randn(3, num_layers, recurrent.parts, 8, requires_grad=True, dtype=torch.double)
     whole, end = recurrent(x, start)
-    step, state, outputs = recurrent.unrolled(), start, []
+    loop, state, outputs = Loop(), start, []
     for x_t in x.split(1, dim=1):
-        output, state = step(x_t, state)
+        output, state = recurrent(x_t, state, loop)
         outputs.append(output)
     torch.testing.assert_close(torch.cat(outputs, dim=1), whole)
     torch.testing.assert_close(state, end)

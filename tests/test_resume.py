@@ -114,6 +114,16 @@ def test_a_run_stopped_in_a_validation_does_that_again(tmp_path, monkeypatch, mo
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
 
+def test_pieces_that_are_drawn_at_random_are_the_same_after_a_stop(tmp_path, monkeypatch):
+    keys = {"type": "unigram", "vocab_size": 400, "sampling": 0.3}
+    config = load_config(write_config(tmp_path, tokenizer=keys))
+    whole = train(config, tmp_path / "whole")
+    stopped(monkeypatch, config, tmp_path / "run", before=7)
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+    plain = train(load_config(write_config(tmp_path, tokenizer=keys | {"sampling": 0})), tmp_path / "plain")
+    assert [record["loss"] for record in timeless(plain)] != [record["loss"] for record in timeless(whole)]
+
+
 def test_a_run_stopped_at_the_update_of_a_validation_validates_first(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path))
     whole = train(config, tmp_path / "whole")

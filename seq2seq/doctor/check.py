@@ -75,7 +75,7 @@ def facts(config: Config) -> Iterator[Fact]:
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tokenizers.save(Path(folder) / "tokenizer")
         store = prepare_store(config, Path(folder) / "store", Path(folder) / "tokenizer", digests={})
-        batches = make_batches(config, store)
+        batches = make_batches(config, store, tokenizers)
         yield Fact("training", [_line("training", str(store.report))], asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
         yield Fact("lengths", [_line(f"length {name}", _spread(numbers)) for name, numbers in lengths.items()], lengths)

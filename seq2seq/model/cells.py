@@ -17,11 +17,27 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
+class Loop:
+    """The cells of a loop over positions, each made of its layer when the first position comes to it."""
+
+    def __init__(self) -> None:
+        self._cells: dict[nn.Module, Cell] = {}
+
+    def step(
+        self, layer: nn.Module, x: Float[Tensor, "batch 1 input"], state: Float[Tensor, "batch part hidden"]
+    ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch part hidden"]]:
+        """A layer's output and its state after an input. Its weights must stay as they are while the loop runs."""
+        if layer not in self._cells:
+            self._cells[layer] = Cell(layer)
+        state = self._cells[layer](x[:, 0], state)
+        return state[:, :1], state
+
+
 class Cell:
     """A layer of torch, of one direction, a step at a time.
 
     Args:
-        layer: an `nn.RNN`, `nn.GRU` or `nn.LSTM`; its weights must stay as they are while the loop runs.
+        layer: an `nn.RNN`, `nn.GRU` or `nn.LSTM`.
     """
 
     def __init__(self, layer: nn.Module):

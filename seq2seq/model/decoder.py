@@ -7,7 +7,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Attention, Memory
-from seq2seq.model.recurrent import Layers, Recurrent, RecurrentState
+from seq2seq.model.cells import Loop
+from seq2seq.model.recurrent import Recurrent, RecurrentState
 from seq2seq.model.vocabulary import Vocabulary
 
 
@@ -81,20 +82,20 @@ class Decoder(nn.Module):
         before it (input feeding, Bahdanau's, a memory of the past) goes through the target one position at a time.
         """
         stepwise = self.stepwise or self.input_feeding or self.attention.past is not None
-        recurrent = self.recurrent.unrolled() if stepwise or tgt.size(1) == 1 else self.recurrent
+        loop = Loop() if (stepwise or tgt.size(1) == 1) and tgt.device.type == "cpu" else None  # not measured elsewhere
         attentional, weights = [], []
         for y in self.dropout(self.embedding(tgt)).split(1 if stepwise else tgt.size(1), dim=1):
             if self.input_feeding:
                 y = torch.cat([y, state.attentional], dim=-1)
-            s, a, state = self.advance(y, memory, state, recurrent)
+            s, a, state = self.advance(y, memory, state, loop)
             attentional.append(s)
             weights.append(a)
         return torch.cat(attentional, dim=1), torch.cat(weights, dim=2), state
 
     def advance(
-        self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, recurrent: Layers
+        self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, loop: Loop | None
     ) -> tuple[Float[Tensor, "batch tgt attentional"], Float[Tensor, "batch head tgt src"], State]:
-        """The equations, for however many positions y holds, with the recurrent layers as a function."""
+        """The equations, for however many positions y holds; one is a step of a loop."""
         raise NotImplementedError
 
     def logits(self, s: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
@@ -111,9 +112,9 @@ class LuongDecoder(Decoder):
     p(y_t) = softmax(W_y s_t + b_y)        `logits`, outside: once, over real tokens only
     """
 
-    def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Layers) -> tuple[Tensor, Tensor, State]:
+    def advance(self, y: Tensor, memory: Memory, state: State, loop: Loop | None) -> tuple[Tensor, Tensor, State]:
         """The equations, for however many positions y holds."""
-        h, rnn = recurrent(y, state.rnn)  # h_t = RNN(y_{t-1}, h_{t-1})
+        h, rnn = self.recurrent(y, state.rnn, loop)  # h_t = RNN(y_{t-1}, h_{t-1})
         c, a, past = self.attention(h, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
         return s, a, State(rnn, s[:, -1:], state.position + y.size(1), past)
@@ -129,10 +130,10 @@ class BahdanauDecoder(Decoder):
 
     stepwise = True
 
-    def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Layers) -> tuple[Tensor, Tensor, State]:
+    def advance(self, y: Tensor, memory: Memory, state: State, loop: Loop | None) -> tuple[Tensor, Tensor, State]:
         """The equations, for one position."""
         query = state.rnn[:, -1, 0, None]  # h_{t-1} of the top layer
         c, a, past = self.attention(query, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
-        h, rnn = recurrent(torch.cat([y, c], dim=-1), state.rnn)  # h_t = RNN([y_{t-1}; c_t], h_{t-1})
+        h, rnn = self.recurrent(torch.cat([y, c], dim=-1), state.rnn, loop)  # h_t = RNN([y_{t-1}; c_t], h_{t-1})
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
         return s, a, State(rnn, s, state.position + 1, past)

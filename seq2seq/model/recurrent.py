@@ -8,15 +8,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from seq2seq.model.cells import Cell
+from seq2seq.model.cells import Loop
 
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 RecurrentState = Float[Tensor, "batch layer part hidden"]
 """The last state of every layer: part 0 is h; part 1, of an LSTM, is c. Two directions lie side by side in hidden."""
-
-Layers = Callable[[Tensor, RecurrentState], tuple[Tensor, RecurrentState]]
-"""From inputs and the state before them to the top layer's outputs, and the state after them."""
 
 
 class Recurrent(nn.Module):
@@ -56,34 +53,42 @@ class Recurrent(nn.Module):
             self._open_forget_gates()
 
     @overload
-    def forward(self, x: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+    def forward(self, x: Tensor, state: Tensor | None = None, loop: Loop | None = None) -> tuple[Tensor, Tensor]: ...
     @overload
     def forward(self, x: PackedSequence, state: Tensor | None = None) -> tuple[PackedSequence, Tensor]: ...
     def forward(
-        self, x: Tensor | PackedSequence, state: Tensor | None = None
+        self, x: Tensor | PackedSequence, state: Tensor | None = None, loop: Loop | None = None
     ) -> tuple[Tensor | PackedSequence, Tensor]:
         """Outputs of the top layer, (batch, time, hidden) or packed as the input is, and the last state of every layer.
 
-        `state` is where to start, zero if None; only one direction can be started.
+        Args:
+            x: the input.
+            state: where to start, zero if None; only one direction can be started.
+            loop: that x is one position of, with a state; its cells do the same, faster than a call of torch's layers.
         """
         last = []
-        weight = self.layers[0].get_parameter("weight_hh_l0")
         for i, layer in enumerate(self.layers):
             below = x if i == 0 else _each(self.dropout, x)
-            start = None if state is None else self._unpack(state[:, i].to(weight.dtype))
-            with torch.autocast(
-                weight.device.type, enabled=False
-            ):  # CUDA would run this in half precision, not in bf16
-                x, end = layer(_each(Tensor.to, below, weight), start)
-            last.append(self._pack(end))
+            start = None if state is None else state[:, i]
+            if loop is None:
+                x, end = self._read(layer, below, start)
+            else:
+                assert isinstance(below, Tensor)
+                assert start is not None
+                x, end = loop.step(layer, below, start)
+            last.append(end)
             if self.residual and i > 0:
                 x = _each(torch.add, x, below)
         return x, torch.stack(last, dim=1)
 
-    def unrolled(self) -> Layers:
-        """The same for a loop that takes one position at a time: cells on a CPU, where they are faster than a call of
-        torch's layers a position; elsewhere, where that was not measured, these layers."""
-        return _Unrolled(self) if self.layers[0].weight_hh_l0.device.type == "cpu" else self
+    def _read(
+        self, layer: nn.Module, x: Tensor | PackedSequence, state: Float[Tensor, "batch part hidden"] | None
+    ) -> tuple[Tensor | PackedSequence, Float[Tensor, "batch part hidden"]]:
+        weight = layer.get_parameter("weight_hh_l0")
+        start = None if state is None else self._unpack(state.to(weight.dtype))
+        with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
+            x, end = layer(_each(Tensor.to, x, weight), start)
+        return x, self._pack(end)
 
     def _open_forget_gates(self) -> None:
         """Start with what is in c staying there: forget gates near sigmoid(1), not 1/2 (Jozefowicz et al. 2015)."""
@@ -99,25 +104,6 @@ class Recurrent(nn.Module):
     def _unpack(self, state: Float[Tensor, "batch part hidden"]) -> Tensor | tuple[Tensor, ...]:
         parts = tuple(part[None].contiguous() for part in state.unbind(1))
         return parts if self.parts == 2 else parts[0]
-
-
-class _Unrolled:
-    """The layers as cells, for the length of a loop."""
-
-    def __init__(self, recurrent: Recurrent):
-        self.recurrent, self.cells = recurrent, [Cell(layer) for layer in recurrent.layers]
-
-    def __call__(
-        self, x: Float[Tensor, "batch 1 input"], state: RecurrentState
-    ) -> tuple[Float[Tensor, "batch 1 hidden"], RecurrentState]:
-        last = []
-        for i, cell in enumerate(self.cells):
-            below = x if i == 0 else self.recurrent.dropout(x)
-            last.append(cell(below[:, 0], state[:, i]))
-            x = last[-1][:, :1]
-            if self.recurrent.residual and i > 0:
-                x = x + below
-        return x, torch.stack(last, dim=1)
 
 
 def _each(

@@ -29,7 +29,7 @@ from seq2seq.run import Run
 from seq2seq.text.batches import Batch, Batches
 from seq2seq.text.corpus import Pair, encode_pairs
 from seq2seq.text.store import EncodedPair
-from seq2seq.text.tokenizer import PAD
+from seq2seq.text.tokenizer import PAD, Tokenizers
 from seq2seq.training.data import learn_tokenizers, make_batches, training_text
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import updates
@@ -112,17 +112,19 @@ def _subject(target: Path, overrides: Sequence[str]) -> Subject:
     text = (Pair.normalized(*row) for row in islice(training_text(config), PAIRS))
     pairs, report = encode_pairs(text, tokenizers.src, tokenizers.tgt, config.data.max_length)
     report.must_keep_a_pair()
-    batches = make_batches(config, pairs)
-    return Subject(config, model, device, batches, _by_tokens(config, pairs, batches))
+    batches = make_batches(config, pairs, tokenizers)
+    return Subject(config, model, device, batches, _by_tokens(config, pairs, tokenizers, batches))
 
 
-def _by_tokens(config: Config, pairs: Sequence[EncodedPair], batches: Batches) -> dict[str, float] | None:
+def _by_tokens(
+    config: Config, pairs: Sequence[EncodedPair], tokenizers: Tokenizers, batches: Batches
+) -> dict[str, float] | None:
     """The padding, were batches of the same size cut by tokens; None where they are."""
     if config.training.batch_type == "tokens":
         return None
     size = round(mean(max(batch.src.numel(), batch.tgt_out.numel()) for batch in islice(batches.iterate(0), 50)))
     training = config.training.model_copy(update={"batch_type": "tokens", "batch_tokens": size})
-    other = make_batches(config.model_copy(update={"training": training}), pairs)
+    other = make_batches(config.model_copy(update={"training": training}), pairs, tokenizers)
     return {"batch_tokens": size, "padding": other.padding_share()}
 
 

@@ -5,7 +5,7 @@ So a few numbers that name the next batch are all that a resumed run needs to go
 part at a time: each epoch deals its chunks anew into parts of `PART` chunks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
@@ -104,6 +104,7 @@ def _starts(lengths: Int[np.ndarray, "pairs 2"]) -> Int[np.ndarray, " pairs"]:
 class _Part(NamedTuple):
     """Some chunks of a corpus, planned: where each pair starts, its lengths, and the pairs of each batch."""
 
+    place: tuple[int, int]  # its epoch, and which part of that it is
     starts: Int[np.ndarray, " pairs"]
     lengths: Int[np.ndarray, "pairs 2"]
     batches: list[Int[np.ndarray, " batch"]]
@@ -116,16 +117,25 @@ class Batches:
     positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
     makes a batch alone. Each epoch deals pairs of equal lengths anew and shuffles the batches; of more than `PART`
     chunks it deals the chunks into parts and does so within each.
+
+    With `sampling` the pieces of a batch are drawn when it is made, from (seed, epoch, part, index). It is planned by
+    the lengths that the corpus has without, so that more pieces may make a batch larger than `size`.
     """
 
     def __init__(
-        self, pairs: Sequence[EncodedPair] | Chunks, size: int, batch_type: Literal["tokens", "sentences"], seed: int
+        self,
+        pairs: Sequence[EncodedPair] | Chunks,
+        size: int,
+        batch_type: Literal["tokens", "sentences"],
+        seed: int,
+        sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
     ):
         self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
         self._parts = range(-(-len(self._chunks.begins) // PART))
         self._size = size
         self._batch_type = batch_type
         self._seed = seed
+        self._sampling = sampling
         self._planned: tuple[tuple[int, int], _Part] | None = None
 
     def len_of_epoch(self, epoch: int) -> int:
@@ -136,8 +146,8 @@ class Batches:
         """The batches of an epoch."""
         for part in self._parts:
             planned = self._part(epoch, part)
-            for rows in planned.batches:
-                yield self._batch(planned, rows)
+            for index in range(len(planned.batches)):
+                yield self._batch(planned, index)
 
     def stream(self, position: Position, rank: int = 0, size: int = 1) -> Iterator[tuple[Position, Batch]]:
         """Batches without end from `position` on, each with the position after it: the one to resume from.
@@ -145,19 +155,19 @@ class Batches:
         Of several processes that read together, `size` batches at a time, each gets the one of its `rank`, with the
         position after all of them. An epoch's last batches go with the first of the next: none is left out.
         """
-        for turn, (after, planned, rows) in enumerate(self._planned_from(position)):
+        for turn, (after, planned, index) in enumerate(self._planned_from(position)):
             if turn % size == rank:
-                batch = self._batch(planned, rows)
+                batch = self._batch(planned, index)
             if turn % size == size - 1:
                 yield after, batch
 
-    def _planned_from(self, position: Position) -> Iterator[tuple[Position, _Part, Int[np.ndarray, " batch"]]]:
+    def _planned_from(self, position: Position) -> Iterator[tuple[Position, _Part, int]]:
         while True:
             epoch, part = position.epoch, position.part
             planned = self._part(epoch, part)
             following = Position(epoch, part=part + 1) if part < self._parts[-1] else Position(epoch + 1)
-            for i, rows in enumerate(planned.batches[position.index :], start=position.index + 1):
-                yield (Position(epoch, i, part) if i < len(planned.batches) else following), planned, rows
+            for i in range(position.index, len(planned.batches)):
+                yield (Position(epoch, i + 1, part) if i + 1 < len(planned.batches) else following), planned, i
             position = following
 
     def padding_share(self, epoch: int = 0) -> float:
@@ -169,8 +179,14 @@ class Batches:
             padded += sum(len(rows) * int(planned.lengths[rows].max(axis=0).sum()) for rows in planned.batches)
         return 1 - real / padded
 
-    def _batch(self, planned: _Part, rows: Int[np.ndarray, " batch"]) -> Batch:
-        return _batch(self._chunks.tokens, planned.starts[rows], planned.lengths[rows])
+    def _batch(self, planned: _Part, index: int) -> Batch:
+        rows, tokens = planned.batches[index], self._chunks.tokens
+        starts, lengths = planned.starts[rows], planned.lengths[rows]
+        if self._sampling is None:
+            return _batch(tokens, starts, lengths)
+        ends = np.stack([starts, starts + lengths[:, 0], starts + lengths.sum(1)], axis=1).tolist()
+        pairs = [(tokens[src:tgt].tolist(), tokens[tgt:end].tolist()) for src, tgt, end in ends]
+        return make_batch(self._sampling(pairs, (self._seed, *planned.place, index)))
 
     def _part(self, epoch: int, part: int) -> _Part:
         if self._planned is None or self._planned[0] != (epoch, part):
@@ -185,7 +201,7 @@ class Batches:
         by_chunk = [self._chunks.lengths(chunk) for chunk in chunks]
         starts = [self._chunks.begins[chunk] + _starts(each) for chunk, each in zip(chunks, by_chunk, strict=True)]
         lengths = np.concatenate(by_chunk)
-        return _Part(np.concatenate(starts), lengths, self._deal(lengths, rng))
+        return _Part((epoch, part), np.concatenate(starts), lengths, self._deal(lengths, rng))
 
     def _deal(self, lengths: Int[np.ndarray, "pairs 2"], rng: np.random.Generator) -> list[Int[np.ndarray, " batch"]]:
         """Which pairs form which batch: deal, sort by length, cut where the next pair would not fit, shuffle."""

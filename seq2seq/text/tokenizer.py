@@ -127,6 +127,20 @@ class SubwordTokenizer:
         """The ids of normalized text, without bos and eos."""
         return self._processor.encode(_cased(text, self.lowercase))
 
+    def sample(self, rows: list[list[int]], alpha: float, seed: int) -> list[list[int]]:
+        """Other ids for the same texts, drawn at random; see `sampling.py`.
+
+        Args:
+            rows: ids that `encode` gave.
+            alpha: of the distribution.
+            seed: the same gives the same.
+        """
+        import sentencepiece
+
+        texts = self._processor.decode(rows)
+        sentencepiece.set_random_generator_seed(seed)  # of threads to come: one thread more, which draws all
+        return self._processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1)
+
     def decode(self, ids: Iterable[int]) -> str:
         """The text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
         return normalize(self._processor.decode([i for i in ids if i > EOS]))

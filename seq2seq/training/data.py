@@ -15,6 +15,7 @@ from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches, Chunks
 from seq2seq.text.corpus import Pair, Report, encode_pairs, is_too_long, read_pairs, stream_pairs
+from seq2seq.text.sampling import Sampling
 from seq2seq.text.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
 from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
 from seq2seq.text.worker import Worker
@@ -147,8 +148,8 @@ def _watched(config: Config, digests: Mapping[str, str], store: Path | None = No
         raise fault
 
 
-def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks) -> Batches:
+def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:
     """The training batches of a config."""
-    training = config.training
+    training, alpha = config.training, config.tokenizer.sampling
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
-    return Batches(pairs, size, training.batch_type, config.seed)
+    return Batches(pairs, size, training.batch_type, config.seed, Sampling(tokenizers, alpha) if alpha else None)

@@ -14,9 +14,9 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.environment import data_digests
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.run import Run
+from seq2seq.text.batches import Batches
 from seq2seq.text.shortlist import learn_shortlist
-from seq2seq.text.store import Store
-from seq2seq.training.data import Corpora, learn_tokenizers, must_keep_a_pair, prepare_store
+from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
 from seq2seq.training.distributed import Processes
 from seq2seq.training.resume import Change, State, changes, must_be_allowed
 from seq2seq.training.update import autocast
@@ -32,7 +32,7 @@ class Prepared(NamedTuple):
     device: torch.device
     model: Seq2Seq
     validation: Validation
-    store: Store
+    batches: Batches
     checkpoint: Checkpoint | None  # to go on from; its weights are in the model
     state: State | None  # of that checkpoint
     changed: list[Change]  # since then
@@ -96,9 +96,10 @@ def prepare(
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         if first and not run.has_shortlist():
             run.save_shortlist(learn_shortlist(store, tokenizers))
+    batches = make_batches(config, store, tokenizers)
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
     changed = processes.first(lambda: changed)
     for change in changed:
         log.warning("%s: going on all the same", change.text)
-    return Prepared(run, device, model, validation, store, checkpoint, state, changed)
+    return Prepared(run, device, model, validation, batches, checkpoint, state, changed)

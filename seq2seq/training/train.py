@@ -20,7 +20,6 @@ from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.run import Run
 from seq2seq.text.batches import Batch, Batches, Position
-from seq2seq.training.data import make_batches
 from seq2seq.training.distributed import ALONE, Processes, joined
 from seq2seq.training.health import warnings
 from seq2seq.training.prepare import Prepared, prepare
@@ -62,10 +61,9 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         training.rewind()
 
         # 3. Updates and validations, until one of them is the last
-        batches = make_batches(config, prepared.store)
         with stop.held(), training.saved_when_stopped():
             training.validate_if_due()
-            for record in training.updates(batches):
+            for record in training.updates(prepared.batches):
                 training.log(record)
                 training.validate_if_due()
                 training.save_if_due()

@@ -1,0 +1,123 @@
+"""Subword sampling: other pieces of the same text, of the distribution that the paper gives, the same for a seed."""
+
+import math
+from collections import Counter
+from itertools import islice
+
+import numpy as np
+import pytest
+import torch
+from tiny import write_config, write_corpus
+
+from seq2seq.config import load_config
+from seq2seq.errors import UserError
+from seq2seq.text.batches import Batches, Position
+from seq2seq.text.sampling import Sampling
+from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizers
+
+LINES = [
+    "the low lower lowest newer newest wider widest",
+    "lower and lower",
+    "wide widest new low",
+    "네가 lowest 네",
+] * 5
+STRANGE = ["", " ", "lowest  newest ", "▁ wide", "日本 \U0001f600", "</s> <pad>", "a\u0301 low"]
+
+
+def tokenizers_of(type, *, joint=True, lines=LINES):
+    return train_tokenizers(type, 400, joint, False, "split", lines, [line[::-1] for line in lines])
+
+
+@pytest.mark.parametrize("type", ["unigram", "bpe"])
+@pytest.mark.parametrize("joint", [True, False])
+def test_other_pieces_spell_the_same_text(type, joint):
+    tokenizers = tokenizers_of(type, joint=joint)
+    texts = [*LINES[:4], *STRANGE]
+    pairs = [([*tokenizers.src.encode(t), EOS], [*tokenizers.tgt.encode(t[::-1]), EOS]) for t in texts]
+    drawn = [Sampling(tokenizers, 0.3)(pairs, (1, 2, seed)) for seed in range(20)]
+    assert any(pieces != pairs for pieces in drawn)
+    for pieces in drawn:
+        for (src, tgt), (old_src, old_tgt) in zip(pieces, pairs, strict=True):
+            assert tokenizers.src.decode(src) == tokenizers.src.decode(old_src)
+            assert tokenizers.tgt.decode(tgt) == tokenizers.tgt.decode(old_tgt)
+            assert (src[-1], tgt[-1]) == (EOS, EOS)
+            assert not {PAD, BOS, EOS} & {*src[:-1], *tgt[:-1]}
+
+
+def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed_others():
+    tokenizers = tokenizers_of("unigram")
+    pairs = [([*tokenizers.src.encode(line), EOS],) * 2 for line in LINES]
+    sampling = Sampling(tokenizers, 0.2)
+    first = sampling(pairs, (1, 0))
+    other = sampling(pairs, (1, 1))
+    assert sampling(pairs, (1, 0)) == first != other
+    assert [src for src, _ in first] != [tgt for _, tgt in first]  # the sides are drawn apart
+
+
+def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha():
+    """Every segmentation of a word by hand: the pieces that spell it, and the product of their probabilities."""
+    tokenizers, alpha, draws = tokenizers_of("unigram"), 0.3, 4000
+    processor = tokenizers.src._processor
+    score = {
+        processor.id_to_piece(i): processor.get_score(i) for i in range(4, len(processor)) if not processor.is_byte(i)
+    }
+
+    def segmentations(text):
+        if not text:
+            yield ()
+        for end in range(1, len(text) + 1):
+            if text[:end] in score:
+                yield from ((text[:end], *rest) for rest in segmentations(text[end:]))
+
+    weights = {pieces: math.exp(alpha * sum(score[piece] for piece in pieces)) for pieces in segmentations("▁lowest")}
+    assert len(weights) > 3
+    ids = tokenizers.src.sample([tokenizers.src.encode("lowest")] * draws, alpha, 7)
+    found = Counter(tuple(tokenizers.src.pieces(each)) for each in ids)
+    assert found.keys() <= weights.keys()
+    for pieces, weight in weights.items():
+        p = weight / sum(weights.values())
+        assert abs(found[pieces] / draws - p) < 5 * math.sqrt(p * (1 - p) / draws) + 1e-4, pieces
+
+
+def test_bpe_leaves_out_as_many_merges_as_it_is_told():
+    tokenizers = tokenizers_of("bpe")
+    encoded = [tokenizers.src.encode(line) for line in LINES]
+    every, none = (tokenizers.src.sample(encoded, alpha, 1) for alpha in (1.0, 1e-9))
+    assert none == encoded
+    assert all(len(piece) == 1 for ids in every for piece in tokenizers.src.pieces(ids))
+
+
+def store_of(tokenizers):
+    rng = np.random.default_rng(1)
+    words = [" ".join(rng.choice(LINES[0].split(), size=size)) for size in rng.integers(1, 9, 200)]
+    return [([*tokenizers.src.encode(text), EOS],) * 2 for text in words]
+
+
+def test_batches_are_drawn_anew_each_epoch_and_are_the_same_from_any_position():
+    tokenizers = tokenizers_of("unigram")
+    pairs = store_of(tokenizers)
+    batches = Batches(pairs, 80, "tokens", 3, Sampling(tokenizers, 0.3))
+    count = batches.len_of_epoch(0)
+    assert count == Batches(pairs, 80, "tokens", 3).len_of_epoch(0)
+    seen = list(islice(batches.stream(Position()), 2 * count))
+    for start in (1, count - 1, count, count + 3):
+        position, _ = seen[start - 1]
+        again = Batches(pairs, 80, "tokens", 3, Sampling(tokenizers, 0.3)).stream(position)
+        for (after, batch), (expected_after, expected) in zip(again, seen[start:], strict=False):
+            assert after == expected_after
+            assert all(torch.equal(a, b) for a, b in zip(batch[:4], expected[:4], strict=True))
+    epochs = [
+        Counter(tuple(row.tolist()) for _, batch in part for row in batch.src) for part in (seen[:count], seen[count:])
+    ]
+    assert epochs[0] != epochs[1]
+    texts = [
+        Counter(tokenizers.src.decode([i for i in row if i > EOS]) for row in epoch.elements()) for epoch in epochs
+    ]
+    assert texts[0] == texts[1] == Counter(tokenizers.src.decode(src) for src, _ in pairs)
+
+
+@pytest.mark.parametrize("type", ["char", "word"])
+def test_text_that_can_be_cut_in_one_way_only_is_not_sampled(tmp_path, type):
+    write_corpus(tmp_path, "train", 5, 1)
+    with pytest.raises(UserError, match=rf"tokenizer.sampling is 0.1: {type} has one way to cut a text; write 0"):
+        load_config(write_config(tmp_path, tokenizer={"type": type, "sampling": 0.1}))
