@@ -200,7 +200,7 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
         lengths["preparing"] = min(lengths["preparing"], training.preparation or lengths["preparing"])
         hits[phase, kill.signals] += 1
         last = run.checkpoints.named("last")
-        resumed = last.name.removeprefix("step-").lstrip("0") if last else "the beginning"
+        resumed = str(last.update) if last else "the beginning"
         second = time.monotonic() - start
         print(
             f"{number:4} {second:7.1f}  {kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}", flush=True

@@ -38,7 +38,7 @@ class Checkpoint:
 
     @property
     def update(self) -> int:
-        """The one after which it was saved."""
+        """The number of the update after which it was saved."""
         return int(self.name.removeprefix("step-"))
 
     def verify(self, files: Sequence[str] = _FILES) -> None:

@@ -486,7 +486,7 @@ def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     (found,) = translator.look([text])
     maps = {}
     for checkpoint in run.checkpoints.all():
-        look = Translator.load(run.path, checkpoint=checkpoint.path).look_at(text, found.ids)
+        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, found.ids)
         assert look.decoder, "the model looks, and look_at refuses an empty text"
         maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
     return beside(maps)

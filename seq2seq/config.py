@@ -88,7 +88,8 @@ class TokenizerConfig(Section):
         ge=0,
         le=1,
         description="subwords only: cut training text into pieces at random, anew each epoch. `bpe`: how often a merge "
-        "is left out (0.1); `unigram`: alpha, where less is wilder (0.2 to 0.5); 0 is off",
+        "is left out (0.1); `unigram`: alpha, where less is wilder (0.2 to 0.5); 0 is off. Sentences get longer, so "
+        "that batches may go beyond `training.batch_tokens`",
     )
 
 

@@ -1,4 +1,4 @@
-"""The one exception that a user's mistake raises."""
+"""The one exception that a user's mistake raises, and what many of its messages say."""
 
 import shlex
 from pathlib import Path

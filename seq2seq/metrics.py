@@ -44,7 +44,7 @@ class Metrics:
         ]
 
     def size(self) -> int:
-        """In bytes."""
+        """Bytes of the file; 0 before there is one."""
         return self.file.stat().st_size if self.file.is_file() else 0
 
     def cut(self, update: int, size: int | None = None) -> None:

@@ -173,7 +173,7 @@ class Run:
         publish(unfinished, self.path / "shortlist.safetensors")
 
     def load_model(
-        self, checkpoint: Path | None = None, device: torch.device | str = "cpu"
+        self, checkpoint: Checkpoint | None = None, device: torch.device | str = "cpu"
     ) -> tuple[Seq2Seq, Tokenizers]:
         """The trained model of a checkpoint, by default the best one, in eval mode, and its tokenizers.
 
@@ -181,14 +181,13 @@ class Run:
             UserError: there is no checkpoint yet, or it is damaged.
         """
         weights = ("model.safetensors",)
-        given = Checkpoint(checkpoint) if checkpoint else None
-        if given:
-            given.verify(weights)
-        found, tokenizers = given or self.checkpoints.whole("best", weights), self.tokenizers()
-        if found is None or tokenizers is None:
+        if checkpoint:
+            checkpoint.verify(weights)
+        checkpoint, tokenizers = checkpoint or self.checkpoints.whole("best", weights), self.tokenizers()
+        if checkpoint is None or tokenizers is None:
             raise UserError(f"{self.path}: no checkpoint yet; go on training with `{resume_command(self.path)}`")
-        if changed := found.changed_tokenizer(self.path / "tokenizer"):
-            raise UserError(f"{changed}: not what {found.name} was trained with; put the old file back")
+        if changed := checkpoint.changed_tokenizer(self.path / "tokenizer"):
+            raise UserError(f"{changed}: not what {checkpoint.name} was trained with; put the old file back")
         model = build_model(self.config(), tokenizers)
-        found.restore(model)
+        checkpoint.restore(model)
         return model.to(device).eval(), tokenizers

@@ -19,14 +19,17 @@ def pairs(length):
     return [([5, 7, EOS], [4] * (length - 1) + [EOS]), ([9, 6, EOS], [5] * (length - 1) + [EOS])]
 
 
-def test_training_goes_through_the_target_at_once():
-    model, widths = random_model(), []
+@pytest.mark.parametrize(("feeding", "expected"), [(False, [9]), (True, [1] * 9)])
+def test_training_goes_through_the_target_at_once_and_with_input_feeding_by_cells(feeding, expected):
+    model, widths, layers = random_model(decoder={"input_feeding": feeding}), [], []
     model.decoder.recurrent.register_forward_hook(lambda _, inputs, __: widths.append(inputs[0].size(1)))
-    loss_sum(model, make_batch(pairs(9)))
-    assert widths == [9]
+    model.decoder.recurrent.layers[0].register_forward_hook(lambda *_: layers.append(1))
+    loss_sum(model, make_batch(pairs(9))).backward()
+    assert widths == expected
+    assert len(layers) == (0 if feeding else 1)
 
 
-def test_with_input_feeding_the_products_for_the_cells_gradients_do_not_grow_with_the_length_of_the_target():
+def test_the_products_for_the_gradients_of_the_cells_weights_do_not_grow_with_the_loop():
     """A position takes two products each way (W_ih x_t, W_hh h_t; dx_t, dh_t); the weights, two at the end."""
     counts = []
     for length in (3, 4, 5):

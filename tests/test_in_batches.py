@@ -5,9 +5,8 @@ import threading
 import pytest
 import torch
 
-from seq2seq.decoding.in_batches import WORKERS, in_batches
+from seq2seq.decoding.in_batches import WORKERS, _cores, in_batches
 
-CPU = torch.device("cpu")
 ITEMS = [[3], [1, 1, 1, 1], [], [2, 5], [4, 4], [0, 1, 2], [9]]
 
 
@@ -30,27 +29,33 @@ def test_results_come_in_the_order_of_the_items_and_batches_have_like_sizes(thre
         batches.append(items)
         return [sum(item) for item in items]
 
-    assert in_batches(sums, ITEMS, len, batch_size, CPU, in_turn=in_turn) == [sum(item) for item in ITEMS]
+    assert in_batches(sums, ITEMS, len, batch_size, in_turn=in_turn) == [sum(item) for item in ITEMS]
     sizes = sorted([[len(item) for item in batch] for batch in batches], reverse=True)
     assert sizes == [[4, 3, 2, 2, 1, 1, 0][start : start + batch_size] for start in range(0, 7, batch_size)]
     assert torch.get_num_threads() == threads
 
 
 def test_batches_run_side_by_side_and_share_the_threads_that_torch_has(threads):
-    workers = min(threads, WORKERS, len(ITEMS))
+    workers = min(threads, WORKERS)
     together = threading.Barrier(workers, timeout=30)  # breaks where fewer run at a time
 
     def shares(items):
-        if len(items[0]) > 1 or workers == 1:  # the last ones need not find each other
-            together.wait() if workers < 3 else None
+        together.wait()
         return [torch.get_num_threads()]
 
-    assert set(in_batches(shares, ITEMS[:4], lambda _: 2, 1, CPU)) == {threads // workers}
+    assert in_batches(shares, ITEMS[:workers], len, 1) == [threads // workers] * workers
+
+
+def test_while_another_caller_has_the_cores_everything_runs_in_this_thread(threads):
+    seen = []
+    with _cores:
+        in_batches(lambda items: [seen.append(threading.current_thread())], ITEMS, len, 1)
+    assert set(seen) == {threading.current_thread()}
 
 
 def test_in_turn_everything_runs_in_this_thread(threads):
     seen = []
-    in_batches(lambda items: [seen.append(threading.current_thread())], ITEMS, len, 1, CPU, in_turn=True)
+    in_batches(lambda items: [seen.append(threading.current_thread())], ITEMS, len, 1, in_turn=True)
     assert set(seen) == {threading.current_thread()}
 
 
@@ -61,9 +66,9 @@ def test_what_a_batch_raises_is_raised_and_the_threads_are_as_before(threads):
         return items
 
     with pytest.raises(ValueError, match="of this batch"):
-        in_batches(fails, ITEMS, len, 2, CPU)
+        in_batches(fails, ITEMS, len, 2)
     assert torch.get_num_threads() == threads
 
 
 def test_of_nothing_comes_nothing(threads):
-    assert in_batches(lambda items: items, [], len, 2, CPU) == []
+    assert in_batches(lambda items: items, [], len, 2) == []

@@ -107,10 +107,19 @@ def test_a_loop_over_positions_gives_the_values_and_the_gradients_of_the_layers(
     torch.testing.assert_close(torch.cat(outputs, dim=1), whole)
     torch.testing.assert_close(state, end)
     loss = (torch.cat(outputs, dim=1) * weight).sum() + state.sin().sum()
+    torch.autograd.grad(loss, [x], retain_graph=True)  # a pass that does not get as far as the weights
     expected = torch.autograd.grad((whole * weight).sum() + end.sin().sum(), [x, start, *recurrent.parameters()])
     for _ in range(2):  # a second pass over the same graph forgets the first
         found = torch.autograd.grad(loss, [x, start, *recurrent.parameters()], retain_graph=True)
         torch.testing.assert_close(found, expected)
+
+
+def test_a_loop_over_frozen_layers_has_the_gradients_of_what_comes_into_them():
+    torch.manual_seed(1)
+    recurrent = Recurrent("gru", 6, 8).requires_grad_(requires_grad=False)
+    x, start = torch.randn(3, 1, 6, requires_grad=True), torch.randn(3, 1, 1, 8)
+    expected = torch.autograd.grad(recurrent(x, start)[0].sum(), x)
+    torch.testing.assert_close(torch.autograd.grad(recurrent(x, start, Loop())[0].sum(), x), expected)
 
 
 @torch.no_grad()

@@ -355,6 +355,16 @@ def test_another_config_is_named_and_goes_on_where_that_is_allowed(tmp_path, ove
     train(config, run.path, resume=True)  # it is the run's config now
 
 
+def test_pieces_may_be_drawn_otherwise_where_changes_are_allowed(tmp_path):
+    path = write_config(tmp_path, tokenizer={"type": "bpe", "vocab_size": 400}, training={"max_updates": 10})
+    train(load_config(path), tmp_path / "run")
+    config = load_config(path, ["training.max_updates=20", "tokenizer.sampling=0.1"])
+    with pytest.raises(UserError, match=r"tokenizer\.sampling = 0\.0, and the config now says 0\.1.*--allow-changes"):
+        train(config, tmp_path / "run", resume=True)
+    run = train(config, tmp_path / "run", resume=True, allow_changes=True)
+    assert run.checkpoints.named("last").name == "step-000020"
+
+
 @pytest.mark.parametrize(
     "override",
     ["training.max_updates=30", "training.patience=9", "training.max_minutes=9", "training.keep=9", "search.beam=2"],

@@ -12,7 +12,7 @@ from tiny import write_config, write_corpus
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches, Position
-from seq2seq.text.sampling import Sampling
+from seq2seq.text.sampling import SubwordSampling
 from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizers
 
 LINES = [
@@ -34,12 +34,12 @@ def test_other_pieces_spell_the_same_text(type, joint):
     tokenizers = tokenizers_of(type, joint=joint)
     texts = [*LINES[:4], *STRANGE]
     pairs = [([*tokenizers.src.encode(t), EOS], [*tokenizers.tgt.encode(t[::-1]), EOS]) for t in texts]
-    drawn = [Sampling(tokenizers, 0.3)(pairs, (1, 2, seed)) for seed in range(20)]
+    drawn = [SubwordSampling(tokenizers, 0.3)(pairs, (1, 2, seed)) for seed in range(20)]
     assert any(pieces != pairs for pieces in drawn)
     for pieces in drawn:
         for (src, tgt), (old_src, old_tgt) in zip(pieces, pairs, strict=True):
-            assert tokenizers.src.decode(src) == tokenizers.src.decode(old_src)
-            assert tokenizers.tgt.decode(tgt) == tokenizers.tgt.decode(old_tgt)
+            for tokenizer, new, old in ((tokenizers.src, src, old_src), (tokenizers.tgt, tgt, old_tgt)):
+                assert tokenizer._processor.decode(new[:-1]) == tokenizer._processor.decode(old[:-1])
             assert (src[-1], tgt[-1]) == (EOS, EOS)
             assert not {PAD, BOS, EOS} & {*src[:-1], *tgt[:-1]}
 
@@ -47,7 +47,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
 def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed_others():
     tokenizers = tokenizers_of("unigram")
     pairs = [([*tokenizers.src.encode(line), EOS],) * 2 for line in LINES]
-    sampling = Sampling(tokenizers, 0.2)
+    sampling = SubwordSampling(tokenizers, 0.2)
     first = sampling(pairs, (1, 0))
     other = sampling(pairs, (1, 1))
     assert sampling(pairs, (1, 0)) == first != other
@@ -80,11 +80,13 @@ def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha
 
 
 def test_bpe_leaves_out_as_many_merges_as_it_is_told():
-    tokenizers = tokenizers_of("bpe")
-    encoded = [tokenizers.src.encode(line) for line in LINES]
-    every, none = (tokenizers.src.sample(encoded, alpha, 1) for alpha in (1.0, 1e-9))
-    assert none == encoded
-    assert all(len(piece) == 1 for ids in every for piece in tokenizers.src.pieces(ids))
+    tokenizer = train_tokenizers("bpe", 264, True, False, "split", ["ab ab ab"], ["ab"]).src
+    encoded = tokenizer.encode("ab")
+    assert tokenizer.pieces(encoded) == ["▁", "ab"]  # one merge
+    draws = tokenizer.sample([encoded] * 4000, 0.25, 5)
+    left_out = sum(tokenizer.pieces(ids) == ["▁", "a", "b"] for ids in draws)
+    assert left_out + draws.count(encoded) == 4000
+    assert abs(left_out / 4000 - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4000)
 
 
 def store_of(tokenizers):
@@ -96,13 +98,13 @@ def store_of(tokenizers):
 def test_batches_are_drawn_anew_each_epoch_and_are_the_same_from_any_position():
     tokenizers = tokenizers_of("unigram")
     pairs = store_of(tokenizers)
-    batches = Batches(pairs, 80, "tokens", 3, Sampling(tokenizers, 0.3))
+    batches = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3))
     count = batches.len_of_epoch(0)
     assert count == Batches(pairs, 80, "tokens", 3).len_of_epoch(0)
     seen = list(islice(batches.stream(Position()), 2 * count))
     for start in (1, count - 1, count, count + 3):
         position, _ = seen[start - 1]
-        again = Batches(pairs, 80, "tokens", 3, Sampling(tokenizers, 0.3)).stream(position)
+        again = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3)).stream(position)
         for (after, batch), (expected_after, expected) in zip(again, seen[start:], strict=False):
             assert after == expected_after
             assert all(torch.equal(a, b) for a, b in zip(batch[:4], expected[:4], strict=True))

@@ -55,6 +55,22 @@ def test_the_batch_a_line_is_in_changes_nothing(translator, beam):
     assert [t.score for t in together] == pytest.approx([t.score for t in alone], abs=1e-4)
 
 
+@pytest.mark.parametrize("beam", [1, 3])
+def test_batches_side_by_side_give_what_they_give_in_turn(translator, beam):
+    translator.search = translator.search.model_copy(update={"batch_size": 2})
+    lines, before, found = 4 * LINES, torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        found.append((translator.translate(lines, beam=beam), translator.score(lines, lines)))
+    torch.set_num_threads(before)
+    (alone, scores), (together, other_scores) = found
+    assert texts(together) == texts(alone)
+    assert [t.score for t in together] == pytest.approx([t.score for t in alone], rel=1e-5)
+    assert other_scores == pytest.approx(scores, rel=1e-5)
+    for one, other in zip(alone, together, strict=True):
+        np.testing.assert_allclose(other.attention, one.attention, atol=1e-5)
+
+
 def test_the_score_of_a_translation_is_its_log_probability(translator):
     lines = [line for line in LINES if line.strip()]
     translations = translator.translate(lines)

@@ -241,18 +241,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = {"setup": setup, "data": data, "train-speed": train_speed, "models": models}
     commands |= {"translate-speed": translate_speed, "table": show}
-    names = list(PACKAGES)
+    names = ["opennmt", "joeynmt"]
     parser.add_argument("command", choices=commands)
     parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of everything (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=1, help="of every toolkit (default: %(default)s)")
-    parser.add_argument(
-        "--toolkits", nargs="+", choices=names, default=names, help="the first is compared with the rest"
-    )
+    parser.add_argument("--peers", nargs="*", choices=names, default=names, help="to be measured beside this project")
     parser.add_argument("--corpus", type=Path, default=Path("data/multi30k"), help="of data (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="of *-speed (default: %(default)s)")
     parser.add_argument("--updates", type=int, help="of a training, a multiple of 5 (default: 250; of models 1500)")
     parser.add_argument("--input-feeding", action="store_true", help="of models and translate-speed")
     args = parser.parse_args()
+    args.toolkits = ["seq2seq", *args.peers]
     args.updates = args.updates or (1500 if args.command == "models" else 250)
     if args.updates % WINDOWS:
         parser.error(f"--updates is {args.updates}; it must be a multiple of {WINDOWS}")

@@ -24,6 +24,7 @@ import yaml
 from peers import Bench
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.decoding.translator import Translator
 
 GAIN = 5  # BLEU that beam search adds at most: checkpoints further below the goal are not tried
@@ -105,7 +106,7 @@ class Seq2Seq:
                 yield Validation(update, dev[-1]["bleu"], seconds, training, checkpoint)
 
     def translate(self, checkpoint: Path, texts: list[str]) -> list[str]:
-        translator = Translator.load(self.run, checkpoint=checkpoint)
+        translator = Translator.load(self.run, checkpoint=Checkpoint(checkpoint))
         return [found.text for found in translator.translate(texts, beam=5, attention=False)]
 
 

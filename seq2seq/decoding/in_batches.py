@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
+from threading import Lock
 from typing import TypeVar
 
 import torch
@@ -10,6 +11,7 @@ import torch
 I = TypeVar("I")  # noqa: E741
 R = TypeVar("R")
 
+_cores = Lock()  # how many threads torch has is, in part, of the whole process
 WORKERS = 4
 """Batches at a time, at most. The operations of one are too small to keep several cores busy; but between operations
 Python runs, in one thread at a time, so that more workers would wait for each other."""
@@ -20,7 +22,6 @@ def in_batches(
     items: Sequence[I],
     size: Callable[[I], int],
     batch_size: int,
-    device: torch.device,
     *,
     in_turn: bool = False,
 ) -> list[R]:
@@ -31,8 +32,8 @@ def in_batches(
         items: in any order.
         size: of an item; a batch has those of like size, so that little is padded.
         batch_size: items of a batch.
-        device: that the function computes on.
-        in_turn: one batch after the other, in this thread.
+        in_turn: one batch after the other, in this thread, as on a GPU; so it is as well while another thread of the
+            program has its batches side by side.
     """
     order = sorted(range(len(items)), key=lambda i: -size(items[i]))  # long ones first: short ones fill up the end
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -41,11 +42,14 @@ def in_batches(
     def results(batch: list[int]) -> Sequence[R]:
         return function([items[i] for i in batch])
 
-    workers = min(WORKERS, torch.get_num_threads(), len(batches))
-    if in_turn or device.type != "cpu" or workers < 2:
-        each = [results(batch) for batch in batches]
+    workers = 1 if in_turn else min(WORKERS, torch.get_num_threads(), len(batches))
+    if workers > 1 and _cores.acquire(blocking=False):
+        try:
+            each = _side_by_side(results, batches, workers)
+        finally:
+            _cores.release()
     else:
-        each = _side_by_side(results, batches, workers)
+        each = [results(batch) for batch in batches]
     found = dict(zip(chain.from_iterable(batches), chain.from_iterable(each), strict=True))
     return [found[i] for i in range(len(items))]
 
@@ -56,4 +60,4 @@ def _side_by_side(function: Callable[[I], R], items: Sequence[I], workers: int) 
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
             return list(pool.map(function, items))
     finally:
-        torch.set_num_threads(threads)  # a part of what a worker sets is the whole process's
+        torch.set_num_threads(threads)

@@ -4,15 +4,16 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from seq2seq.build import choose_device
+from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import SearchConfig
-from seq2seq.decoding.in_batches import in_batches
+from seq2seq.decoding.in_batches import I, R, in_batches
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError, resume_command
 from seq2seq.model.attention import Attention, NoAttention
@@ -30,8 +31,6 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 log = logging.getLogger("seq2seq")
 
-I = TypeVar("I")  # noqa: E741
-R = TypeVar("R")
 
 MOST = 1000  # hypotheses of a beam: more take minutes a line and find nothing better
 LONGEST = 2000
@@ -123,7 +122,7 @@ class Translator:
         run: str | Path,
         *,
         device: str | None = None,
-        checkpoint: Path | None = None,
+        checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
     ) -> "Translator":
         """The best checkpoint of a run folder, or a given one.
@@ -284,9 +283,14 @@ class Translator:
         return [next(found) if ids else _Found([], []) for ids in encoded]
 
     def _in_batches(
-        self, function: Callable[[list[I]], list[R]], items: Sequence[I], size: Callable[[I], int], **how: bool
+        self,
+        function: Callable[[list[I]], list[R]],
+        items: Sequence[I],
+        size: Callable[[I], int],
+        in_turn: bool = False,
     ) -> list[R]:
-        return in_batches(function, items, size, self.search.batch_size, self.device, **how)
+        in_turn = in_turn or self.device.type != "cpu"
+        return in_batches(function, items, size, self.search.batch_size, in_turn=in_turn)
 
     def _search(
         self,

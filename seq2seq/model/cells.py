@@ -8,6 +8,7 @@ GRU     r, z = sigmoid(x + h), n = tanh(x_n + r * h_n)           h_t = (1 - z) *
 LSTM    i, f, o = sigmoid(x + h), g = tanh(x + h)                c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t)
 """
 
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -42,14 +43,14 @@ class Cell:
 
     def __init__(self, layer: nn.Module):
         W_ih, W_hh, b_ih, b_hh = layer.parameters()
-        self.step = STEPS[type(layer)]
-        self.input, self.hidden = Repeated(W_ih, b_ih), Repeated(W_hh, b_hh)
+        self._equations = EQUATIONS[type(layer)]
+        self._input, self._hidden = Repeated(W_ih, b_ih), Repeated(W_hh, b_hh)
 
     def __call__(
         self, x: Float[Tensor, "batch input"], state: Float[Tensor, "batch part hidden"]
     ) -> Float[Tensor, "batch part hidden"]:
         """The state after an input; its first part is the output."""
-        return torch.stack(self.step(self.input(x), self.hidden(state[:, 0]), *state.unbind(1)), dim=1)
+        return torch.stack(self._equations(self._input(x), self._hidden(state[:, 0]), *state.unbind(1)), dim=1)
 
 
 def _rnn(x: Tensor, h: Tensor, before: Tensor) -> tuple[Tensor, ...]:
@@ -69,7 +70,7 @@ def _lstm(x: Tensor, h: Tensor, before: Tensor, c: Tensor) -> tuple[Tensor, ...]
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
-STEPS: dict[type[nn.Module], Callable[..., tuple[Tensor, ...]]] = {nn.RNN: _rnn, nn.GRU: _gru, nn.LSTM: _lstm}
+EQUATIONS: dict[type[nn.Module], Callable[..., tuple[Tensor, ...]]] = {nn.RNN: _rnn, nn.GRU: _gru, nn.LSTM: _lstm}
 
 
 class Repeated:
@@ -80,42 +81,50 @@ class Repeated:
     """
 
     def __init__(self, W: Float[Tensor, "output input"], b: Float[Tensor, " output"]):
-        self._steps: list[tuple[Tensor, Tensor]] = []
-        self._W, self._b = _Loop.apply(W, b, self._steps)
+        self._kept: Kept = {}
+        self._count = itertools.count()
+        self._W, self._b = _Weights.apply(W, b, self._kept)
 
     def __call__(self, x: Float[Tensor, "batch input"]) -> Float[Tensor, "batch output"]:
         """W x + b."""
-        y: Tensor = _Step.apply(x, self._W, self._b, self._steps)
+        if not self._W.requires_grad:
+            return torch.addmm(self._b, x, self._W.t())
+        y: Tensor = _Product.apply(x, self._W, self._b, self._kept, next(self._count))
         return y
 
 
-class _Loop(torch.autograd.Function):
-    """W and b as they are; their gradients, from (dy_t, x_t) of the steps, whose backward passes come before."""
+Kept = dict[int, tuple[Tensor, Tensor]]  # dy_t and x_t, by the step; a second backward pass writes the same once more
+
+
+class _Weights(torch.autograd.Function):
+    """W and b as they are; their gradients, from what the steps kept, whose backward passes come before."""
 
     @staticmethod
-    def forward(ctx: Any, W: Tensor, b: Tensor, steps: list[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        ctx.steps = steps
+    def forward(ctx: Any, W: Tensor, b: Tensor, kept: Kept) -> tuple[Tensor, Tensor]:
+        ctx.kept = kept
         ctx.set_materialize_grads(False)
         return W.view_as(W), b.view_as(b)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *_: None) -> tuple[Tensor, Tensor, None]:
-        dy, x = (torch.cat(each) for each in zip(*ctx.steps, strict=True))
-        ctx.steps.clear()
+        dy, x = (torch.cat(each) for each in zip(*ctx.kept.values(), strict=True))
+        ctx.kept.clear()
         return dy.t() @ x, dy.sum(0), None
 
 
-class _Step(torch.autograd.Function):
+class _Product(torch.autograd.Function):
+    """A step's product; backward, it keeps what the gradients of W and b are made of."""
+
     @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, steps: list[tuple[Tensor, Tensor]]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, kept: Kept, step: int) -> Tensor:
         ctx.save_for_backward(x, W)
-        ctx.steps = steps
+        ctx.kept, ctx.step = kept, step
         return torch.addmm(b, x, W.t())
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None]:
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:
         x, W = ctx.saved_tensors
-        ctx.steps.append((dy, x))
-        return dy @ W, None, None, None
+        ctx.kept[ctx.step] = dy, x
+        return dy @ W, None, None, None, None

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from seq2seq.model.attention import Attention, Memory
 from seq2seq.model.cells import Loop
 from seq2seq.model.recurrent import Recurrent, RecurrentState
-from seq2seq.model.vocabulary import Vocabulary
+from seq2seq.model.vocabulary import Vocabulary, plain_cpu
 
 
 class State(NamedTuple):
@@ -82,9 +82,12 @@ class Decoder(nn.Module):
         before it (input feeding, Bahdanau's, a memory of the past) goes through the target one position at a time.
         """
         stepwise = self.stepwise or self.input_feeding or self.attention.past is not None
-        loop = Loop() if (stepwise or tgt.size(1) == 1) and tgt.device.type == "cpu" else None  # not measured elsewhere
+        embedded = self.dropout(self.embedding(tgt))
+        loop = (
+            Loop() if (stepwise or tgt.size(1) == 1) and plain_cpu(embedded) else None
+        )  # elsewhere it was not measured
         attentional, weights = [], []
-        for y in self.dropout(self.embedding(tgt)).split(1 if stepwise else tgt.size(1), dim=1):
+        for y in embedded.split(1 if stepwise else tgt.size(1), dim=1):
             if self.input_feeding:
                 y = torch.cat([y, state.attentional], dim=-1)
             s, a, state = self.advance(y, memory, state, loop)

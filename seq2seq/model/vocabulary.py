@@ -29,7 +29,7 @@ class Vocabulary(nn.Linear):
 
     def log_probs(self, s: Float[Tensor, "rows attentional"]) -> Float32[Tensor, "rows vocab"]:
         """log softmax(W_y s_t + b_y), for search: it has no gradient."""
-        if not _plain_cpu(s):
+        if not plain_cpu(s):
             return self(s).float().log_softmax(-1)
         z = _aligned(s, len(s), self.out_features)
         torch.addmm(self.bias, s, self.weight.t(), out=z[:, : self.out_features])
@@ -47,7 +47,7 @@ class Vocabulary(nn.Linear):
         self, s: Float[Tensor, "rows attentional"], y: Int64[Tensor, " rows"], label_smoothing: float = 0.0
     ) -> Float[Tensor, ""]:
         """Cross entropy of softmax(W_y s_t + b_y) against y_t in nats, summed over rows."""
-        if not _plain_cpu(s):
+        if not plain_cpu(s):
             return F.cross_entropy(self(s), y, reduction="sum", label_smoothing=label_smoothing)
         loss: Float[Tensor, ""] = _CrossEntropy.apply(
             s, self.weight, self.bias, y, label_smoothing, torch.is_grad_enabled()
@@ -55,7 +55,8 @@ class Vocabulary(nn.Linear):
         return loss
 
 
-def _plain_cpu(x: Tensor) -> bool:
+def plain_cpu(x: Tensor) -> bool:
+    """Whether what is made of a tensor is computed on a CPU, in the precision that it has."""
     return x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
 
 

@@ -51,8 +51,9 @@ def square(size: int, dtype: torch.dtype) -> Product:
 def products(model: Seq2Seq, batch: Batch, training: TrainingConfig) -> Counter[Product]:
     """The products of an update on a batch, forward and backward, and how often each occurs; the model stays as it is.
 
-    A recurrent layer is one kernel, and another on each device. It counts as its formula says: two products forward,
-    x W^T for all positions at once and h U^T position by position, and for the gradients each of them twice.
+    A layer of torch is one kernel, and another on each device. It counts as its formula says: two products forward,
+    x W^T for all positions at once and h U^T position by position, and for the gradients each of them twice. Where
+    cells run instead, their products are seen one by one.
     """
     model, noted = copy.deepcopy(model).train(), _Noted()
     for layer in model.modules():

@@ -136,7 +136,7 @@ class Batches:
         self._batch_type = batch_type
         self._seed = seed
         self._sampling = sampling
-        self._planned: tuple[tuple[int, int], _Part] | None = None
+        self._planned: _Part | None = None
 
     def len_of_epoch(self, epoch: int) -> int:
         """The number of batches in an epoch."""
@@ -184,14 +184,14 @@ class Batches:
         starts, lengths = planned.starts[rows], planned.lengths[rows]
         if self._sampling is None:
             return _batch(tokens, starts, lengths)
-        ends = np.stack([starts, starts + lengths[:, 0], starts + lengths.sum(1)], axis=1).tolist()
-        pairs = [(tokens[src:tgt].tolist(), tokens[tgt:end].tolist()) for src, tgt, end in ends]
+        bounds = np.stack([starts, starts + lengths[:, 0], starts + lengths.sum(1)], axis=1).tolist()
+        pairs = [(tokens[src:tgt].tolist(), tokens[tgt:end].tolist()) for src, tgt, end in bounds]
         return make_batch(self._sampling(pairs, (self._seed, *planned.place, index)))
 
     def _part(self, epoch: int, part: int) -> _Part:
-        if self._planned is None or self._planned[0] != (epoch, part):
-            self._planned = (epoch, part), self._plan(epoch, part)
-        return self._planned[1]
+        if self._planned is None or self._planned.place != (epoch, part):
+            self._planned = self._plan(epoch, part)
+        return self._planned
 
     def _plan(self, epoch: int, part: int) -> _Part:
         order, rng = np.arange(len(self._chunks.begins)), np.random.default_rng([self._seed, epoch])

@@ -16,7 +16,7 @@ from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizers
 
 
 @dataclass(frozen=True)
-class Sampling:
+class SubwordSampling:
     """How batches are cut into pieces anew.
 
     Args:

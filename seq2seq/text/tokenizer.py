@@ -137,7 +137,7 @@ class SubwordTokenizer:
         """
         import sentencepiece
 
-        texts = self._processor.decode(rows)
+        texts = self._processor.decode(rows, num_threads=1)
         sentencepiece.set_random_generator_seed(seed)  # of threads to come: one thread more, which draws all
         return self._processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1)
 

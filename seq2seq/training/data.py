@@ -15,7 +15,7 @@ from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
 from seq2seq.text.batches import Batches, Chunks
 from seq2seq.text.corpus import Pair, Report, encode_pairs, is_too_long, read_pairs, stream_pairs
-from seq2seq.text.sampling import Sampling
+from seq2seq.text.sampling import SubwordSampling
 from seq2seq.text.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
 from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
 from seq2seq.text.worker import Worker
@@ -152,4 +152,4 @@ def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenize
     """The training batches of a config."""
     training, alpha = config.training, config.tokenizer.sampling
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
-    return Batches(pairs, size, training.batch_type, config.seed, Sampling(tokenizers, alpha) if alpha else None)
+    return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)

@@ -152,7 +152,7 @@ def _changes_of_config(run: Run, config: Config, size_before: int, size: int) ->
     for key in now:
         if before.get(key) != now[key] and not key.startswith(tuple(free)):
             text = f"{run.path} was begun with {key} = {before.get(key)}, and the config now says {now[key]}"
-            if key.startswith("tokenizer."):
+            if key.startswith("tokenizer.") and key != "tokenizer.sampling":
                 raise UserError(f"{text}, but its vocabulary is learned: train in another folder with --run DIR")
             yield Change(key, text)
 
