@@ -120,7 +120,7 @@ def _search_seq2seq(bench: Bench, model: Path, how: str) -> tuple[float, float]:
     options = f"{how} --src data/test.de --ref data/test.en --tokenize none --json"
     found, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
     evaluation = json.loads(found)
-    return evaluation["seconds"], evaluation["bleu"]
+    return evaluation["seconds"], evaluation["bleu"]["score"]
 
 
 def _translate_opennmt(bench: Bench, model: Path, output: Path) -> Translated:
