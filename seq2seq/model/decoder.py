@@ -83,9 +83,8 @@ class Decoder(nn.Module):
         """
         stepwise = self.stepwise or self.input_feeding or self.attention.past is not None
         embedded = self.dropout(self.embedding(tgt))
-        loop = (
-            Loop() if (stepwise or tgt.size(1) == 1) and plain_cpu(embedded) else None
-        )  # elsewhere it was not measured
+        one_by_one = stepwise or tgt.size(1) == 1
+        loop = Loop() if one_by_one and plain_cpu(embedded) else None  # elsewhere it was not measured
         attentional, weights = [], []
         for y in embedded.split(1 if stepwise else tgt.size(1), dim=1):
             if self.input_feeding:
