@@ -8,8 +8,8 @@ from typing import TypeVar
 
 import torch
 
-I = TypeVar("I")  # noqa: E741
-R = TypeVar("R")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _cores = Lock()  # how many threads torch has is, in part, of the whole process
 WORKERS = 4
@@ -18,13 +18,13 @@ Python runs, in one thread at a time, so that more workers would wait for each o
 
 
 def in_batches(
-    function: Callable[[list[I]], Sequence[R]],
-    items: Sequence[I],
-    size: Callable[[I], int],
+    function: Callable[[list[Item]], Sequence[Result]],
+    items: Sequence[Item],
+    size: Callable[[Item], int],
     batch_size: int,
     *,
     in_turn: bool = False,
-) -> list[R]:
+) -> list[Result]:
     """What a function of a batch says of each item, in inference mode; what it raises is raised here.
 
     Args:
@@ -39,7 +39,7 @@ def in_batches(
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     @torch.inference_mode()
-    def results(batch: list[int]) -> Sequence[R]:
+    def results(batch: list[int]) -> Sequence[Result]:
         return function([items[i] for i in batch])
 
     workers = 1 if in_turn else min(WORKERS, torch.get_num_threads(), len(batches))
@@ -54,7 +54,7 @@ def in_batches(
     return [found[i] for i in range(len(items))]
 
 
-def _side_by_side(function: Callable[[I], R], items: Sequence[I], workers: int) -> list[R]:
+def _side_by_side(function: Callable[[Item], R], items: Sequence[Item], workers: int) -> list[Result]:
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:

@@ -13,7 +13,7 @@ from torch import Tensor
 from seq2seq.build import choose_device
 from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import SearchConfig
-from seq2seq.decoding.in_batches import I, R, in_batches
+from seq2seq.decoding.in_batches import Item, Result, in_batches
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError, resume_command
 from seq2seq.model.attention import Attention, NoAttention
@@ -284,11 +284,11 @@ class Translator:
 
     def _in_batches(
         self,
-        function: Callable[[list[I]], list[R]],
-        items: Sequence[I],
-        size: Callable[[I], int],
+        function: Callable[[list[Item]], list[Result]],
+        items: Sequence[Item],
+        size: Callable[[Item], int],
         in_turn: bool = False,
-    ) -> list[R]:
+    ) -> list[Result]:
         in_turn = in_turn or self.device.type != "cpu"
         return in_batches(function, items, size, self.search.batch_size, in_turn=in_turn)
 
