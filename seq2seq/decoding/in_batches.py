@@ -54,7 +54,7 @@ def in_batches(
     return [found[i] for i in range(len(items))]
 
 
-def _side_by_side(function: Callable[[Item], R], items: Sequence[Item], workers: int) -> list[Result]:
+def _side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
