@@ -1,4 +1,4 @@
-"""Writes what the docs say of the configuration from seq2seq/config.py; `--check` says whether they are current.
+"""Writes what the docs say of the configuration from seq2seq/config/keys.py; `--check` says whether they are current.
 
 That is docs/config.md, docs/config.schema.json, and the table of combinations in docs/attention.md and its translation.
 """
@@ -18,7 +18,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 INTRO = """\
 # Configuration
 
-<!-- Written by scripts/make_config_docs.py from seq2seq/config.py: change it there. -->
+<!-- Written by scripts/make_config_docs.py from seq2seq/config/keys.py: change it there. -->
 
 An experiment is one YAML file. `data` must be given; every other key has a default. Here each key is named by its path:
 `model.attention.score` is the key `score` in the section `attention` in the section `model`.

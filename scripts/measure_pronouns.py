@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.decoding.evaluate import split_texts
+from seq2seq.data.corpus import read_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import split_texts
 from seq2seq.plots import AttentionMap, save_attention
-from seq2seq.run import Run
-from seq2seq.text.corpus import read_lines
+from seq2seq.runs.run import Run
 
 
 class Row(NamedTuple):

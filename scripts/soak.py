@@ -26,9 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.errors import UserError
-from seq2seq.run import Run
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
 
 VALIDATE_EVERY = 25
 SETTINGS = (

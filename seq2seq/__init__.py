@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from seq2seq.config import Config
     from seq2seq.decoding.translator import Translator
-    from seq2seq.run import Run
+    from seq2seq.runs.run import Run
 
 
 def load(run: str | Path, *, device: str | None = None, shortlist: bool | None = None) -> "Translator":

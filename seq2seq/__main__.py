@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 
 
 def program() -> NoReturn:
@@ -14,7 +14,7 @@ def program() -> NoReturn:
 
     Importing torch makes a million objects that stay; the garbage collector would look through them again and again,
     0.2 s long (training and search leave no cycles for it). Taking torch apart in the end would take 0.3 s; what else
-    waits for an end, such as a profiler's report, does not come: profile `seq2seq.cli.main`.
+    waits for an end, such as a profiler's report, does not come: profile `seq2seq.commands.main.main`.
     """
     gc.set_threshold(100_000)
     code = main()

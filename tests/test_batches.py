@@ -9,9 +9,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.text import batches as module
-from seq2seq.text.batches import Batches, Position, make_batch
-from seq2seq.text.store import flatten
+from seq2seq.data import batches as module
+from seq2seq.data.batches import Batches, Position, make_batch
+from seq2seq.data.store import flatten
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=40)

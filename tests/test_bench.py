@@ -17,14 +17,14 @@ from random_model import random_model
 from tiny import write_config
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.config import TrainingConfig, load_config
+from seq2seq.data.batches import Batches, Position, make_batch
 from seq2seq.profiling import bench as measuring
 from seq2seq.profiling.bench import bench
 from seq2seq.profiling.clock import Clock, TimedBatches, watched
 from seq2seq.profiling.products import operations, products, seconds_alone, square
 from seq2seq.profiling.profile import PARTS, Part, Profile, advice, parts_of, report
-from seq2seq.text.batches import Batches, Position, make_batch
 from seq2seq.text.tokenizer import EOS, PAD
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import updates
@@ -553,7 +553,7 @@ def test_the_peak_of_memory_is_of_what_came_since_it_was_forgotten():
 
 def test_help_answers_without_importing_torch():
     code = (
-        "import sys\nfrom seq2seq.cli import main\n"
+        "import sys\nfrom seq2seq.commands.main import main\n"
         "try: main(['bench', '--help'])\nexcept SystemExit as end: assert end.code == 0\n"
         "assert not {'torch', 'pydantic', 'numpy'} & set(sys.modules)"
     )

@@ -10,7 +10,7 @@ import pytest
 from tiny import write_config
 
 import seq2seq
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 
 COMMANDS = ["train", "evaluate", "translate", "score", "attention", "plot", "compare", "check"]
 
@@ -41,7 +41,7 @@ def pipe(monkeypatch, data):
 @pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
 def test_help_answers_without_importing_torch(arguments):
     code = (
-        "import sys\nfrom seq2seq.cli import main\n"
+        "import sys\nfrom seq2seq.commands.main import main\n"
         f"try: main({[*arguments, '--help']!r})\nexcept SystemExit as end: assert end.code == 0\n"
         "assert not {'torch', 'pydantic', 'sacrebleu'} & set(sys.modules)"
     )
@@ -125,7 +125,7 @@ def test_overrides_reach_the_run(folder, capsys):
     config = write_config(folder)
     arguments = ["training.max_updates=5", "model.attention.score=bahdanau"]
     assert main(["train", str(config), *arguments, "--run", str(folder / "overridden")]) == 0
-    from seq2seq.run import Run
+    from seq2seq.runs.run import Run
 
     kept = Run.open(folder / "overridden").config()
     assert (kept.training.max_updates, kept.model.attention.score) == (5, "concat")
@@ -256,7 +256,7 @@ def test_check_says_what_there_is(folder, capsys):
 def test_overrides_may_stand_behind_options(folder):
     config = write_config(folder)
     assert main(["train", str(config), "--run", str(folder / "behind"), "training.max_updates=4"]) == 0
-    from seq2seq.run import Run
+    from seq2seq.runs.run import Run
 
     assert Run.open(folder / "behind").config().training.max_updates == 4
 

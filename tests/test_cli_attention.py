@@ -8,9 +8,9 @@ import pytest
 from tiny import write_config
 
 import seq2seq
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.decoding.translator import Translator
-from seq2seq.run import Run
+from seq2seq.runs.run import Run
 
 TEXT = "the old cat sees the dog"
 TINY = {"embedding_size": 24, "dropout": 0.1, "decoder": {"cell": "gru", "hidden_size": 24}}

@@ -12,16 +12,16 @@ import pytest
 import sacrebleu
 from tiny import write_config
 
-from seq2seq.cli import main
-from seq2seq.comparison.grid import compare, make_grid
-from seq2seq.comparison.significance import compare_runs, paired_bootstrap
-from seq2seq.comparison.table import Row, Table
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
+from seq2seq.evaluation.significance import compare_runs, paired_bootstrap
+from seq2seq.experiments.table import Row, Table
+from seq2seq.experiments.trials import compare, make_grid
 from seq2seq.plots.comparison import save_comparison
-from seq2seq.run import Run
+from seq2seq.runs.run import Run
 
-module = importlib.import_module("seq2seq.comparison.grid")
+module = importlib.import_module("seq2seq.experiments.trials")
 
 SCORES = "model.attention.score=dot,general"
 QUICK = ["training.max_updates=2", "training.validate_every=1"]
@@ -404,7 +404,7 @@ def test_the_attention_entropy_is_that_of_the_best_checkpoint(config, comparison
 
 
 def test_without_matplotlib_there_is_a_table_and_no_picture(tmp_path, monkeypatch):
-    monkeypatch.setattr("seq2seq.comparison.table.find_spec", lambda name: None)
+    monkeypatch.setattr("seq2seq.experiments.table.find_spec", lambda name: None)
     table(Row(("1",), [cell()])).write(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["table.csv", "table.json", "table.md"]
 

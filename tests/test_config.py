@@ -96,18 +96,18 @@ def test_a_key_of_another_toolkit_is_translated(error, key, ours):
 
 
 def test_every_hint_for_a_key_of_another_toolkit_names_keys_that_exist():
-    from seq2seq.config import _FOREIGN_KEYS
+    from seq2seq.config.explaining import FOREIGN_KEYS
 
     known = {f"{path}.{key}".lstrip(".") for path, section in sections().items() for key in section.model_fields}
-    for hint in _FOREIGN_KEYS.values():
+    for hint in FOREIGN_KEYS.values():
         assert hint.split()[0].rstrip(",") in known
 
 
 def test_no_hint_for_a_key_of_another_toolkit_hides_a_nearer_key_of_ours():
-    from seq2seq.config import _FOREIGN_KEYS
+    from seq2seq.config.explaining import FOREIGN_KEYS
 
     ours = {key for path, section in sections().items() if path != "search" for key in section.model_fields}
-    assert not ours & set(_FOREIGN_KEYS)
+    assert not ours & set(FOREIGN_KEYS)
 
 
 def test_a_doubled_key_is_an_error_with_its_line(error):

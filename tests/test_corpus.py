@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq.data.corpus import Pair, encode_corpus, read_lines, read_pairs, stream_pairs
 from seq2seq.errors import UserError
-from seq2seq.text.corpus import Pair, encode_corpus, read_lines, read_pairs, stream_pairs
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS
 

@@ -6,10 +6,10 @@ from counting import Counting
 from random_model import random_model
 
 from seq2seq.config import TrainingConfig
+from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
-from seq2seq.model.cells import Loop
+from seq2seq.fast.cells import Loop
 from seq2seq.model.recurrent import Recurrent
-from seq2seq.text.batches import make_batch
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.update import loss_sum, make_optimizer, update
 

@@ -11,10 +11,10 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.errors import UserError
+from seq2seq.fast.loss import Vocabulary
 from seq2seq.model.attention import PASTS, SCORES, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
 from seq2seq.model.recurrent import LAYERS, Recurrent
-from seq2seq.model.vocabulary import Vocabulary
 
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
 

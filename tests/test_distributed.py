@@ -17,9 +17,9 @@ from test_batches import random_pairs
 from tiny import write_config
 
 from seq2seq.config import load_config
-from seq2seq.run import Run
-from seq2seq.text.batches import Batches, Position
-from seq2seq.training.distributed import _agreed_name
+from seq2seq.data.batches import Batches, Position
+from seq2seq.runs.run import Run
+from seq2seq.training.processes import _agreed_name
 from seq2seq.training.train import train
 
 NO_DROPOUT = {

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import write_config
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
+from seq2seq.data.corpus import stream_pairs
 from seq2seq.doctor import findings as doctor
 from seq2seq.doctor.findings import (
     ADVICE,
@@ -34,7 +35,6 @@ from seq2seq.doctor.findings import (
     unknown_rates,
 )
 from seq2seq.doctor.scripts import Scripts
-from seq2seq.text.corpus import stream_pairs
 from seq2seq.text.tokenizer import UNK, train_tokenizers
 
 ROOT = Path(__file__).parent.parent

@@ -7,9 +7,9 @@ import sacrebleu
 from tiny import write_config
 
 from seq2seq.config import load_config
-from seq2seq.decoding.evaluate import character_error_rate, evaluate, exact_match, file_texts, keep, split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import character_error_rate, evaluate, exact_match, file_texts, keep, split_texts
 from seq2seq.training.train import train
 
 

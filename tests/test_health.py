@@ -9,10 +9,10 @@ from random_model import random_model
 from tiny import write_config
 
 from seq2seq.config import load_config
-from seq2seq.text.batches import make_batch
+from seq2seq.data.batches import make_batch
+from seq2seq.evaluation import health as module
+from seq2seq.evaluation.health import Health, health_sums, warnings
 from seq2seq.text.tokenizer import EOS, PAD
-from seq2seq.training import health as module
-from seq2seq.training.health import Health, health_sums, warnings
 from seq2seq.training.train import train
 
 PAIRS = [([5, 7, 6, 8, EOS], [4, 9, EOS]), ([9, 5, EOS], [8, 8, 6, 5, 10, EOS]), ([4, EOS], [EOS]), ([EOS], [7, EOS])]

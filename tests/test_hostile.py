@@ -19,18 +19,18 @@ from pathlib import Path
 import pytest
 from tiny import WORDS, write_config
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
+from seq2seq.data import dataset as training_data
+from seq2seq.data import store
+from seq2seq.data.corpus import LONGEST_TOKEN
+from seq2seq.data.dataset import learn_tokenizers, prepare_store
+from seq2seq.data.store import Chunk, prepare
 from seq2seq.decoding import translator as translation
-from seq2seq.decoding.evaluate import evaluate
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
-from seq2seq.text import store
-from seq2seq.text.corpus import LONGEST_TOKEN
-from seq2seq.text.store import Chunk, prepare
+from seq2seq.evaluation.evaluate import evaluate
 from seq2seq.text.tokenizer import load_tokenizers, train_tokenizers
-from seq2seq.training import data as training_data
-from seq2seq.training.data import learn_tokenizers, prepare_store
 
 TEN_MB = 10_000_000
 ROWS = [("the cat sees the old dog", "die Katze sieht die alte Hund"), ("old dog", "alte Hund")] * 20
@@ -498,7 +498,7 @@ def test_a_reader_of_10_mb_lines_says_so_on_standard_error(run, tmp_path):
     (tmp_path / "in").write_text(f"{LONG['brackets']}\nthe cat\n{LONG['words']}\n", encoding="utf-8")
     code = (
         "import resource, sys\n"
-        "from seq2seq.cli import main\n"
+        "from seq2seq.commands.main import main\n"
         "from seq2seq.decoding import translator\n"
         "real = translator.Limits\n"
         "translator.Limits = lambda b, e, f, most: real(b, e, f, most.clamp(max=20))\n"
@@ -628,7 +628,7 @@ def test_a_device_that_breaks_while_it_is_read_is_an_error():
         def readable(self):
             return True
 
-    from seq2seq.text.corpus import decode_lines
+    from seq2seq.data.corpus import decode_lines
 
     with pytest.raises(UserError, match="tape: cannot be read: Input/output error; give"):
         list(decode_lines(io.BufferedReader(Broken()), "tape"))

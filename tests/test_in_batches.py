@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from seq2seq.decoding.in_batches import WORKERS, _cores, in_batches
+from seq2seq.fast.side_by_side import WORKERS, _cores, in_batches
 
 ITEMS = [[3], [1, 1, 1, 1], [], [2, 5], [4, 4], [0, 1, 2], [9]]
 

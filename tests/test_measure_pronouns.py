@@ -9,10 +9,10 @@ import pytest
 from tiny import write_config
 
 from seq2seq.config import load_config
-from seq2seq.environment import data_digests
+from seq2seq.data.dataset import data_digests
 from seq2seq.errors import UserError
 from seq2seq.plots import AttentionMap
-from seq2seq.run import Run
+from seq2seq.runs.run import Run
 
 ROOT = Path(__file__).parents[1]
 TOY = ROOT / "data" / "toy"

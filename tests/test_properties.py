@@ -11,9 +11,9 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import Config, load_config, parse_config
+from seq2seq.data.corpus import Pair, encode_pairs, read_lines, read_pairs
 from seq2seq.decoding.search import Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError
-from seq2seq.text.corpus import Pair, encode_pairs, read_lines, read_pairs
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, load_tokenizers, train_tokenizers
 

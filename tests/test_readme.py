@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

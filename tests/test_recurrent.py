@@ -6,7 +6,7 @@ from random_model import SENTENCES, batch_of
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seq2seq.model.cells import Loop
+from seq2seq.fast.cells import Loop
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import LAYERS, Recurrent
 

@@ -10,8 +10,8 @@ from prompt_toolkit.output import DummyOutput
 
 from seq2seq.decoding.translator import Alternative, Translation
 from seq2seq.errors import UserError
-from seq2seq.serving import repl
-from seq2seq.serving.repl import Settings, answer, execute, is_command
+from seq2seq.serving import session as repl
+from seq2seq.serving.session import Settings, answer, execute, is_command
 
 CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 

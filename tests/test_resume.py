@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from tiny import write_config
 
 from seq2seq import load
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
-from seq2seq.metrics import Metrics
-from seq2seq.run import Run
-from seq2seq.training.distributed import ALONE
+from seq2seq.runs.metrics import Metrics
+from seq2seq.runs.run import Run
+from seq2seq.training.processes import ALONE
 from seq2seq.training.progress import Progress
 from seq2seq.training.resume import restored, taken
 from seq2seq.training.stop import Stop, Stopped
@@ -151,7 +151,7 @@ def test_a_signal_while_the_end_is_saved_is_not_forgotten(tmp_path, monkeypatch)
 def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path))
     whole = train(config, tmp_path / "whole")
-    module = importlib.import_module("seq2seq.training.prepare")
+    module = importlib.import_module("seq2seq.training.start")
     with monkeypatch.context() as patched:
         patched.setattr(module, "learn_shortlist", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(Stopped, match="before another update; what was saved is whole"):
@@ -298,7 +298,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
 def test_of_two_trainings_into_one_new_folder_one_is_refused(tmp_path, monkeypatch):
     """The other one begins while the first learns its vocabulary."""
     path = write_config(tmp_path)
-    module = importlib.import_module("seq2seq.training.prepare")
+    module = importlib.import_module("seq2seq.training.start")
     real = module.learn_tokenizers
 
     def learn_tokenizers(*args):

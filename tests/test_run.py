@@ -14,14 +14,14 @@ import pytest
 import torch
 from tiny import write_config
 
-from seq2seq.build import build_model, choose_device, start_from_vectors
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import load_config
-from seq2seq.environment import data_digests
+from seq2seq.data.dataset import data_digests, learn_tokenizers
+from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
-from seq2seq.run import Run
-from seq2seq.training.data import learn_tokenizers
+from seq2seq.model.build import build_model, start_from_vectors
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
 from seq2seq.training.train import train
 
 
@@ -368,7 +368,7 @@ def test_the_newest_checkpoints_are_kept_by_number_not_by_name(run, config, toke
 
 def test_a_kill_between_the_pointers_leaves_last_behind_best(run, config, tokenizers, monkeypatch):
     """So that the validation is done again; the other way round the best checkpoint would be forgotten."""
-    module = importlib.import_module("seq2seq.checkpoints")
+    module = importlib.import_module("seq2seq.runs.checkpoints")
     real, written = module.replace_text, []
 
     def replace_text(path, text):

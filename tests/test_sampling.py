@@ -10,9 +10,9 @@ import torch
 from tiny import write_config, write_corpus
 
 from seq2seq.config import load_config
+from seq2seq.data.batches import Batches, Position
+from seq2seq.data.sampling import SubwordSampling
 from seq2seq.errors import UserError
-from seq2seq.text.batches import Batches, Position
-from seq2seq.text.sampling import SubwordSampling
 from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizers
 
 LINES = [

@@ -10,13 +10,13 @@ import pytest
 import torch
 from tiny import write_config
 
-from seq2seq.checkpoints import Checkpoint
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.doctor import selftest
 from seq2seq.doctor.selftest import learn, outcome, parts, processes, refuse, resume
 from seq2seq.errors import UserError
-from seq2seq.run import Run
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import SubwordTokenizer, WordTokenizer
 from seq2seq.training.train import train
 
@@ -204,7 +204,7 @@ def test_code_that_runs_fails(monkeypatch):
 
 def test_processes_that_do_not_add_up_their_gradients_fail(monkeypatch, tmp_path):
     """Broken in the processes that the check starts."""
-    broken = "from seq2seq.training.distributed import Processes\nProcesses.sum_gradients = lambda *_: None\n"
+    broken = "from seq2seq.training.processes import Processes\nProcesses.sum_gradients = lambda *_: None\n"
     (tmp_path / "sitecustomize.py").write_text(broken)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     assert "a weight differs by" in fails(processes)
@@ -212,7 +212,7 @@ def test_processes_that_do_not_add_up_their_gradients_fail(monkeypatch, tmp_path
 
 REFUSES = """
 from seq2seq.errors import UserError
-from seq2seq.training import distributed
+from seq2seq.training import processes as distributed
 
 def joined():
     raise UserError("no port is free; wait")

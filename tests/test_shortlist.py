@@ -11,15 +11,15 @@ from counting import Counting
 from random_model import SENTENCES, SRC_VOCAB, TGT_VOCAB, batch_of, random_model, tokenizers
 from tiny import WORDS, write_config
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig, load_config
+from seq2seq.data.store import flatten
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.decoding.translator import Sampling, Translator
 from seq2seq.errors import UserError
-from seq2seq.run import Run
-from seq2seq.text import shortlist as module
-from seq2seq.text.shortlist import Shortlist, expected_counts, learn_shortlist
-from seq2seq.text.store import flatten
+from seq2seq.fast import shortlist as module
+from seq2seq.fast.shortlist import Shortlist, expected_counts, learn_shortlist
+from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.train import train
 

@@ -7,8 +7,8 @@ from sacrebleu.metrics import BLEU
 from trainings import ROOT, lines, trained
 
 from seq2seq import load
-from seq2seq.cli import main
-from seq2seq.serving.repl import Settings, answer
+from seq2seq.commands.main import main
+from seq2seq.serving.session import Settings, answer
 
 pytestmark = pytest.mark.slow
 

@@ -6,7 +6,7 @@ import random
 import pytest
 import yaml
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 
 pytestmark = pytest.mark.slow
 

@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from tiny import WORDS, write_config
 
 from seq2seq.config import load_config
+from seq2seq.data import batches, store
+from seq2seq.data import dataset as training_data
+from seq2seq.data.corpus import encode_corpus
+from seq2seq.data.store import prepare
+from seq2seq.data.worker import Worker, in_order
 from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
-from seq2seq.text import batches, store
-from seq2seq.text.corpus import encode_corpus
-from seq2seq.text.store import prepare
 from seq2seq.text.tokenizer import Tokenizers, WordTokenizer, load_tokenizers, train_tokenizers
-from seq2seq.text.worker import Worker, in_order
-from seq2seq.training import data as training_data
 from seq2seq.training.train import train
 
 LONGEST = 8
@@ -225,7 +225,7 @@ def test_results_come_in_the_order_of_their_calls():
 
 
 def test_no_call_no_process(monkeypatch):
-    monkeypatch.setattr("seq2seq.text.worker.Popen", None)
+    monkeypatch.setattr("seq2seq.data.worker.Popen", None)
     assert list(in_order(pow, [], 3)) == []
 
 
@@ -266,7 +266,7 @@ def test_workers_end_with_the_process_that_asks(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import os\n"
-        "from seq2seq.text.worker import Worker\n"
+        "from seq2seq.data.worker import Worker\n"
         "worker = Worker()\n"
         "worker.begin(os.getpid)\n"
         "print(worker.result(), flush=True)\n"

@@ -16,7 +16,7 @@ import seq2seq
 from seq2seq.config import load_config, parse_config
 from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
-from seq2seq.run import Run
+from seq2seq.runs.run import Run
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import train
 

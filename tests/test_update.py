@@ -8,10 +8,11 @@ import torch
 from random_model import random_model
 
 from seq2seq.config import TrainingConfig
+from seq2seq.data.batches import make_batch
+from seq2seq.devices import autocast
 from seq2seq.errors import UserError
-from seq2seq.text.batches import make_batch
 from seq2seq.text.tokenizer import EOS, PAD
-from seq2seq.training.update import autocast, loss_sum, make_optimizer, update
+from seq2seq.training.update import loss_sum, make_optimizer, update
 
 PAIRS = [([5, 7, 6, 8, EOS], [4, 9, EOS]), ([9, 5, EOS], [8, 8, 6, 5, 10, EOS]), ([4, EOS], [EOS]), ([EOS], [7, EOS])]
 

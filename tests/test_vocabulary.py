@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 from counting import Counting
 
-from seq2seq.model import vocabulary as module
-from seq2seq.model.vocabulary import Vocabulary
+from seq2seq.fast import loss as module
+from seq2seq.fast.loss import Vocabulary
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from seq2seq.cli import main
+from seq2seq.commands.main import main
 
 ROOT = Path(__file__).parent.parent
 

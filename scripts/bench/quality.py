@@ -24,8 +24,8 @@ import yaml
 from peers import Bench
 from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.decoding.translator import Translator
+from seq2seq.runs.checkpoints import Checkpoint
 
 GAIN = 5  # BLEU that beam search adds at most: checkpoints further below the goal are not tried
 

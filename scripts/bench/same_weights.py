@@ -19,16 +19,16 @@ from peers import Bench
 from table import Row, keep, machine_and_commit
 from torch import Tensor, nn
 
-from seq2seq.allocator import keep_freed_memory
-from seq2seq.decoding.in_batches import in_batches
+from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
+from seq2seq.fast.allocator import keep_freed_memory
+from seq2seq.fast.loss import Vocabulary
+from seq2seq.fast.side_by_side import in_batches
 from seq2seq.model.attention import build_attention
 from seq2seq.model.decoder import LuongDecoder
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.model.vocabulary import Vocabulary
-from seq2seq.text.batches import make_batch
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 
 FLAGS = "-beam_size 5 -batch_size 64 -batch_type sents -max_length 100 -max_length_ratio 0 -length_penalty none"

@@ -19,11 +19,11 @@ from statistics import median, quantiles
 
 import torch
 
-from seq2seq.allocator import keep_freed_memory
-from seq2seq.decoding.evaluate import split_texts
+from seq2seq.data.corpus import read_lines
 from seq2seq.decoding.translator import Translator
-from seq2seq.run import Run
-from seq2seq.text.corpus import read_lines
+from seq2seq.evaluation.evaluate import split_texts
+from seq2seq.fast.allocator import keep_freed_memory
+from seq2seq.runs.run import Run
 
 FIRST = (
     "import sys; from seq2seq.decoding.translator import Translator; "

@@ -10,23 +10,23 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from seq2seq.build import choose_device
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import SearchConfig
-from seq2seq.decoding.in_batches import Item, Result, in_batches
+from seq2seq.data.batches import make_batch
+from seq2seq.data.corpus import LONGEST_TOKEN
+from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.devices import choose_device
 from seq2seq.errors import UserError, resume_command
+from seq2seq.fast.shortlist import Shortlist
+from seq2seq.fast.side_by_side import Item, Result, in_batches
 from seq2seq.model.attention import Attention, NoAttention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
-from seq2seq.plots.attention_map import AttentionMap
-from seq2seq.run import Run
-from seq2seq.text.batches import make_batch
-from seq2seq.text.corpus import LONGEST_TOKEN
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
-from seq2seq.text.shortlist import Shortlist
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 log = logging.getLogger("seq2seq")

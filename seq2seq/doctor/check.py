@@ -10,9 +10,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.build import build_model, choose_device, count_parameters, start_from_vectors
 from seq2seq.config import Config
+from seq2seq.data.corpus import corpus_files, stream_pairs
+from seq2seq.data.dataset import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
+from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
+from seq2seq.devices import autocast, choose_device
 from seq2seq.doctor.findings import (
     Diagnosis,
     Finding,
@@ -25,11 +28,9 @@ from seq2seq.doctor.findings import (
     unknown_lines,
     unknown_rates,
 )
-from seq2seq.text.corpus import corpus_files, stream_pairs
-from seq2seq.text.store import Store
+from seq2seq.model.build import build_model, count_parameters, start_from_vectors
 from seq2seq.text.tokenizer import Tokenizers
-from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
-from seq2seq.training.update import autocast, loss_sum
+from seq2seq.training.update import loss_sum
 from seq2seq.training.validation import Validation
 
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
+from seq2seq.data.corpus import Pair
+from seq2seq.data.store import CHUNK, Row
 from seq2seq.doctor.scripts import Scripts
-from seq2seq.text.corpus import Pair
 from seq2seq.text.normalize import is_broken, normalize
-from seq2seq.text.store import CHUNK, Row
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
 SHOWN = 3  # lines of a finding that are printed

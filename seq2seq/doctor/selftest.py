@@ -24,14 +24,14 @@ from typing import Any, NamedTuple
 import torch
 from safetensors.torch import load_file, save_file
 
-from seq2seq.build import choose_device
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config, parse_config
-from seq2seq.decoding.evaluate import quick_scores
 from seq2seq.decoding.translator import Translator
+from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import quick_scores
 from seq2seq.files import fingerprint, write_json
-from seq2seq.run import Run
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
 from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train

@@ -6,10 +6,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from seq2seq.fast.cells import Loop
+from seq2seq.fast.loss import Vocabulary, plain_cpu
 from seq2seq.model.attention import Attention, Memory
-from seq2seq.model.cells import Loop
 from seq2seq.model.recurrent import Recurrent, RecurrentState
-from seq2seq.model.vocabulary import Vocabulary, plain_cpu
 
 
 class State(NamedTuple):

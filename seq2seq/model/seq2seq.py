@@ -6,11 +6,11 @@ from typing import NamedTuple
 from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
+from seq2seq.fast.loss import Vocabulary
 from seq2seq.model.attention import Memory
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
 from seq2seq.model.transformer import Cache, LayerMemory, TransformerDecoder
-from seq2seq.model.vocabulary import Vocabulary
 
 
 class Decoding(NamedTuple):

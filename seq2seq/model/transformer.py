@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from seq2seq.fast.loss import Vocabulary
 from seq2seq.model.attention import Memory, MultiHead
-from seq2seq.model.vocabulary import Vocabulary
 
 EXPANSION = 4  # the inner size of a feed-forward part over the outer one, as in the paper
 

@@ -4,7 +4,7 @@ They are drawn from plain values: an `AttentionMap`, the records of `metrics.jso
 matplotlib, an extra; the terminal and the page need nothing.
 """
 
-from seq2seq.plots.attention_map import AttentionMap, beside, readable
+from seq2seq.decoding.attention_map import AttentionMap, beside, readable
 from seq2seq.plots.curves import save_curves
 from seq2seq.plots.page import save_page
 from seq2seq.plots.pictures import save_attention

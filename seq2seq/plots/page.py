@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
-from seq2seq.plots.attention_map import AttentionMap, readable
 
 DECIMALS = 4  # of the weights in the page
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # would end a script, or a line of one

@@ -5,8 +5,8 @@ from math import ceil, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.plots import figures
-from seq2seq.plots.attention_map import AttentionMap, readable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from wcwidth import wcswidth
 
-from seq2seq.plots.attention_map import AttentionMap, readable
+from seq2seq.decoding.attention_map import AttentionMap, readable
 
 SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, " ·"))  # least weight; cell, about a square
 NARROWEST = 40  # columns of a terminal that a picture still fits

@@ -18,22 +18,23 @@ from typing import Any, NamedTuple
 
 import torch
 
-from seq2seq.build import build_model, choose_device, count_parameters
 from seq2seq.config import Config, ModelConfig, load_config
+from seq2seq.data.batches import Batch, Batches
+from seq2seq.data.corpus import Pair, encode_pairs
+from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
+from seq2seq.data.store import EncodedPair
+from seq2seq.devices import autocast, choose_device
 from seq2seq.errors import UserError
+from seq2seq.model.build import build_model, count_parameters
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.clock import Clock, TimedBatches, watched
 from seq2seq.profiling.products import operations, products, seconds_alone, square, synchronize
 from seq2seq.profiling.profile import Part, Profile, parts_of
-from seq2seq.run import Run
-from seq2seq.text.batches import Batch, Batches
-from seq2seq.text.corpus import Pair, encode_pairs
-from seq2seq.text.store import EncodedPair
+from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import PAD, Tokenizers
-from seq2seq.training.data import learn_tokenizers, make_batches, training_text
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import updates
-from seq2seq.training.update import autocast, make_optimizer, update
+from seq2seq.training.update import make_optimizer, update
 
 WARMUP = 5  # updates before those that are measured
 SQUARE = 2048  # rows and columns of the product that stands for what the machine can do

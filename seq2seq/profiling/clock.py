@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.text.batches import Batch, Batches, Position
 
 DECODER_PARTS = {"recurrent": "recurrence", "self_attention": "self_attention", "attention": "attention"}
 

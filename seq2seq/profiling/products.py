@@ -16,8 +16,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from seq2seq.config import TrainingConfig
+from seq2seq.data.batches import Batch
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import EOS
 from seq2seq.training.update import make_optimizer, update
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from seq2seq.config import TrainingConfig
-from seq2seq.text.batches import Position
+from seq2seq.data.batches import Position
 
 LOWER_IS_BETTER = ("loss", "cer")
 LABELS = {"loss": "loss", "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "cer": "CER"}

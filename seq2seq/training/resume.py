@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config, resolve_paths
+from seq2seq.data.batches import Position
 from seq2seq.errors import UserError, resume_command
-from seq2seq.run import Digests, Run
-from seq2seq.text.batches import Position
-from seq2seq.training.distributed import Processes
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Digests, Run
+from seq2seq.training.processes import Processes
 from seq2seq.training.progress import Progress
 
 log = logging.getLogger("seq2seq")

@@ -16,16 +16,16 @@ import torch
 from tqdm import tqdm
 
 from seq2seq.config import Config, TrainingConfig
+from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.errors import UserError
+from seq2seq.evaluation.health import warnings
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.run import Run
-from seq2seq.text.batches import Batch, Batches, Position
-from seq2seq.training.distributed import ALONE, Processes, joined
-from seq2seq.training.health import warnings
-from seq2seq.training.prepare import Prepared, prepare
+from seq2seq.runs.run import Run
+from seq2seq.training.processes import ALONE, Processes, joined
 from seq2seq.training.progress import Progress, Window
 from seq2seq.training.resume import difference_of_processes, restored, taken
 from seq2seq.training.schedule import rate
+from seq2seq.training.start import Prepared, prepare
 from seq2seq.training.stop import Stop, Stopped
 from seq2seq.training.tensorboard import scalars
 from seq2seq.training.update import Updated, make_optimizer, update

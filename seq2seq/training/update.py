@@ -12,12 +12,12 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
-from seq2seq.errors import UserError
+from seq2seq.data.batches import Batch
+from seq2seq.devices import autocast
 from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.text.batches import Batch
 from seq2seq.text.tokenizer import PAD
-from seq2seq.training.distributed import ALONE, Processes
+from seq2seq.training.processes import ALONE, Processes
 
 
 class Updated(NamedTuple):
@@ -75,14 +75,6 @@ def cross_entropy_sum(
     real = tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
     return model.decoder.W_y.cross_entropy(s, tgt_out[real], label_smoothing)
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bf16 where asked for, or, with `auto`, on a GPU that computes in it; else the model's own fp32."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" and not able:
-        raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")
-    return torch.autocast(device.type, torch.bfloat16, enabled=able and precision != "fp32")
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -7,13 +7,13 @@ from typing import Any
 
 import torch
 
-from seq2seq.decoding.evaluate import quick_scores, shortened
+from seq2seq.data.batches import Batches
+from seq2seq.data.corpus import Pair, encode_corpus
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
-from seq2seq.text.batches import Batches
-from seq2seq.text.corpus import Pair, encode_corpus
+from seq2seq.evaluation.evaluate import quick_scores, shortened
+from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.text.tokenizer import PAD
-from seq2seq.training.health import Health, health_sums
 from seq2seq.training.progress import LABELS
 from seq2seq.training.update import cross_entropy_sum
 

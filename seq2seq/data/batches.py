@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 
-from seq2seq.text.store import EncodedPair, flatten
+from seq2seq.data.store import EncodedPair, flatten
 from seq2seq.text.tokenizer import BOS, PAD
 
 PART = 32  # chunks, of a store 262,144 pairs: what is planned, and held in memory, at a time

@@ -5,13 +5,13 @@ from torch import nn
 
 from seq2seq.config import Config, ModelConfig
 from seq2seq.errors import UserError
+from seq2seq.fast.loss import Vocabulary
 from seq2seq.model.attention import Attention, MultiHead, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder
-from seq2seq.model.vocabulary import Vocabulary
 from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers
 from seq2seq.text.vectors import load_vectors
 
@@ -169,21 +169,3 @@ def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -
 def count_parameters(model: nn.Module) -> int:
     """How many numbers a model learns; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def choose_device(name: str) -> torch.device:
-    """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
-
-    Raises:
-        UserError: a device that is not there.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"there is no device {name}; write auto, cpu, cuda, cuda:1 or mps") from None
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
-    return device

@@ -22,11 +22,11 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from jaxtyping import Int, Integer
 
+from seq2seq.data.corpus import Report, encode_pairs
+from seq2seq.data.worker import in_order
 from seq2seq.errors import UserError
 from seq2seq.files import publish
-from seq2seq.text.corpus import Report, encode_pairs
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
-from seq2seq.text.worker import in_order
 
 CHUNK = 8192  # pairs
 FEW = 8  # chunks: less is done sooner without other processes

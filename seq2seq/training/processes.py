@@ -22,7 +22,7 @@ import torch.distributed as dist
 import torch.distributed.nn.functional  # it keeps the group that there is when it is imported: better none
 from torch import nn
 
-from seq2seq.build import choose_device
+from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.training.stop import Stopped
 

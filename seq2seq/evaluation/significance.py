@@ -15,10 +15,10 @@ from typing import NamedTuple
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.significance import PairedTest, Result
 
-from seq2seq.decoding.evaluate import split_texts
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.run import Run
+from seq2seq.evaluation.evaluate import split_texts
+from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 
 SAMPLES = 1000

@@ -22,7 +22,7 @@ class Worker:
     """A Python process that calls functions of modules, one after the other."""
 
     def __init__(self) -> None:
-        command = [sys.executable, "-c", "from seq2seq.text.worker import serve; serve()"]
+        command = [sys.executable, "-c", "from seq2seq.data.worker import serve; serve()"]
         path = os.pathsep.join(filter(None, sys.path))  # it finds what this process finds
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, env={**os.environ, "PYTHONPATH": path})
         assert self._process.stdin

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seq2seq.text.store import EncodedPair
+from seq2seq.data.store import EncodedPair
 from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizers
 
 

@@ -18,16 +18,15 @@ from typing import Any
 
 import yaml
 
-from seq2seq.build import count_parameters
-from seq2seq.comparison.table import KEYS, Row, Table
 from seq2seq.config import Config, load_config, parse_config, resolve_paths, sections
-from seq2seq.decoding.evaluate import evaluate, keep, split_texts
+from seq2seq.data.dataset import Corpora, data_digests, training_text
 from seq2seq.decoding.translator import Translator
-from seq2seq.environment import data_digests
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import evaluate, keep, split_texts
+from seq2seq.experiments.table import KEYS, Row, Table
 from seq2seq.files import read_json, replace_text
-from seq2seq.run import Run
-from seq2seq.training.data import Corpora, training_text
+from seq2seq.model.build import count_parameters
+from seq2seq.runs.run import Run
 from seq2seq.training.resume import flat
 from seq2seq.training.train import train
 

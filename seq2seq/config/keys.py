@@ -1,24 +1,15 @@
-"""The configuration: one YAML file, typed. Each key has its type, its default and its meaning here and nowhere else.
+"""Every key of a config: its type, its default and its meaning, here and nowhere else.
 
 `Config`, below the sections it is made of, is the whole file; a key is named by its path, `model.attention.score`.
-`load_config` reads a file and the `section.key=value` overrides of a command line. A config never changes once made. A
-mistake is an error of one line that names the file and line, the key, the value and what may stand there.
 """
 
-import difflib
-import os
-import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from seq2seq.errors import UserError
-
-# ---------------------------------------------------------------------------------------------------- the sections
+from seq2seq.config.dialect import Dumper
 
 SCORE_ALIASES = {
     "luong": "general",
@@ -38,10 +29,20 @@ def canonical_score(name: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
+
+
 Natural = Annotated[int, Field(ge=0)]
+
+
 Text = Annotated[str, Field(min_length=1)]
+
+
 Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
 Cell = Literal["rnn", "gru", "lstm"]
+
+
 Score = Annotated[
     Literal["none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head"],
     BeforeValidator(canonical_score),
@@ -279,7 +280,7 @@ class Config(Section):
 
     def to_yaml(self) -> str:
         """All keys as YAML, in the order above; `load_config` reads it back to an equal config."""
-        return yaml.dump(self.model_dump(), Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+        return yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
@@ -287,6 +288,16 @@ class Config(Section):
         for broken in _broken_rules(self):
             raise ValueError(broken)
         return self
+
+
+def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[Section]]:
+    """The class of each section by its path: `model.encoder` is `EncoderConfig`, the empty path is `Config`."""
+    found = {path: section}
+    for key, field in section.model_fields.items():
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, Section):
+                found |= sections(kind, f"{path}.{key}".lstrip("."))
+    return found
 
 
 def _broken_rules(config: Config) -> Iterator[str]:
@@ -365,6 +376,8 @@ _NO_WINDOW = {
     "none": "it looks nowhere",
     "location": "its table of positions ends, and a window beyond the end would be empty",
 }
+
+
 _NO_PAST = {
     "none": "it looks nowhere",
     "cosine": "it compares directions, and a feature added to a key of length 1 would change the length",
@@ -393,288 +406,3 @@ def _broken_transformer_rules(model: ModelConfig) -> Iterator[str]:
         )
     if decoder.input_feeding:
         yield "model.decoder.type transformer has no step to feed; set model.decoder.input_feeding false"
-
-
-# ------------------------------------------------------------------------------------------------------ public API
-
-
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The config in a YAML file, with `section.key=value` overrides applied; values are read as YAML too.
-
-    Raises UserError for a file that cannot be read, a syntax error, and a key or a value that is wrong.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UserError(f"{path}: {error.strerror}; give a YAML file that can be read") from None
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{path}:{line}: this is not UTF-8 text; convert it, for example with iconv") from None
-    data, source = _read_yaml(text, str(path))
-    if not isinstance(data, dict | None):
-        raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {_shown(data, None)}")
-    sources = [source]
-    for override in overrides:
-        key, equals, value_text = override.partition("=")
-        keys = tuple(part.strip() for part in key.split("."))
-        if not equals or not all(keys):
-            raise UserError(f"override {override!r:.80}: write section.key=value, such as search.beam=5")
-        value, source = _read_yaml(value_text, "override", keys)
-        data = _replaced(data, keys, value)
-        sources.append(source)
-    return _validated(data, str(path), sources)
-
-
-def parse_config(data: dict[str, Any], where: str) -> Config:
-    """The config in nested dicts; `where` starts the message of an error. Raises UserError."""
-    return _validated(data, where, [])
-
-
-def resolve_paths(config: Config) -> Config:
-    """A copy whose data and embedding paths are absolute, so that it means the same from every directory."""
-    model, pretrained = config.model, config.model.pretrained_embeddings
-    if pretrained:
-        model = model.model_copy(
-            update={"pretrained_embeddings": pretrained.model_copy(update=_absolute(pretrained, "src", "tgt"))}
-        )
-    data = config.data.model_copy(update=_absolute(config.data, "train", "dev", "test"))
-    return config.model_copy(update={"data": data, "model": model})
-
-
-def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[Section]]:
-    """The class of each section by its path: `model.encoder` is `EncoderConfig`, the empty path is `Config`."""
-    found = {path: section}
-    for key, field in section.model_fields.items():
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, Section):
-                found |= sections(kind, f"{path}.{key}".lstrip("."))
-    return found
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like this one, whatever its case, or None when none is close."""
-    folded = {other.lower(): other for other in allowed}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    return folded[close[0]] if close else None
-
-
-# ------------------------------------------------------------------------------------------------- reading the YAML
-
-_EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML 1.1 in which `1e-3` is a number, not a string, and a key that stands twice is an error.
-
-    So is a value that its tag does not fit, such as the date 2024-99-99.
-    """
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            value = super().construct_object(node, deep)
-            if isinstance(value, int):
-                str(value)  # one of thousands of digits could not even be shown
-        except (ValueError, ArithmeticError, LookupError, AttributeError):
-            problem = f"{node.value!r:.40} is no {node.tag.rpartition(':')[2]}"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
-        return value
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value} stands here twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
-        return node
-
-
-class _Dumper(yaml.SafeDumper):
-    """The writer for `_Loader`: it quotes a string such as '1e-3'."""
-
-
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """A string; in double quotes where it holds what only they can spell, such as U+0085."""
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
-
-
-_Dumper.add_representer(str, _text)
-for _class in (_Loader, _Dumper):
-    _class.add_implicit_resolver("tag:yaml.org,2002:float", _EXPONENT, list("-+.0123456789"))
-
-
-@dataclass(frozen=True)
-class _Source:
-    """A YAML text: what to call it, the path of keys at which its value stands in the config, and its syntax tree."""
-
-    name: str
-    keys: tuple[str, ...]
-    node: yaml.Node | None
-
-    def find(self, path: Sequence[str | int]) -> tuple[yaml.Node | None, yaml.Node | None]:
-        """The node that spells the last key of a path known here, and the node of its value, None if it has none."""
-        spelled, node = self.node, self.node
-        for key in path[len(self.keys) :]:
-            pairs = node.value if isinstance(node, yaml.MappingNode) else []
-            match = [pair for pair in pairs if pair[0].value == str(key)]
-            if not match:
-                return spelled, None
-            spelled, node = match[-1]
-        return spelled, node
-
-
-def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, _Source]:
-    try:
-        loader = _Loader(text)
-        node = loader.get_single_node()
-        return (None if node is None else loader.construct_document(node)), _Source(name, keys, node)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark and not keys else ""
-        where = f"{name} {'.'.join(keys)}={text:.80}" if keys else name + line
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        if isinstance(error, RecursionError):
-            problem = "nested too deep; docs/config.md explains every key"
-        raise UserError(f"{_printable(where)}: {_printable(problem):.200}") from None
-
-
-def _replaced(data: Any, keys: Sequence[str], value: Any) -> Any:
-    """A copy of nested dicts with one value replaced; what is no dict on the way there becomes one."""
-    if not keys:
-        return value
-    section = data if isinstance(data, dict) else {}
-    return {**section, keys[0]: _replaced(section.get(keys[0]), keys[1:], value)}
-
-
-# ------------------------------------------------------------------------------------------------ explaining errors
-
-_FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest name would not find ours
-    "accum_count": "training.accumulate",
-    "alpha": "search.length_penalty",
-    "batch_multiplier": "training.accumulate",
-    "batch_size": "training.batch_tokens, or training.batch_sentences with training.batch_type sentences",
-    "beam_size": "search.beam",
-    "early_stopping": "training.patience",
-    "embedding_dim": "model.embedding_size",
-    "epochs": "training.max_updates",
-    "fp16": "training.precision",
-    "global_attention": "model.attention.score",
-    "keep_last_ckpts": "training.keep",
-    "layers": "model.encoder.num_layers and model.decoder.num_layers",
-    "level": "tokenizer.type",
-    "lr": "training.learning_rate",
-    "max_sent_length": "data.max_length",
-    "rnn_size": "model.encoder.hidden_size and model.decoder.hidden_size",
-    "rnn_type": "model.encoder.cell and model.decoder.cell",
-    "share_embeddings": "model.tie_embeddings all",
-    "share_vocab": "tokenizer.joint",
-    "src_seq_length": "data.max_length",
-    "src_vocab": "tokenizer.vocab_size",
-    "testing": "search",
-    "tgt_vocab": "tokenizer.vocab_size",
-    "tied_embeddings": "model.tie_embeddings all",
-    "tied_softmax": "model.tie_embeddings decoder",
-    "train_steps": "training.max_updates",
-    "trg": "data.tgt",
-    "trg_vocab": "tokenizer.vocab_size",
-    "use_cuda": "training.device",
-    "valid": "data.dev",
-    "valid_steps": "training.validate_every",
-    "validation_freq": "training.validate_every",
-    "voc_limit": "tokenizer.vocab_size",
-    "word_vec_size": "model.embedding_size",
-}
-
-_SHOWN = 80  # characters of what someone wrote
-
-_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of the error
-
-_PLAIN_WORDS = {  # for those in pydantic's messages
-    "a valid integer": "a whole number",
-    "a valid number": "a number",
-    "a valid string": "a string",
-    "a valid boolean": "true or false",
-    "greater than or equal to": "at least",
-    "less than or equal to": "at most",
-    "False": "false",
-}
-
-
-def _validated(data: dict[str, Any] | None, where: str, sources: Sequence[_Source]) -> Config:
-    try:
-        return Config.model_validate(data or {})
-    except ValidationError as error:
-        raise UserError(_report(error, where, sources)) from None
-
-
-def _report(errors: ValidationError, where: str, sources: Sequence[_Source]) -> str:
-    """The line on one of the errors: an unknown key first, as it may be why another key is missing."""
-    error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in _UNKNOWN_KEY)
-    path = [str(key) for key in error["loc"]]
-    written = None
-    for source in reversed(sources):
-        if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
-            spelled, node = source.find(path)
-            written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= _SHOWN else None
-            line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
-            where = source.name + line
-            break
-    return f"{where}: {_printable(_explained(error, path, written))}"
-
-
-def _explained(error: Any, path: Sequence[str], written: str | None) -> str:
-    """One error of pydantic in our words; `written` is the value as the YAML spells it."""
-    key, value, kind = ".".join(path)[:_SHOWN], error["input"], error["type"]
-    if kind == "value_error":
-        return str(error["ctx"]["error"])
-    if kind == "missing":
-        return f"{key} is missing"
-    if kind in _UNKNOWN_KEY:
-        return f"{key} is not a key; {_hint(path)}"
-    if kind == "model_type":
-        keys = ", ".join(sections()[key].model_fields)
-        return f"{key} is {_shown(value, written)}; it must be a section with keys of {keys}"
-    if kind == "string_type" and written:
-        return f'{key} is {_shown(value, written)}; it must be a string, so quote it: "{written}"'
-    rule = re.sub(r"^(Input|String|Value) should", "it must", error["msg"])
-    for theirs, ours in _PLAIN_WORDS.items():
-        rule = rule.replace(theirs, ours)
-    if kind == "literal_error" and (guess := nearest(str(value), re.findall(r"'([^']*)'", rule))):
-        rule += f"; did you mean {guess}?"
-    return f"{key} is {_shown(value, written)}; {rule}"
-
-
-def _shown(value: Any, written: str | None) -> str:
-    """A value as its writer would recognize it, with what YAML made of it where that surprises."""
-    if isinstance(value, dict | list):
-        return "a section" if isinstance(value, dict) else "a list"
-    if isinstance(value, str):
-        return f"{value!r:.{_SHOWN}}"
-    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    if value is None and not written:
-        return "empty"
-    return f"{written}, which YAML reads as {read}" if written and written != read else read
-
-
-def _printable(text: str) -> str:
-    """Text that stays in its line and does nothing to a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _hint(path: Sequence[str]) -> str:
-    """What a reader who wrote this unknown key may have meant."""
-    *parents, name = path
-    section = ".".join(parents)
-    keys = {path: list(kind.model_fields) for path, kind in sections().items()}
-    if name in _FOREIGN_KEYS:
-        return f"here it is {_FOREIGN_KEYS[name]}"
-    if elsewhere := [f"{other}.{name}".lstrip(".") for other in keys if name in keys[other]]:
-        return f"did you mean {' or '.join(elsewhere)}?"
-    if guess := nearest(name, keys[section]):
-        return f"did you mean {guess}?"
-    return f"the keys of {section or 'a config'} are {', '.join(keys[section])}"
-
-
-def _absolute(section: Section, *keys: str) -> dict[str, str]:
-    return {key: os.path.abspath(path) for key in keys if (path := getattr(section, key)) is not None}

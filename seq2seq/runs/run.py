@@ -18,15 +18,15 @@ from typing import Any
 
 import torch
 
-from seq2seq.build import build_model
-from seq2seq.checkpoints import Checkpoint, Checkpoints
 from seq2seq.config import Config, load_config, resolve_paths
-from seq2seq.environment import environment
 from seq2seq.errors import UserError, resume_command
+from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import locked, open_to_readers, publish, put_back, read_json, replace_text
-from seq2seq.metrics import Metrics
+from seq2seq.model.build import build_model
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.text.shortlist import Shortlist
+from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
+from seq2seq.runs.environment import environment
+from seq2seq.runs.metrics import Metrics
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the files of each split, by name

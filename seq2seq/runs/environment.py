@@ -11,11 +11,8 @@ from typing import Any
 
 import torch
 
-from seq2seq.build import choose_device
 from seq2seq.config import Config
-from seq2seq.errors import UserError
-from seq2seq.files import fingerprint
-from seq2seq.text.corpus import corpus_files
+from seq2seq.devices import choose_device
 
 
 def environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
@@ -33,28 +30,6 @@ def environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, An
         "commit": _commit(),
         "data": data,
     }
-
-
-def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files of each split, by name.
-
-    Raises:
-        UserError: a file that cannot be found or read.
-    """
-    data, found = config.data, {}
-    for split in ("train", "dev", "test"):
-        if prefix := getattr(data, split):
-            files = map(Path, corpus_files(prefix, data.src, data.tgt))
-            found[split] = {file.name: _digest(file) for file in files}
-    return found
-
-
-def _digest(file: Path) -> str:
-    try:
-        digest: str = fingerprint(file)["sha256"]
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be") from None
-    return digest
 
 
 def _processor() -> str:

@@ -7,19 +7,18 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.build import build_model, count_parameters, start_from_vectors
-from seq2seq.checkpoints import Checkpoint
 from seq2seq.config import Config
+from seq2seq.data.batches import Batches
+from seq2seq.data.dataset import Corpora, data_digests, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
 from seq2seq.decoding.translator import Translator
-from seq2seq.environment import data_digests
+from seq2seq.devices import autocast
+from seq2seq.fast.shortlist import learn_shortlist
+from seq2seq.model.build import build_model, count_parameters, start_from_vectors
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.run import Run
-from seq2seq.text.batches import Batches
-from seq2seq.text.shortlist import learn_shortlist
-from seq2seq.training.data import Corpora, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
-from seq2seq.training.distributed import Processes
+from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.run import Run
+from seq2seq.training.processes import Processes
 from seq2seq.training.resume import Change, State, changes, must_be_allowed
-from seq2seq.training.update import autocast
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")

@@ -10,11 +10,11 @@ from typing import Any
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 
+from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs, read_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text
-from seq2seq.run import Run
-from seq2seq.text.corpus import LONGEST_TOKEN, read_pairs, read_sides
+from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")

@@ -15,14 +15,14 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Literal, TextIO
 
-from seq2seq.allocator import keep_freed_memory
 from seq2seq.errors import UserError
+from seq2seq.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.evaluate import Evaluation
     from seq2seq.decoding.translator import Look, Translation, Translator
+    from seq2seq.evaluation.evaluate import Evaluation
     from seq2seq.plots import AttentionMap
-    from seq2seq.run import Run
+    from seq2seq.runs.run import Run
 
 Command = Callable[[argparse.Namespace], None]
 SHOWN = 3  # source / reference / translation triples after a training
@@ -253,8 +253,8 @@ def _add_search(sub: argparse.ArgumentParser) -> None:
 def train(args: argparse.Namespace) -> None:
     """Train a model, then measure it on the test set and show some translations."""
     from seq2seq.config import load_config
-    from seq2seq.decoding.evaluate import evaluate as measure
-    from seq2seq.decoding.evaluate import keep, split_texts
+    from seq2seq.evaluation.evaluate import evaluate as measure
+    from seq2seq.evaluation.evaluate import keep, split_texts
     from seq2seq.training.train import train as loop
 
     config = load_config(args.config, args.overrides)
@@ -274,9 +274,9 @@ def train(args: argparse.Namespace) -> None:
 
 def evaluate(args: argparse.Namespace) -> None:
     """Translate a test set and measure: BLEU, chrF, TER (sacrebleu), exact match, character error rate."""
-    from seq2seq.decoding.evaluate import evaluate as measure
-    from seq2seq.decoding.evaluate import file_texts, keep, split_texts
-    from seq2seq.run import Run
+    from seq2seq.evaluation.evaluate import evaluate as measure
+    from seq2seq.evaluation.evaluate import file_texts, keep, split_texts
+    from seq2seq.runs.run import Run
 
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
@@ -300,8 +300,8 @@ def translate(args: argparse.Namespace) -> None:
 
     translator = _translator(args.run, args.batch_size, args.shortlist)
     if sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json or args.sample):
-        from seq2seq.run import Run
-        from seq2seq.serving.repl import session
+        from seq2seq.runs.run import Run
+        from seq2seq.serving.session import session
 
         language = Run.open(args.run).config().data.src
         session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
@@ -338,7 +338,7 @@ def _check_translate(args: argparse.Namespace) -> None:
 
 def score(args: argparse.Namespace) -> None:
     """Print the log-probability (natural, `</s>` included) that the model gives each translation, a number a line."""
-    from seq2seq.text.corpus import read_sides
+    from seq2seq.data.corpus import read_sides
 
     pairs = read_sides(args.src, args.tgt)
     translator = _translator(args.run)
@@ -460,7 +460,7 @@ def plot(args: argparse.Namespace) -> None:
     kept checkpoint looks at in one sentence.
     """
     from seq2seq.plots import save_attention, save_curves
-    from seq2seq.run import Run
+    from seq2seq.runs.run import Run
 
     run = Run.open(args.run)
     if args.attention is None:
@@ -505,8 +505,8 @@ def compare(args: argparse.Namespace) -> None:
 
 
 def _compare_configs(args: argparse.Namespace) -> None:
-    from seq2seq.comparison.grid import compare as train_grid
-    from seq2seq.comparison.grid import make_grid
+    from seq2seq.experiments.trials import compare as train_grid
+    from seq2seq.experiments.trials import make_grid
 
     config, overrides = args.targets[0], [*args.targets[1:], *args.overrides]
     if strays := [word for word in overrides if "=" not in word or Path(word).is_dir()]:
@@ -531,8 +531,8 @@ def _compare_configs(args: argparse.Namespace) -> None:
 
 
 def _compare_runs(args: argparse.Namespace) -> None:
-    from seq2seq.comparison.significance import SAMPLES, compare_runs
-    from seq2seq.run import Run
+    from seq2seq.evaluation.significance import SAMPLES, compare_runs
+    from seq2seq.runs.run import Run
 
     if not Run(Path(args.targets[0])).exists():
         raise UserError(
@@ -628,7 +628,7 @@ def _chunks(path: str | None, size: int) -> Iterator[Iterator[list[str]]]:
 
     So an input that cannot be read is known before an output is opened, which that would empty.
     """
-    from seq2seq.text.corpus import decode_lines
+    from seq2seq.data.corpus import decode_lines
 
     with _binary_input(path) as (file, name):
         lines = decode_lines(file, name)
@@ -664,7 +664,7 @@ def _must_differ(source: str | None, output: str | None) -> None:
 @contextmanager
 def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
     """Standard input, or a file, unpacked where it is gzipped; with the name that stands in errors."""
-    from seq2seq.text.corpus import read_bytes
+    from seq2seq.data.corpus import read_bytes
 
     if path is None:
         yield sys.stdin.buffer, "standard input"

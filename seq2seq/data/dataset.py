@@ -11,14 +11,14 @@ from typing import NamedTuple
 from tqdm import tqdm
 
 from seq2seq.config import Config
-from seq2seq.environment import data_digests
+from seq2seq.data.batches import Batches, Chunks
+from seq2seq.data.corpus import Pair, Report, corpus_files, encode_pairs, is_too_long, read_pairs, stream_pairs
+from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
+from seq2seq.data.worker import Worker
 from seq2seq.errors import UserError
-from seq2seq.text.batches import Batches, Chunks
-from seq2seq.text.corpus import Pair, Report, encode_pairs, is_too_long, read_pairs, stream_pairs
-from seq2seq.text.sampling import SubwordSampling
-from seq2seq.text.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
+from seq2seq.files import fingerprint
 from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
-from seq2seq.text.worker import Worker
 
 log = logging.getLogger("seq2seq")
 
@@ -153,3 +153,25 @@ def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenize
     training, alpha = config.training, config.tokenizer.sampling
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
     return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)
+
+
+def data_digests(config: Config) -> dict[str, dict[str, str]]:
+    """SHA-256 of the files of each split, by name.
+
+    Raises:
+        UserError: a file that cannot be found or read.
+    """
+    data, found = config.data, {}
+    for split in ("train", "dev", "test"):
+        if prefix := getattr(data, split):
+            files = map(Path, corpus_files(prefix, data.src, data.tgt))
+            found[split] = {file.name: _digest(file) for file in files}
+    return found
+
+
+def _digest(file: Path) -> str:
+    try:
+        digest: str = fingerprint(file)["sha256"]
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be") from None
+    return digest

@@ -26,8 +26,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
+from seq2seq.data.batches import Chunks
 from seq2seq.errors import UserError
-from seq2seq.text.batches import Chunks
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 
 FREQUENT = 500  # target tokens that are always listed

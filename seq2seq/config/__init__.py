@@ -1,0 +1,39 @@
+"""The configuration: one YAML file, typed (`keys`), read (`reading`), its mistakes explained (`explaining`)."""
+
+from seq2seq.config.explaining import nearest
+from seq2seq.config.keys import (
+    SCORE_ALIASES,
+    AttentionConfig,
+    Config,
+    DataConfig,
+    DecoderConfig,
+    EncoderConfig,
+    ModelConfig,
+    Score,
+    SearchConfig,
+    Section,
+    TokenizerConfig,
+    TrainingConfig,
+    sections,
+)
+from seq2seq.config.reading import load_config, parse_config, resolve_paths
+
+__all__ = [
+    "SCORE_ALIASES",
+    "AttentionConfig",
+    "Config",
+    "DataConfig",
+    "DecoderConfig",
+    "EncoderConfig",
+    "ModelConfig",
+    "Score",
+    "SearchConfig",
+    "Section",
+    "TokenizerConfig",
+    "TrainingConfig",
+    "load_config",
+    "nearest",
+    "parse_config",
+    "resolve_paths",
+    "sections",
+]

@@ -1,0 +1,1 @@
+"""Corpora of any size: files of text, token ids on disk, batches."""

@@ -1,0 +1,31 @@
+"""Where a model is computed, and in which precision."""
+
+import torch
+
+from seq2seq.errors import UserError
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
+
+    Raises:
+        UserError: a device that is not there.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"there is no device {name}; write auto, cpu, cuda, cuda:1 or mps") from None
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
+    return device
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """bf16 where asked for, or, with `auto`, on a GPU that computes in it; else the model's own fp32."""
+    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "bf16" and not able:
+        raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")
+    return torch.autocast(device.type, torch.bfloat16, enabled=able and precision != "fp32")

@@ -1,0 +1,1 @@
+"""How good translations are, by how much models differ, and how healthy their attention is."""
