@@ -1,4 +1,8 @@
-"""Files that are there whole or not at all, whatever stops the process or the machine that writes them."""
+"""Files that are complete or absent, even if the process or the machine stops while they are written.
+
+A name that begins with `.new-` is being written or deleted; one that begins with `.old-` waits for its successor. The
+only other hidden file is `.lock`.
+"""
 
 import fcntl
 import hashlib
@@ -15,6 +19,8 @@ from seq2seq.errors import UserError
 
 log = logging.getLogger("seq2seq")
 
+NEW, OLD = ".new-", ".old-"
+
 
 def write_json(path: Path, value: object) -> None:
     """Write a JSON file, indented for people."""
@@ -22,45 +28,71 @@ def write_json(path: Path, value: object) -> None:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Give a file new content in one rename: a reader sees the old or the new, never half of it."""
-    unfinished = path.with_name(f".{path.name}")
-    unfinished.write_text(text, encoding="utf-8")
-    publish(unfinished, path)
+    """Replace a file's text in one rename: a reader sees the old text or the new one, never a mixture."""
+    new = unfinished(path)
+    new.write_text(text, encoding="utf-8")
+    publish(new, path)
 
 
-def publish(unfinished: Path, path: Path) -> None:
-    """Give a file, or a folder of files, its name when all of it is on disk, and have the name there too.
+def unfinished(path: Path) -> Path:
+    """Return the hidden name, `.new-NAME`, under which a file or folder is written before `publish` renames it."""
+    return path.with_name(NEW + path.name)
 
-    A file of that name is replaced. A folder is moved aside first, to `.replaced-NAME`: see `put_back`.
+
+def publish(new: Path, path: Path) -> None:
+    """Rename a complete file or folder to its final name, and replace what has that name.
+
+    All bytes are on disk before the rename, and the rename is on disk before this returns. The system cannot replace a
+    folder in one step: the old one is set aside first, and `recover` puts it back if the process dies in between.
     """
-    for file in [*unfinished.iterdir()] if unfinished.is_dir() else []:
+    # flush the new content to disk
+    for file in [*new.iterdir()] if new.is_dir() else []:
         sync(file)
-    sync(unfinished)
-    aside = path.with_name(f".replaced-{path.name}")
+    sync(new)
+
+    # rename
     if path.is_dir():
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-    unfinished.rename(path)
+        set_aside(path)
+    new.rename(path)
     sync(path.parent)
+
+    # delete what was replaced, by this call or by an earlier `set_aside`
+    shutil.rmtree(path.with_name(OLD + path.name), ignore_errors=True)
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a folder to `.old-NAME`, where it stays until a new one has its name."""
+    aside = folder.with_name(OLD + folder.name)
     shutil.rmtree(aside, ignore_errors=True)
+    folder.rename(aside)
 
 
-def put_back(folder: Path) -> None:
-    """Undo each `publish` into a folder that was stopped with the old one moved aside and the new one not yet in."""
-    for aside in folder.glob(".replaced-*"):
-        path = aside.with_name(aside.name.removeprefix(".replaced-"))
+def remove(folder: Path) -> None:
+    """Delete a folder. It loses its name first, so that nobody finds a half of it."""
+    new = unfinished(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    folder.rename(new)
+    shutil.rmtree(new)
+
+
+def recover(folder: Path) -> None:
+    """Clean up after a process that died: delete `.new-*`; give `.old-NAME` its name back where no new one came."""
+    for new in folder.glob(NEW + "*"):
+        shutil.rmtree(new, ignore_errors=True)
+    for aside in folder.glob(OLD + "*"):
+        path = aside.with_name(aside.name.removeprefix(OLD))
         if not path.exists():
             aside.rename(path)
             sync(folder)
 
 
 def open_to_readers(file: Path, folder: Path) -> None:
-    """Let those read a file who can read a folder; safetensors writes for its owner alone."""
+    """Give a file the permissions of a folder, since safetensors writes files that only their owner can read."""
     file.chmod(folder.stat().st_mode & 0o666)
 
 
 def sync(path: Path) -> None:
-    """Have the disk hold what was written to a file or folder."""
+    """Flush a file, or the names in a folder, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -69,18 +101,18 @@ def sync(path: Path) -> None:
 
 
 def fingerprint(path: Path) -> dict[str, Any]:
-    """The size of a file in bytes, and its SHA-256."""
+    """Return the size of a file in bytes and its SHA-256."""
     with open(path, "rb") as file:
         return {"bytes": path.stat().st_size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
 
 
 def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any]:
-    """A JSON object that this package has written.
+    """Read a JSON object that this package wrote.
 
     Args:
         path: the file.
-        keys: what must be in it.
-        fix: what to do where it is missing or damaged; the end of the error.
+        keys: the keys that it must have.
+        fix: the end of the error message: what to do if the file is missing or damaged.
 
     Raises:
         UserError: the file cannot be read, is not a JSON object, or lacks a key.
@@ -93,39 +125,42 @@ def read_json(path: Path, keys: Iterable[str], fix: str) -> dict[str, Any]:
 
 
 def json_object(text: bytes, keys: Iterable[str], place: str, fix: str) -> dict[str, Any]:
-    """`read_json` of text that was read already, at a place to name in errors."""
+    """Parse text like `read_json`; `place` names its origin in errors."""
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise UserError(f"{place}: damaged, not JSON ({error}); {fix}") from None
     if not isinstance(found, dict):
-        raise UserError(f"{place}: damaged, {str(found)[:40]!r} where a JSON object should be; {fix}")
+        raise UserError(f"{place}: damaged, {str(found)[:40]!r} is not a JSON object; {fix}")
     if missing := [key for key in keys if key not in found]:
-        raise UserError(f"{place}: damaged, it has no {missing[0]!r}; {fix}")
+        raise UserError(f"{place}: damaged, the key {missing[0]!r} is missing; {fix}")
     return found
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keep other processes from locking a folder. The system forgets the lock with the process, however it dies.
+    """Lock a folder against other processes. The system releases the lock when the process ends, however it ends.
 
     Raises:
-        UserError: another process has locked it, or it cannot be written.
+        UserError: another process holds the lock, or the folder cannot be written.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another with --run DIR") from None
+        raise UserError(
+            f"{folder}: cannot be written: {error.strerror}; choose another folder with --run DIR"
+        ) from None
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another training writes into it; wait for its end, stop it, or take another with --run DIR"
+                f"{folder}: another training is writing into it; wait for it, stop it, or choose another folder with "
+                "--run DIR"
             ) from None
         except OSError:  # a file system without locks
-            log.warning("%s: cannot be locked here; see to it that no other training writes into it", folder)
+            log.warning("%s: the file system has no locks; make sure that no other training writes there", folder)
         yield
     finally:
         os.close(handle)

@@ -19,7 +19,7 @@ from tiny import write_config
 from seq2seq.config import load_config
 from seq2seq.data.batches import Batches, Position
 from seq2seq.runs.run import Run
-from seq2seq.training.processes import _agreed_name
+from seq2seq.training.processes import _agree_on_name
 from seq2seq.training.train import train
 
 NO_DROPOUT = {
@@ -141,7 +141,7 @@ def test_processes_agree_on_a_name_whatever_earlier_ones_have_left():
 
     def attempt(size):
         with ThreadPoolExecutor(size) as pool:
-            names = [pool.submit(_agreed_name, store, rank, size) for rank in range(size)]
+            names = [pool.submit(_agree_on_name, store, rank, size) for rank in range(size)]
             return {name.result() for name in names}
 
     for rank in (1, 2):
@@ -196,7 +196,7 @@ def test_a_signal_saves_and_stops_all_at_the_same_update(tmp_path, to):
         os.kill(receivers[receiver], signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved", errors)
-    state = Run(tmp_path / "run").checkpoints.whole("last").training_state()
+    state = Run(tmp_path / "run").checkpoints.find("last").training_state()
     assert state["progress"]["update"] == int(update.replace(",", ""))
     assert len(state["random"]) == 2
 

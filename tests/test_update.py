@@ -114,7 +114,7 @@ def test_gradients_of_the_update_before_are_forgotten():
     for weight in model.parameters():
         weight.grad = torch.ones_like(weight)
     config = TrainingConfig(optimizer="sgd", learning_rate=1.0, clip_norm=0.0)
-    norm_again = update(model, make_optimizer(config, model), [batch], config).norm
+    norm_again = update(model, make_optimizer(config, model), [batch], config).gradient_norm
     assert norm_again == norm
     torch.testing.assert_close(weights(model), weights(once))
 
@@ -131,16 +131,16 @@ def test_a_loss_or_a_gradient_that_is_not_finite_reaches_neither_weights_nor_opt
     model, batch = random_model(), make_batch(PAIRS)
     config = TrainingConfig(optimizer=optimizer, weight_decay=0.1)
     made = make_optimizer(config, model)
-    assert update(model, made, [batch], config).finite
+    assert update(model, made, [batch], config).is_finite
     before, memory = weights(model), copy.deepcopy(made.state_dict())
     weight = model.decoder.W_c.weight
     if where == "loss":
         hook = model.decoder.register_forward_hook(lambda _, __, out: (out[0] + bad, *out[1:]))
     else:
         hook = weight.register_hook(lambda gradient: gradient.clone().index_fill_(0, torch.tensor([0]), bad))
-    assert not update(model, made, [batch, batch], config).finite
+    assert not update(model, made, [batch, batch], config).is_finite
     assert torch.equal(weights(model), before)
     assert str(made.state_dict()) == str(memory)
     hook.remove()
-    assert update(model, made, [batch], config).finite
+    assert update(model, made, [batch], config).is_finite
     assert not torch.equal(weights(model), before)

@@ -16,7 +16,7 @@ from seq2seq.config.keys import (
     TrainingConfig,
     sections,
 )
-from seq2seq.config.reading import load_config, parse_config, resolve_paths
+from seq2seq.config.reading import flatten_keys, load_config, parse_config, resolve_paths
 
 __all__ = [
     "SCORE_ALIASES",
@@ -31,6 +31,7 @@ __all__ = [
     "Section",
     "TokenizerConfig",
     "TrainingConfig",
+    "flatten_keys",
     "load_config",
     "nearest",
     "parse_config",

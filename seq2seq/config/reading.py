@@ -6,7 +6,7 @@ mistake is an error of one line that names the file and line, the key, the value
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +65,15 @@ def resolve_paths(config: Config) -> Config:
         )
     data = config.data.model_copy(update=_absolute(config.data, "train", "dev", "test"))
     return config.model_copy(update={"data": data, "model": model})
+
+
+def flatten_keys(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield every key of nested sections as `section.key`, with its value."""
+    for key, value in section.items():
+        if isinstance(value, dict):
+            yield from flatten_keys(value, f"{path}{key}.")
+        else:
+            yield f"{path}{key}", value
 
 
 # ------------------------------------------------------------------------------------------------- reading the YAML

@@ -312,7 +312,7 @@ def refuse(folder: Path) -> str:
     whole = weights.read_bytes()
     middle = len(whole) // 2
     weights.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    found = run.checkpoints.whole("last")
+    found = run.checkpoints.find("last")
     if found != before:
         raise UserError(f"one bit of {weights.name} of {last.name} was wrong, and it was not noticed; {TO_REPORT}")
     train(config, run.path, resume=True)

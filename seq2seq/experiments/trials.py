@@ -18,7 +18,7 @@ from typing import Any
 
 import yaml
 
-from seq2seq.config import Config, load_config, parse_config, resolve_paths, sections
+from seq2seq.config import Config, flatten_keys, load_config, parse_config, resolve_paths, sections
 from seq2seq.data.dataset import Corpora, data_digests, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -27,7 +27,6 @@ from seq2seq.experiments.table import KEYS, Row, Table
 from seq2seq.files import read_json, replace_text
 from seq2seq.model.build import count_parameters
 from seq2seq.runs.run import Run
-from seq2seq.training.resume import flat
 from seq2seq.training.train import train
 
 log = logging.getLogger("seq2seq")
@@ -253,8 +252,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         found.append(f"it has seed {missing[0]}, and now the seeds are {', '.join(map(str, now['seeds']))}")
     old = parse_config(before["config"], "compare.json").model_dump()  # with the keys that have come up since
     free = ("seed", *(key for key in now["vary"]))
-    values = dict(flat(old))
-    for key, value in flat(now["config"]):
+    values = dict(flatten_keys(old))
+    for key, value in flatten_keys(now["config"]):
         if values.get(key) != value and not any(key == other or key.startswith(f"{other}.") for other in free):
             found.append(f"it has {key} = {values.get(key)}, and now that is {value}")
     for split in ("train", "dev"):
@@ -274,7 +273,7 @@ def _measured(cell: Cell, run: Run) -> dict[str, Any]:
     pointers, metrics = _pointers(run), run.metrics.records()
     best, last = (int(pointers[name].removeprefix("step-")) for name in ("best", "last"))
     validation = [record for record in metrics if record["split"] == "dev" and record["update"] == best][-1]
-    checkpoint = run.checkpoints.whole("last")
+    checkpoint = run.checkpoints.find("last")
     assert checkpoint is not None
     found = {
         "name": cell.name,

@@ -1,4 +1,10 @@
-"""The checkpoints of a run: how one is saved, found whole again, and read."""
+"""The checkpoints of a run: saved so that a kill never loses the last good one, checked before they are used.
+
+checkpoints/step-000500/   model.safetensors   the weights
+                           training.pt         optimizer, random states, progress: all that resuming needs
+                           manifest.json       size and SHA-256 of these files; SHA-256 of the tokenizer's files
+best, last                 one-line text files beside `checkpoints`; each names a checkpoint
+"""
 
 import logging
 import pickle
@@ -15,11 +21,22 @@ from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seq2seq.errors import UserError, unwritten
-from seq2seq.files import fingerprint, open_to_readers, publish, read_json, replace_text, sync, write_json
+from seq2seq.files import (
+    fingerprint,
+    open_to_readers,
+    publish,
+    read_json,
+    remove,
+    replace_text,
+    set_aside,
+    sync,
+    unfinished,
+    write_json,
+)
 
 log = logging.getLogger("seq2seq")
 
-ALMOST_NOTHING = 2**20  # bytes that are free: what torch says of a full disk nobody understands
+DISK_IS_FULL = 2**20  # free bytes; with fewer, "no space left" is the reason, whatever torch says
 
 _FILES = ("model.safetensors", "training.pt")
 _NAME = re.compile("step-[0-9]+")
@@ -27,13 +44,13 @@ _NAME = re.compile("step-[0-9]+")
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A folder with the weights, the rest that a training goes on from, and a manifest of what was written."""
+    """A checkpoint's folder."""
 
     path: Path
 
     @property
     def name(self) -> str:
-        """As `best` and `last` say it."""
+        """The folder's name, as `best` and `last` give it."""
         return self.path.name
 
     @property
@@ -42,49 +59,48 @@ class Checkpoint:
         return int(self.name.removeprefix("step-"))
 
     def verify(self, files: Sequence[str] = _FILES) -> None:
-        """Compare files, by default all, with the sizes and digests in the manifest.
+        """Compare the size and digest of some of its files with the manifest.
 
         Raises:
-            UserError: a file that is missing or damaged.
+            UserError: a file is missing or damaged.
         """
         known = self._manifest()["files"]
         try:
             for name in files:
                 file = self.path / name
-                if not isinstance(known, dict) or fingerprint(file) != known.get(name):
-                    raise UserError(f"{file}: damaged, it is not what was written; use another checkpoint")
+                if fingerprint(file) != known.get(name):
+                    raise UserError(f"{file}: damaged, its content is not what was saved; use another checkpoint")
         except OSError as error:
-            raise UserError(f"{self.path}: not a whole checkpoint ({error}); use another one") from None
+            raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
 
     def changed_tokenizer(self, folder: Path) -> Path | None:
-        """A file of the vocabularies in a folder that is not what the checkpoint was trained with; None where all are,
-        or where it is of before that was kept."""
-        known, found = self._manifest().get("tokenizer"), _digests(folder)
-        different = [name for name in {**found, **(known or found)} if (known or found).get(name) != found.get(name)]
+        """Return a tokenizer file in `folder` that differs from those of the training; None if all are the same."""
+        known, found = self._manifest()["tokenizer"], _digests(folder)
+        different = [name for name in {**known, **found} if known.get(name) != found.get(name)]
         return folder / different[0] if different else None
 
-    def restore(self, model: nn.Module) -> None:
-        """Read the weights, which are whole, into a model.
+    def load_weights(self, model: nn.Module) -> None:
+        """Read the weights into a model.
 
         Raises:
-            UserError: weights of another model.
+            UserError: the weights belong to another model.
         """
         try:
             load_model(model, str(self.path / "model.safetensors"))
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
-                f"{self.path}: not the weights of this run's config: {reason}; put the old config back, or train in "
-                "another folder with --run DIR"
+                f"{self.path}: these weights do not fit this run's config: {reason}; put the old config back, or train "
+                "in another folder with --run DIR"
             ) from None
 
     def training_state(self) -> dict[str, Any]:
-        """What `Checkpoints.save` was given as `training`, where it is whole.
+        """Read the training state that `Checkpoints.save` was given.
 
-        Only tensors, numbers and strings are read: no code runs.
+        It holds tensors, numbers and strings only: reading it never runs code.
 
         Raises:
-            UserError: there is anything else in it.
+            UserError: the file holds anything else.
         """
         file = self.path / "training.pt"
         try:
@@ -96,37 +112,43 @@ class Checkpoint:
         return state
 
     def _manifest(self) -> dict[str, Any]:
-        return read_json(self.path / "manifest.json", ("files",), "use another checkpoint")
+        file, fix = self.path / "manifest.json", "use another checkpoint"
+        found = read_json(file, ("files", "tokenizer"), fix)
+        for key in ("files", "tokenizer"):
+            if not isinstance(found[key], dict):
+                raise UserError(f"{file}: damaged, {key!r} is {str(found[key])[:40]!r}, not an object; {fix}")
+        return found
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """All checkpoints in a run folder, and the pointers `best` and `last`."""
+    """All checkpoints of a run folder, and the pointers `best` and `last`."""
 
     run: Path
 
     def named(self, pointer: str) -> Checkpoint | None:
-        """The one that `best` or `last` names; None before the first one."""
+        """Return the checkpoint that `best` or `last` names; None before the first one."""
         file = self.run / pointer
         name = file.read_text("utf-8", "replace").strip() if file.is_file() else ""
         return Checkpoint(self.run / "checkpoints" / name) if _NAME.fullmatch(name) else None
 
     def all(self) -> list[Checkpoint]:
-        """Those that are kept, oldest first."""
+        """List the checkpoints, oldest first."""
         found = [Checkpoint(path) for path in (self.run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
         return sorted(found, key=lambda checkpoint: checkpoint.update)
 
-    def whole(self, pointer: str, files: Sequence[str] = _FILES) -> Checkpoint | None:
-        """The one that `best` or `last` names or, with a warning, the newest one that is not damaged.
-
-        None before the first one.
+    def find(self, pointer: str, files: Sequence[str] = _FILES) -> Checkpoint | None:
+        """Return the checkpoint that `best` or `last` names; if it is damaged, warn and return the newest good one.
 
         Args:
             pointer: `best` or `last`.
-            files: that must not be damaged.
+            files: the files that must not be damaged.
+
+        Returns:
+            None before the first checkpoint.
 
         Raises:
-            UserError: there are checkpoints, and all are damaged.
+            UserError: all checkpoints are damaged.
         """
         damage = None
         for checkpoint in filter(None, [self.named(pointer), *reversed(self.all())]):
@@ -139,76 +161,75 @@ class Checkpoints:
                     log.warning("%s; going on with %s instead", damage, checkpoint.path)
                 return checkpoint
         if damage:
-            raise UserError(f"{damage}. There is no whole one: train again in another folder with --run DIR")
+            raise UserError(f"{damage}. No other checkpoint is undamaged: train again in another folder with --run DIR")
         return None
 
     def save(self, update: int, model: nn.Module, training: dict[str, Any], *, best: bool, keep: int) -> None:
-        """Write a checkpoint, let `last` (and `best`) name it, and delete all but the `keep` newest and the best.
+        """Save a checkpoint, point `last` (and `best`) at it, and delete all but the `keep` newest and the best.
 
-        The files are written in a folder beside, which gets its name when all of it, and the metrics up to here, are on
-        disk. Only then older ones are deleted.
+        Args:
+            update: the number of updates so far.
+            model: whose weights to save.
+            training: the rest of what resuming needs: tensors, numbers and strings.
+            best: whether it is the best checkpoint so far.
+            keep: how many to keep.
 
         Raises:
-            UserError: it cannot be written, as on a full disk; the older ones are as they were.
+            UserError: it cannot be written, for instance on a full disk; older checkpoints are untouched.
         """
         saved = self._of(update)
-        unfinished = _beside(saved, ".")
+        new = unfinished(saved.path)
         try:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            save_model(model, str(unfinished / "model.safetensors"))
-            open_to_readers(unfinished / "model.safetensors", self.run)
-            torch.save(training, unfinished / "training.pt")
-            files = {file.name: fingerprint(file) for file in sorted(unfinished.iterdir())}
+            # write the files in a hidden folder
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            save_model(model, str(new / "model.safetensors"))
+            open_to_readers(new / "model.safetensors", self.run)
+            torch.save(training, new / "training.pt")
+            files = {file.name: fingerprint(file) for file in sorted(new.iterdir())}
             manifest = {"update": update, "files": files, "tokenizer": _digests(self.run / "tokenizer")}
-            write_json(unfinished / "manifest.json", manifest)
+            write_json(new / "manifest.json", manifest)
+
+            # give the folder its name; the metrics up to here must be on disk before
             if (metrics := self.run / "metrics.jsonl").is_file():
                 sync(metrics)
-            publish(unfinished, saved.path)
-            for pointer in ["best"] * best + ["last"]:  # `last` last: a kill in between only repeats a validation
+            publish(new, saved.path)
+
+            # move the pointers; `last` comes last: after a kill in between, the validation is only done again
+            for pointer in ["best"] * best + ["last"]:
                 self.point(pointer, update)
-            shutil.rmtree(_beside(saved, "aside-"), ignore_errors=True)
         except (OSError, SafetensorError, RuntimeError) as error:
-            full = shutil.disk_usage(self.run).free < ALMOST_NOTHING
-            shutil.rmtree(unfinished, ignore_errors=True)
+            full = shutil.disk_usage(self.run).free < DISK_IS_FULL
+            shutil.rmtree(new, ignore_errors=True)
             reason = "No space left on device" if full else " ".join(str(error).split())
             raise unwritten(saved.path, reason, self.run) from None
+
+        # delete older ones
         for old in set(self.all()[:-keep]) - {saved, self.named("best")}:
-            leftover = _beside(old, ".")
-            shutil.rmtree(leftover, ignore_errors=True)
-            old.path.rename(leftover)  # half of it must not be found under its name
-            shutil.rmtree(leftover)
+            remove(old.path)
 
     def point(self, pointer: str, update: int) -> None:
-        """Let `best` or `last` name the checkpoint of an update."""
+        """Point `best` or `last` at the checkpoint of an update."""
         replace_text(self.run / pointer, self._of(update).name + "\n")
 
     def rewind(self, checkpoint: Checkpoint | None, best: int | None) -> None:
-        """Make them what they were when one was saved: a resumed training makes again what came after.
+        """Restore the state that the folder had when a checkpoint was saved.
 
         Args:
-            checkpoint: to go on from; newer ones, damaged perhaps, are moved aside until they have been made again.
-                None: from the beginning.
-            best: the update of the best checkpoint then; None: as it is now.
+            checkpoint: where the training resumes; None for the beginning. Newer checkpoints, perhaps damaged, are set
+                aside until the training has saved them again.
+            best: the update of the best checkpoint at that time, if there was one.
         """
-        for leftover in (self.run / "checkpoints").glob(".step-*"):
-            shutil.rmtree(leftover)
         if checkpoint:
             kept = self.all()
-            for other in kept[kept.index(checkpoint) + 1 :]:
-                shutil.rmtree(_beside(other, "aside-"), ignore_errors=True)
-                other.path.rename(_beside(other, "aside-"))
+            for newer in kept[kept.index(checkpoint) + 1 :]:
+                set_aside(newer.path)
             self.point("last", checkpoint.update)
         if best is not None:
             self.point("best", best)
 
     def _of(self, update: int) -> Checkpoint:
         return Checkpoint(self.run / "checkpoints" / f"step-{update:06d}")
-
-
-def _beside(checkpoint: Checkpoint, prefix: str) -> Path:
-    """Where nobody takes it for a checkpoint: `.` while it is written or deleted, `aside-` until it is made again."""
-    return checkpoint.path.with_name(prefix + checkpoint.name)
 
 
 def _digests(folder: Path) -> dict[str, str]:

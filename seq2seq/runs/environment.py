@@ -1,4 +1,4 @@
-"""Where and from what a run is made: versions, machine, command, commit, and the digests of its data."""
+"""The environment of a run: versions, machine, command, commit, and the digests of its data."""
 
 import os
 import platform
@@ -14,10 +14,16 @@ import torch
 from seq2seq.config import Config
 from seq2seq.devices import choose_device
 
+PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
 
-def environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Where and from what a run is made; `data` are `data_digests`."""
-    packages = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
+
+def describe_environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
+    """Describe what a training runs on, for `environment.json`.
+
+    Args:
+        config: of the run.
+        data: the digests of the config's data, from `data_digests`.
+    """
     return {
         "command": sys.argv,
         "python": platform.python_version(),
@@ -26,14 +32,14 @@ def environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, An
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(choose_device(config.training.device)),
-        "packages": {name: _version(name) for name in packages},
+        "packages": {name: _version(name) for name in PACKAGES},
         "commit": _commit(),
         "data": data,
     }
 
 
 def _processor() -> str:
-    """The processor's model where Linux names it; elsewhere what Python knows, often no more than its kind."""
+    """Return the processor's model on Linux; elsewhere what Python knows, often only its architecture."""
     try:
         described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -50,21 +56,13 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The git commit of this package's own checkout, marked where it has changes; None where it is installed alone."""
-    if not (Path(__file__).parents[1] / ".git").exists():
+    """Return the git commit of this package's checkout, with `-dirty` where files have changed; None without one."""
+    package = Path(__file__).parents[1]
+    if not (package.parent / ".git").exists():
         return None
-    describe = [
-        "git",
-        "-C",
-        str(Path(__file__).parent),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
+    command = ["git", "-C", str(package), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
     try:
-        done = subprocess.run(describe, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""The metrics of a run, `metrics.jsonl`: one line a report."""
+"""The metrics of a run, `metrics.jsonl`: one JSON object a line, each with at least `update` and `split`."""
 
 import json
 import logging
@@ -15,24 +15,42 @@ log = logging.getLogger("seq2seq")
 
 @dataclass(frozen=True)
 class Metrics:
-    """The metrics in the file of a run folder."""
+    """The file of metrics in a run folder; where TensorBoard is installed, its files too."""
 
     file: Path
+    tensorboard: Any = None  # a SummaryWriter, see `with_tensorboard`
+
+    def with_tensorboard(self, update: int) -> "Metrics":
+        """Return the same metrics, also written for TensorBoard where it is installed (extra `tensorboard`).
+
+        Args:
+            update: the last update so far; TensorBoard hides what an interrupted training wrote after it.
+        """
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return self
+        return Metrics(self.file, SummaryWriter(str(self.file.parent / "tensorboard"), purge_step=update + 1))
 
     def add(self, record: dict[str, Any]) -> None:
-        """Add a line.
+        """Append a record.
 
         Raises:
-            UserError: it cannot be written, as on a full disk.
+            UserError: it cannot be written, for instance on a full disk.
         """
         try:
             with open(self.file, "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise unwritten(self.file, str(error.strerror), self.file.parent) from None
+        if self.tensorboard:
+            for name, value in record.items():
+                if name not in ("update", "split"):
+                    self.tensorboard.add_scalar(f"{record['split']}/{name}", value, record["update"])
+            self.tensorboard.flush()
 
     def records(self) -> list[dict[str, Any]]:
-        """The lines; a last one that was cut short by a kill does not count.
+        """Read all records; ignore a last line that a kill cut short.
 
         Raises:
             UserError: another line is damaged.
@@ -44,14 +62,19 @@ class Metrics:
         ]
 
     def size(self) -> int:
-        """Bytes of the file; 0 before there is one."""
+        """Return the size of the file in bytes; 0 if there is none."""
         return self.file.stat().st_size if self.file.is_file() else 0
 
-    def cut(self, update: int, size: int | None = None) -> None:
-        """Forget what was logged after an update, and what stands after the first so many bytes."""
-        if size is not None and self.size() < size:
-            log.warning("%s lacks lines from before the checkpoint; they are not made again", self.file)
+    def cut(self, update: int, size: int) -> None:
+        """Delete what was logged after a checkpoint.
+
+        Args:
+            update: of the checkpoint; later records are deleted.
+            size: of the file at that time, in bytes; what stands after it is deleted.
+        """
+        if self.size() < size:
+            log.warning("%s lacks lines that were there at the last checkpoint; they will not come back", self.file)
         if self.file.is_file():
             lines = zip(self.file.read_bytes().splitlines(keepends=True), self.records(), strict=False)
             until = sum(len(line) for line, record in lines if record["update"] <= update)
-            os.truncate(self.file, until if size is None else min(size, until))
+            os.truncate(self.file, min(size, until))

@@ -1,15 +1,15 @@
-"""The run folder: all that a training leaves behind, and all that every later command needs.
+"""The run folder: everything that a training leaves behind, and everything that later commands need.
 
-config.yaml        the resolved config            environment.json   versions, commit, machine, command, data digests
-tokenizer/         the vocabularies               metrics.jsonl      one line a report (metrics.py)
-shortlist.safetensors   which target tokens a source token may need
-store/             the training text as token ids (text/store.py); training makes it, and again where it is deleted
-checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}   (checkpoints.py)
-best, last         one-line text files that name a checkpoint
+config.yaml             the resolved config
+environment.json        versions, commit, machine, command, digests of the data (environment.py)
+tokenizer/              the vocabularies
+metrics.jsonl           losses and scores (metrics.py)
+checkpoints/            weights and training states; `best` and `last` name two of them (checkpoints.py)
+store/                  the training text as token ids (data/store.py); made again if it is deleted
+shortlist.safetensors   the target tokens that a source token may need (fast/shortlist.py)
 """
 
 import json
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,41 +21,43 @@ import torch
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.shortlist import Shortlist
-from seq2seq.files import locked, open_to_readers, publish, put_back, read_json, replace_text
+from seq2seq.files import locked, open_to_readers, publish, read_json, recover, replace_text, unfinished
 from seq2seq.model.build import build_model
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
-from seq2seq.runs.environment import environment
+from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
-Digests = dict[str, dict[str, str]]  # SHA-256 of the files of each split, by name
+Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder on disk; holds nothing in memory but its path."""
+    """A run folder on disk. It holds nothing in memory but the path."""
 
     path: Path
 
     @property
     def checkpoints(self) -> Checkpoints:
-        """What a training goes on from, and what translates."""
+        """The saved weights and training states."""
         return Checkpoints(self.path)
 
     @property
     def metrics(self) -> Metrics:
-        """How the training went."""
+        """The losses and scores so far."""
         return Metrics(self.path / "metrics.jsonl")
+
+    # ------------------------------------------------------------------------------------------ making and opening
 
     @classmethod
     def create(cls, path: Path, config: Config, data: Digests) -> "Run":
-        """Begin a run: the folder with `config.yaml` and `environment.json`.
+        """Create a run folder with `config.yaml` and `environment.json`.
 
         Args:
-            path: the folder, made if need be.
+            path: the folder; created if it does not exist.
             config: of the run.
-            data: digests of the config's data.
+            data: the digests of the config's data.
 
         Raises:
             UserError: the folder already holds a run, or cannot be written.
@@ -64,7 +66,7 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            replace_text(path / "environment.json", json.dumps(environment(config, data), indent=2) + "\n")
+            run._write_environment(describe_environment(config, data))
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -72,7 +74,7 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """A run that is there.
+        """Return an existing run.
 
         Raises:
             UserError: the folder holds no run.
@@ -80,114 +82,123 @@ class Run:
         run = cls(Path(path))
         if not run.exists():
             raise UserError(
-                f"{path}: not a run folder (no config.yaml in it); `seq2seq train CONFIG --run {path}` makes one"
+                f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
             )
         return run
 
+    def exists(self) -> bool:
+        """Say whether the folder holds a run, even one that has lost its config."""
+        return (self.path / "config.yaml").is_file() or (self.path / "checkpoints").is_dir()
+
     def must_be_new(self) -> None:
-        """Raise UserError where the folder holds a run already."""
+        """Raise UserError if the folder already holds a run."""
         if self.exists():
             raise UserError(
-                f"{self.path} already holds a run: add --resume to go on with it, "
-                "or --run DIR to train in another folder"
+                f"{self.path} already holds a run: add --resume to continue it, or --run DIR to train in another folder"
             )
-
-    def exists(self) -> bool:
-        """Whether the folder holds a run, be it one that has lost its config."""
-        return (self.path / "config.yaml").is_file() or (self.path / "checkpoints").is_dir()
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Be the only process that trains in the folder, which is made if need be.
+        """Lock the folder for a training, and clean up after one that was killed. The folder is created if need be.
 
         Raises:
-            UserError: another one does, or the folder cannot be written.
+            UserError: another process trains in it, or it cannot be written.
         """
         with locked(self.path):
-            put_back(self.path / "checkpoints")
+            recover(self.path)
+            recover(self.path / "checkpoints")
             yield
 
+    # ------------------------------------------------------------------------------------------------ what it holds
+
     def save_config(self, config: Config) -> None:
-        """Keep a config, its paths made absolute."""
+        """Write `config.yaml`, with absolute paths."""
         replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
 
     def config(self) -> Config:
-        """The resolved config that the run was begun with.
+        """Read `config.yaml`.
 
         Raises:
-            UserError: it cannot be read, or is not whole.
+            UserError: it cannot be read, or a part is missing.
         """
         file = self.path / "config.yaml"
         config = load_config(file)
         if missing := Config.model_fields.keys() - config.model_fields_set:
-            raise UserError(f"{file}: damaged, it has no {min(missing)}; put the old file back")
+            raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")
         return config
 
-    def tokenizers(self) -> Tokenizers | None:
-        """The vocabularies, or None where the run was stopped before it had them."""
-        folder = self.path / "tokenizer"
-        return load_tokenizers(folder) if folder.is_dir() else None
-
     def save_data_digests(self, config: Config, data: Digests) -> None:
-        """Keep these digests of the data instead of those that there were, which may be damaged."""
+        """Replace the digests of the data in `environment.json`; if that is damaged, write all of it anew."""
         try:
-            found = self.environment() | {"data": data}
+            described = self.environment() | {"data": data}
         except UserError:
-            found = environment(config, data)
-        replace_text(self.path / "environment.json", json.dumps(found, indent=2) + "\n")
+            described = describe_environment(config, data)
+        self._write_environment(described)
+
+    def _write_environment(self, described: dict[str, Any]) -> None:
+        replace_text(self.path / "environment.json", json.dumps(described, indent=2) + "\n")
 
     def environment(self) -> dict[str, Any]:
-        """What `create` wrote about versions, machine and data.
+        """Read `environment.json`.
 
         Raises:
-            UserError: the file is missing or damaged.
+            UserError: it is missing or damaged.
         """
         return read_json(self.path / "environment.json", ("data",), "train again in another folder with --run DIR")
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
-        """Keep the vocabularies, unless they are there; they are there whole or not at all."""
-        if (self.path / "tokenizer").is_dir():
-            return
-        unfinished = self.path / ".tokenizer"
-        shutil.rmtree(unfinished, ignore_errors=True)
-        tokenizers.save(unfinished)
-        publish(unfinished, self.path / "tokenizer")
+        """Write the vocabularies, unless they are there already."""
+        folder = self.path / "tokenizer"
+        if not folder.is_dir():
+            tokenizers.save(unfinished(folder))
+            publish(unfinished(folder), folder)
 
-    def shortlist(self) -> Shortlist | None:
-        """The shortlist, or None where the run was begun before there were any, or stopped before it had one."""
-        file = self.path / "shortlist.safetensors"
-        return Shortlist.load(file) if file.is_file() else None
-
-    def has_shortlist(self) -> bool:
-        """Whether there is a shortlist that is whole."""
-        try:
-            return self.shortlist() is not None
-        except UserError:
-            return False
+    def tokenizers(self) -> Tokenizers | None:
+        """Read the vocabularies; None if the training was stopped before it had learned them."""
+        folder = self.path / "tokenizer"
+        return load_tokenizers(folder) if folder.is_dir() else None
 
     def save_shortlist(self, shortlist: Shortlist) -> None:
-        """Keep the shortlist; it is there whole or not at all."""
-        unfinished = self.path / ".shortlist.safetensors"
-        shortlist.save(unfinished)
-        open_to_readers(unfinished, self.path)
-        publish(unfinished, self.path / "shortlist.safetensors")
+        """Write the shortlist."""
+        file = self.path / "shortlist.safetensors"
+        shortlist.save(unfinished(file))
+        open_to_readers(unfinished(file), self.path)
+        publish(unfinished(file), file)
+
+    def shortlist(self) -> Shortlist | None:
+        """Read the shortlist; None if it was not learned yet.
+
+        Raises:
+            UserError: the file is damaged.
+        """
+        file = self.path / "shortlist.safetensors"
+        return Shortlist.load(file) if file.is_file() else None
 
     def load_model(
         self, checkpoint: Checkpoint | None = None, device: torch.device | str = "cpu"
     ) -> tuple[Seq2Seq, Tokenizers]:
-        """The trained model of a checkpoint, by default the best one, in eval mode, and its tokenizers.
+        """Load a model in eval mode, and its tokenizers.
+
+        Args:
+            checkpoint: whose weights to load; by default those of the best one.
+            device: where to put the model.
 
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
+        # find the checkpoint; only its weights must be undamaged
         weights = ("model.safetensors",)
         if checkpoint:
             checkpoint.verify(weights)
-        checkpoint, tokenizers = checkpoint or self.checkpoints.whole("best", weights), self.tokenizers()
+        else:
+            checkpoint = self.checkpoints.find("best", weights)
+        tokenizers = self.tokenizers()
         if checkpoint is None or tokenizers is None:
-            raise UserError(f"{self.path}: no checkpoint yet; go on training with `{resume_command(self.path)}`")
+            raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
         if changed := checkpoint.changed_tokenizer(self.path / "tokenizer"):
-            raise UserError(f"{changed}: not what {checkpoint.name} was trained with; put the old file back")
+            raise UserError(f"{changed}: differs from the file that {checkpoint.name} was trained with; put it back")
+
+        # build the model and fill it
         model = build_model(self.config(), tokenizers)
-        checkpoint.restore(model)
+        checkpoint.load_weights(model)
         return model.to(device).eval(), tokenizers

@@ -1,17 +1,16 @@
-"""Several processes that do one training together, as torchrun starts them; one alone is the same with a size of 1.
+"""Several processes that do one training together, as torchrun starts them; a single one is the case of size 1.
 
-Each reads its own batches of an update. Losses and gradients are summed over all of them, so that an update is what
-one process would do with all the batches: the mean is over the target tokens of all processes.
+Each process reads its own batches of an update. Losses and gradients are summed over all processes, so that the update
+is the one that a single process would make with all these batches: its mean is over the target tokens of all of them.
 
-The gradients travel as one vector, in one fixed order, when all are there. DistributedDataParallel sends them in parts
-while the others are still computed, but orders its parts anew after its first update: sums would be rounded otherwise
-after a resumption than without one.
+The gradients travel as one vector in one fixed order, after the backward pass. DistributedDataParallel overlaps both,
+but reorders its buckets after the first update: a resumed training would add in another order, and round differently.
 """
 
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -19,7 +18,7 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # it keeps the group that there is when it is imported: better none
+import torch.distributed.nn.functional  # imported before there is a process group: it would keep that group alive
 from torch import nn
 
 from seq2seq.devices import choose_device
@@ -28,26 +27,26 @@ from seq2seq.training.stop import Stopped
 
 T = TypeVar("T")
 
-# The others wait while the first one reads a corpus or validates. A process that dies is noticed at once all the same.
-PATIENCE = timedelta(days=1)
+# how long the others wait, at most, while rank 0 reads a corpus or validates; if it dies they notice at once
+TIMEOUT = timedelta(days=1)
 
 
 class Processes:
-    """One of the processes of a training.
+    """The processes of a training, seen from one of them.
 
     Args:
-        rank: its number, from 0; the first one alone writes and prints.
-        size: how many there are.
+        rank: the number of this process, from 0; rank 0 alone validates, writes and prints.
+        size: the number of processes.
     """
 
     def __init__(self, rank: int = 0, size: int = 1):
         self.rank, self.size = rank, size
 
     def device(self, name: str) -> torch.device:
-        """The device of a config's name; of several GPUs each process of a host takes its own.
+        """Return the device of a config's name; each process of a host takes a GPU of its own.
 
         Raises:
-            UserError: a device that is not there.
+            UserError: this machine has no such device.
         """
         device = choose_device(name)
         if device.type == "cuda" and self.size > 1:
@@ -56,120 +55,121 @@ class Processes:
         return device
 
     def sum(self, value: float) -> float:
-        """The sum of a number over all processes."""
-        return self._reduced([value], dist.ReduceOp.SUM)[0] if self.size > 1 else value
+        """Return the sum of a number over all processes."""
+        return self._reduce(value, dist.ReduceOp.SUM)
 
-    def most(self, *values: float) -> list[float]:
-        """The largest of each number over all processes."""
-        return self._reduced(values, dist.ReduceOp.MAX) if self.size > 1 else list(values)
+    def max(self, value: float) -> float:
+        """Return the largest of a number over all processes."""
+        return self._reduce(value, dist.ReduceOp.MAX)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Give each parameter the sum of its gradients in all processes; one without a gradient adds none."""
-        if self.size > 1:
-            learned = [parameter for parameter in parameters if parameter.requires_grad]
-            for parameter in learned:
-                if parameter.grad is None:
-                    parameter.grad = torch.zeros_like(parameter)
-            vector = torch.cat([parameter.grad.flatten() for parameter in learned if parameter.grad is not None])
-            dist.all_reduce(vector)
-            parts = vector.split([parameter.numel() for parameter in learned])
-            for parameter, part in zip(learned, parts, strict=True):
-                parameter.grad = part.view_as(parameter)
+        """Replace each gradient by its sum over all processes; a missing gradient counts as zero."""
+        if self.size == 1:
+            return
+        learned = [parameter for parameter in parameters if parameter.requires_grad]
+        gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in learned]
+        vector = torch.cat([gradient.flatten() for gradient in gradients])
+        dist.all_reduce(vector)
+        for parameter, part in zip(learned, vector.split([p.numel() for p in learned]), strict=True):
+            parameter.grad = part.view_as(parameter)
 
     def gather(self, value: T) -> list[T]:
-        """The value of each process, by rank."""
+        """Return the value of each process, in the order of their ranks."""
         values: list[T] = [value] * self.size
         if self.size > 1:
             dist.all_gather_object(values, value)
         return values
 
-    def first(self, function: Callable[[], T]) -> T:
-        """What a function returns, or raises, in the first process; the others wait and get the same."""
+    def on_first(self, function: Callable[[], T]) -> T:
+        """Call a function on rank 0 and return its result, or raise its UserError or `Stopped`, on every rank."""
         if self.size == 1:
             return function()
-        if self.rank > 0:
-            told: T = self._told()
-            return told
-        try:
-            result = function()
-        except (UserError, Stopped) as error:
-            self._tell(error)
-            raise
-        self._tell(result)
-        return result
+        outcome: Any = None
+        if self.rank == 0:
+            try:
+                outcome = function()
+            except (UserError, Stopped) as error:
+                outcome = error
+        outcome = self._broadcast(outcome)
+        if isinstance(outcome, Exception | KeyboardInterrupt):
+            raise outcome
+        return outcome
 
     @contextmanager
-    def in_turn(self) -> Iterator[None]:
-        """A block that the first process goes through alone, and then the others; not if it raises there."""
-        if self.rank > 0:
-            self._told()
+    def first_then_others(self) -> Iterator[None]:
+        """Let rank 0 run a block alone, then the others; a UserError or `Stopped` on rank 0 is raised on all."""
+        if self.rank > 0 and (error := self._broadcast(None)):
+            raise error
         try:
             yield
         except (UserError, Stopped) as error:
             if self.rank == 0:
-                self._tell(error)
+                self._broadcast(error)
             raise
         if self.rank == 0:
-            self._tell(None)
+            self._broadcast(None)
 
-    def _tell(self, value: object) -> None:
+    def _broadcast(self, value: Any) -> Any:
+        """Return the value of rank 0."""
+        values = [value]
         if self.size > 1:
-            dist.broadcast_object_list([value])
+            dist.broadcast_object_list(values)
+        return values[0]
 
-    def _told(self) -> Any:
-        told: list[Any] = [None]
-        dist.broadcast_object_list(told)
-        if isinstance(told[0], BaseException):
-            raise told[0]
-        return told[0]
-
-    def _reduced(self, values: Sequence[float], operation: "dist.ReduceOp.RedOpType") -> list[float]:
-        numbers = torch.tensor(values, dtype=torch.float64)
-        dist.all_reduce(numbers, operation)
-        return numbers.tolist()
+    def _reduce(self, value: float, operation: "dist.ReduceOp.RedOpType") -> float:
+        if self.size == 1:
+            return value
+        number = torch.tensor(value, dtype=torch.float64)
+        dist.all_reduce(number, operation)
+        return number.item()
 
 
 ALONE = Processes()
 
 
-def rank() -> int:
-    """The number that torchrun gave this process; 0 without torchrun."""
+def current_rank() -> int:
+    """Return the rank that torchrun gave this process; 0 without torchrun."""
     return int(os.environ.get("RANK", 0))
 
 
 @contextmanager
-def joined() -> Iterator[Processes]:
-    """This process as one of those that torchrun has started, or alone; all but the first keep silent."""
+def join_processes() -> Iterator[Processes]:
+    """Connect this process with the others that torchrun started, if any. All but rank 0 keep silent."""
     size = int(os.environ.get("WORLD_SIZE", 1))
     if size == 1:
         yield ALONE
         return
-    log = logging.getLogger("seq2seq")
-    log.disabled = rank() > 0
-    store, _, _ = next(dist.rendezvous("env://", timeout=PATIENCE))
+
+    # connect
+    log, rank = logging.getLogger("seq2seq"), current_rank()
+    log.disabled = rank > 0
+    store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    fresh = dist.PrefixStore(_agree_on_name(store, rank, size), store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-    unused = dist.PrefixStore(_agreed_name(store, rank(), size), store)
-    dist.init_process_group(backend, store=unused, rank=rank(), world_size=size, timeout=PATIENCE)
+    dist.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=TIMEOUT)
     try:
-        yield Processes(rank(), size)
+        yield Processes(rank, size)
     finally:
         dist.destroy_process_group()
         log.disabled = False
 
 
-def _agreed_name(store: dist.Store, rank: int, size: int) -> str:
-    """A name that all processes agree on and that no others had before.
+def _agree_on_name(store: dist.Store, rank: int, size: int) -> str:
+    """Agree with the other processes on a name that no earlier group of processes had.
 
-    torchrun has one store for all its restarts, in which the addresses of processes that have died still stand: a new
-    process that reads them before they are overwritten calls the dead (pytorch/pytorch#135712). So the first process
-    draws a name and tells it to each that asks now, until each has confirmed it.
+    torchrun keeps one store over all its restarts, so the addresses of dead processes are still in it, and a new
+    process that reads one of these waits for the dead (pytorch/pytorch#135712). On one host the number of restarts
+    would do as a name, but several hosts may count differently. So rank 0 draws a name and tells it to whoever asks.
     """
     drawn = uuid4().hex
     if rank > 0:
+        # ask with a number of one's own, so that the answer is not one to an earlier process of this rank
         store.set(f"asks/{rank}", drawn)
         name = store.get(f"answer/{drawn}").decode()
         store.set(f"confirms/{name}/{rank}", "")
         return name
+
+    # answer until every other rank has confirmed; an earlier process' question may come first
     missing = set(range(1, size))
     while missing:
         for other in [other for other in missing if store.check([f"asks/{other}"])]:

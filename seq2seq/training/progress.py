@@ -1,71 +1,117 @@
-"""How far a training has come, and what it says on the way."""
+"""How far a training has come: the numbers that a checkpoint keeps, and the rules that read them."""
 
+import logging
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import Position
+from seq2seq.errors import UserError
+from seq2seq.training.update import UpdateResult
+
+log = logging.getLogger("seq2seq")
 
 LOWER_IS_BETTER = ("loss", "cer")
 LABELS = {"loss": "loss", "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "cer": "CER"}
+MAX_SKIPPED = 10  # updates in a row: one or two may be due to an odd batch, ten are due to the weights
+RECORDS = 10  # in the metrics, from one validation to the next
 
 
 @dataclass
 class Window:
-    """The updates since the last record of the metrics."""
+    """The updates since the last record in the metrics."""
 
     nats: float = 0.0  # the loss, summed over target tokens
     tokens: float = 0.0
     seconds: float = 0.0
 
-    def add(self, loss: float, tokens: float, seconds: float) -> None:
-        """Count an update: its loss in nats a target token, its real target tokens, and its time."""
-        self.nats += loss * tokens
-        self.tokens += tokens
-        self.seconds += seconds
-
-    def close(self) -> dict[str, float]:
-        """The mean loss in nats a target token, and the rate."""
-        return {"loss": self.nats / self.tokens, "tokens_per_second": self.tokens / self.seconds}
-
 
 @dataclass
 class Progress:
-    """How far a training has come; with weights, optimizer and random numbers all that a resumed one needs."""
+    """How far a training has come. With weights, optimizer and random states it is all that resuming needs."""
 
     update: int = 0
-    seconds: float = 0.0  # spent on updates, over all resumptions; a checkpoint of before this was counted lacks it
-    position: Position = field(default_factory=Position)
+    seconds: float = 0.0  # of training, summed over resumes
+    position: Position = field(default_factory=Position)  # of the next batch
     window: Window = field(default_factory=Window)
-    validation: int = 0  # the update of the last one that counts for `best`, `stale` and the learning rate
-    best: float | None = None  # dev score of the best checkpoint
-    best_update: int | None = None  # its update
-    stale: int = 0  # validations since then
-    since_reduction: int = 0  # validations since then, or since the last reduction of the learning rate
-    reductions: int = 0
+    validation: int = 0  # the update of the last validation
+    best: float | None = None  # the dev score of the best checkpoint
+    best_update: int | None = None  # and its update
+    stale: int = 0  # validations since the best one
+    since_reduction: int = 0  # validations since the best one or the last reduction of the learning rate
+    reductions: int = 0  # of the learning rate
     skipped: int = 0  # updates whose loss or gradient was not finite
-    skipped_in_a_row: int = 0  # of them those since the last that was
+    skipped_in_a_row: int = 0  # consecutive skipped updates so far
 
-    def validation_is_due(self, training: TrainingConfig) -> bool:
-        """Whether the next thing to do is to validate."""
-        return self.update > self.validation and not self.update % training.validate_every
+    # ------------------------------------------------------------------------------------------------------ counting
 
-    def validated(self, score: float, training: TrainingConfig) -> bool:
-        """Count a validation; whether it is the best so far."""
+    def count_update(self, result: UpdateResult, seconds: float, training: TrainingConfig) -> None:
+        """Count an update.
+
+        Raises:
+            UserError: it is the `MAX_SKIPPED`th in a row whose loss or gradient was not finite.
+        """
+        self.update += 1
+        self.seconds += seconds
+        if result.is_finite:
+            self.window.nats += result.loss * result.tokens
+            self.window.tokens += result.tokens
+            self.window.seconds += seconds
+            self.skipped_in_a_row = 0
+            return
+
+        # the loss or the gradient was not finite, so the weights did not move
+        self.skipped += 1
+        self.skipped_in_a_row += 1
+        what = f"the loss is {result.loss:g}, the gradient norm {result.gradient_norm:g}"
+        if self.skipped_in_a_row == MAX_SKIPPED:
+            raise UserError(
+                f"updates {self.update - MAX_SKIPPED + 1:,} to {self.update:,} were skipped: {what}. The last "
+                f"checkpoint is good: lower training.learning_rate ({training.learning_rate:g}) or set "
+                f"training.clip_norm ({training.clip_norm:g}), and continue with --resume --allow-changes"
+            )
+        log.warning("update %s is skipped: %s", f"{self.update:,}", what)
+
+    def count_validation(self, score: float, training: TrainingConfig) -> bool:
+        """Count a validation; return whether its score is the best so far."""
         self.validation = self.update
         sign = -1 if training.early_stopping_metric in LOWER_IS_BETTER else 1
         if self.best is None or sign * score > sign * self.best or math.isnan(self.best):
             self.best, self.best_update, self.stale, self.since_reduction = score, self.update, 0, 0
             return True
+
+        # no improvement: lose patience, reduce the learning rate of the schedule `plateau`
         self.stale += 1
         self.since_reduction += 1
         if training.schedule == "plateau" and self.since_reduction >= training.decay_patience:
             self.reductions, self.since_reduction = self.reductions + 1, 0
         return False
 
+    def close_window(self) -> dict[str, float]:
+        """Return the mean loss (nats a target token) and the speed since the last record, and begin a new window."""
+        window, self.window = self.window, Window()
+        return {"loss": window.nats / window.tokens, "tokens_per_second": window.tokens / window.seconds}
+
+    # ---------------------------------------------------------------------------------------------------- what is due
+
+    def record_is_due(self, training: TrainingConfig) -> bool:
+        """Say whether the metrics get a record now: ten from one validation to the next, and one at the end."""
+        every = max(1, training.validate_every // RECORDS)
+        due = self.update % every == 0 or self.update % training.validate_every == 0 or bool(self.finished(training))
+        return due and self.window.tokens > 0
+
+    def validation_is_due(self, training: TrainingConfig) -> bool:
+        """Say whether a validation comes next."""
+        return self.update > self.validation and self.update % training.validate_every == 0
+
+    def save_is_due(self, training: TrainingConfig) -> bool:
+        """Say whether to save now, between two validations; each validation saves by itself."""
+        every = training.save_every
+        return every is not None and self.update % every == 0 and not self.validation_is_due(training)
+
     def finished(self, training: TrainingConfig) -> str | None:
-        """Why there is nothing left to train; None if there is."""
+        """Say why the training is over; None if it is not."""
         if self.update >= training.max_updates:
             return f"training.max_updates ({training.max_updates:,}) reached"
         if training.max_minutes and self.seconds >= 60 * training.max_minutes:
@@ -74,12 +120,14 @@ class Progress:
             return f"no better {LABELS[training.early_stopping_metric]} in {self.stale} validations"
         return None
 
+    # ---------------------------------------------------------------------------------------------------- checkpoints
+
     def as_dict(self) -> dict[str, Any]:
-        """Plain numbers, for a checkpoint."""
+        """Return plain numbers, for a checkpoint."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
-        """What `as_dict` gave; a checkpoint of before some of them were counted was saved right after a validation."""
-        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers.get("window", {}))}
-        return cls(**({"validation": numbers["update"]} | numbers | parts))
+        """Return the progress that `as_dict` turned into numbers."""
+        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers["window"])}
+        return cls(**(numbers | parts))

@@ -1,4 +1,4 @@
-"""From a config to a run folder that holds all that a training needs, and to what the training holds in memory."""
+"""Everything up to the first update: check what a mistake could stop, build the model, open the run folder."""
 
 import logging
 from contextlib import ExitStack
@@ -7,54 +7,61 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.config import Config
+from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
-from seq2seq.data.dataset import Corpora, data_digests, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
+from seq2seq.data.dataset import (
+    Corpora,
+    data_digests,
+    learn_tokenizers,
+    make_batches,
+    must_keep_a_pair,
+    prepare_store,
+)
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
-from seq2seq.fast.shortlist import learn_shortlist
 from seq2seq.model.build import build_model, count_parameters, start_from_vectors
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.training.processes import Processes
-from seq2seq.training.resume import Change, State, changes, must_be_allowed
+from seq2seq.training.resume import Change, TrainingState, describe_processes, find_changes, refuse_changes
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")
 
 
-class Prepared(NamedTuple):
-    """What a training begins with, or goes on with."""
+class Start(NamedTuple):
+    """What a training begins with or resumes from."""
 
     run: Run
+    settings: TrainingConfig
     device: torch.device
     model: Seq2Seq
     validation: Validation
     batches: Batches
-    checkpoint: Checkpoint | None  # to go on from; its weights are in the model
-    state: State | None  # of that checkpoint
-    changed: list[Change]  # since then
+    checkpoint: Checkpoint | None  # the one to resume from; its weights are in the model
+    state: TrainingState | None  # of that checkpoint
+    changes: list[Change]  # since that checkpoint
 
 
 def prepare(
     config: Config, path: Path, resume: bool, allow_changes: bool, processes: Processes, until_the_end: ExitStack
-) -> Prepared:
-    """Everything up to the first update. The first process makes the folder, the others find all in it.
+) -> Start:
+    """Prepare a training. Rank 0 goes first and writes the run folder; the other processes read it.
 
     Args:
         config: what to train.
-        path: the run folder, made if need be.
-        resume: go on with the run in the folder, if there is one.
-        allow_changes: go on though config, data or vocabularies are not what they were.
-        processes: that train together.
-        until_the_end: keeps the folder from other trainings.
+        path: the run folder; created if it does not exist.
+        resume: resume the run in the folder, if there is one.
+        allow_changes: resume it even if config, data or vocabularies have changed.
+        processes: those that train together.
+        until_the_end: keeps the folder locked until the training ends.
 
     Raises:
-        UserError: whatever a training cannot begin with; a new run leaves nothing behind then.
+        UserError: whatever would stop a training before its first update; a new run then leaves nothing behind.
     """
-    with processes.in_turn():
-        # 1. All that a mistake could stop, before anything is written
+    with processes.first_then_others():
+        # check: the folder, the device, what has changed, the data
         run, first = Run(path), processes.rank == 0
         is_new = not run.exists()
         if first and not is_new:
@@ -62,43 +69,49 @@ def prepare(
                 run.must_be_new()
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
-        autocast(device, config.training.precision)
-        checkpoint = run.checkpoints.whole("last")
+        autocast(device, config.training.precision)  # raises an error if the device lacks the precision
+        checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
         digests = data_digests(config) if first else run.environment()["data"]
-        changed = changes(run, config, digests, checkpoint, state, processes.size) if first and not is_new else []
-        if not allow_changes:
-            must_be_allowed(run, changed)
+        changes = []
+        if first and not is_new:
+            changes = find_changes(run, config, digests, checkpoint, state, processes)
+            if not allow_changes:
+                refuse_changes(run, changes)
         corpora = Corpora.read(config)
         tokenizers = run.tokenizers() or learn_tokenizers(config, digests["train"])
         must_keep_a_pair(config, tokenizers)
+
+        # build: the model, with random weights, pretrained vectors or the weights of the checkpoint
         torch.manual_seed(config.seed)
         model = build_model(config, tokenizers)
         vectors = []
         if checkpoint:
-            checkpoint.restore(model)
+            checkpoint.load_weights(model)
         else:
             vectors = start_from_vectors(model, config, tokenizers)
-        if processes.rank:
-            torch.manual_seed(config.seed + processes.rank)  # each process drops out its own numbers
+        if not first:
+            torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
         validation = Validation(corpora.dev, Translator(model.to(device), tokenizers, config.search))
 
-        # 2. The run folder
+        # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:
             until_the_end.enter_context(run.writing())
             Run.create(path, config, digests)
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
-            if any(change.key.startswith("data.") for change in changed):
+            if any(change.key.startswith("data.") for change in changes):
                 run.save_data_digests(config, digests)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
-        if first and not run.has_shortlist():
-            run.save_shortlist(learn_shortlist(store, tokenizers))
-    batches = make_batches(config, store, tokenizers)
+        batches = make_batches(config, store, tokenizers)
+
+    # say what there is
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
-    changed = processes.first(lambda: changed)
-    for change in changed:
+    changes = processes.on_first(lambda: changes)
+    for change in changes:
         log.warning("%s: going on all the same", change.text)
-    return Prepared(run, device, model, validation, batches, checkpoint, state, changed)
+    if state and (difference := describe_processes(state, processes, config.training.accumulate)):
+        log.warning(difference)
+    return Start(run, config.training, device, model, validation, batches, checkpoint, state, changes)

@@ -1,10 +1,10 @@
-"""Ctrl-C, SIGTERM, and a terminal that closes: the first one ends a training in good order, a second one at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends a training in good order, a second one at once."""
 
+import contextlib
 import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Self
 
@@ -12,41 +12,41 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
-    """A training was asked to stop, and did.
+    """The exception of a training that was asked to stop.
 
     Attributes:
         signal: the number of the signal that asked.
-        where: what was done and saved, for a person.
+        where: for people: how far the training came, and what is saved.
     """
 
-    def __init__(self, number: int, where: str = "before another update; what was saved is whole"):
+    def __init__(self, number: int, where: str = "before another update; what was saved is intact"):
         super().__init__(number, where)
         self.signal, self.where = number, where
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that a signal has ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        """What a shell expects of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.signal
 
 
 class Stop:
-    """Takes the signals while it is entered: the first raises `Stopped`, or waits where that is held.
-
-    Args:
-        patient: take no notice of a second one, where the same wish may arrive twice: torchrun hands on what its
-            processes may have been sent themselves, and kills those that take too long.
+    """The handler of the signals while it is entered: the first one raises `Stopped`, unless signals are deferred.
 
     Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread, where
-    Python takes no signals, it does nothing.
+    Python handles no signals, it does nothing.
+
+    Args:
+        ignore_second: ignore a second signal instead of ending the process: torchrun forwards signals that its
+            processes may already have received.
 
     Attributes:
-        asked: the number of the first signal, 0 before it.
+        asked: the number of the first signal; 0 before it.
     """
 
-    def __init__(self, *, patient: bool = False) -> None:
+    def __init__(self, *, ignore_second: bool = False) -> None:
         self.asked = 0
-        self._second = signal.SIG_IGN if patient else signal.SIG_DFL  # SIG_DFL ends the process, whatever that is at
-        self._held = False
+        self._deferred = False
+        self._second = signal.SIG_IGN if ignore_second else signal.SIG_DFL
         self._before: dict[signal.Signals, Any] = {}
 
     def __enter__(self) -> Self:
@@ -54,38 +54,34 @@ class Stop:
             for number in SIGNALS:
                 if (before := signal.getsignal(number)) is not signal.SIG_IGN:
                     self._before[number] = before
-                    signal.signal(number, self._take)
+                    signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *exception: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
 
-    def _take(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for each in self._before:
             signal.signal(each, self._second)
-        if not self._held:
+        if not self._deferred:
             raise Stopped(number)
         if self._second == signal.SIG_DFL:
-            os.write(2, b"\nstopping after this update; once more stops at once and saves nothing\n")
+            with contextlib.suppress(OSError):  # the terminal may be closed
+                os.write(2, b"\nstopping after this update; a second signal stops at once and saves nothing\n")
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """A part that must not be cut in two: a signal only sets `asked`."""
-        before, self._held = self._held, True
-        try:
-            yield
-        finally:
-            self._held = before
+    @contextlib.contextmanager
+    def deferred(self, on: bool = True) -> Iterator[None]:
+        """Let signals only set `asked` in a block; or, inside such a block, let them raise `Stopped` again.
 
-    @contextmanager
-    def released(self) -> Iterator[None]:
-        """A part of a held part that may be cut: a signal raises `Stopped`, one from before at once."""
-        before, self._held = self._held, False
+        Args:
+            on: False: a signal raises `Stopped`; one that came earlier raises it at the beginning of the block.
+        """
+        before, self._deferred = self._deferred, on
         try:
-            if self.asked:
+            if self.asked and not on:
                 raise Stopped(self.asked)
             yield
         finally:
-            self._held = before
+            self._deferred = before

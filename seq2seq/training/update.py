@@ -20,17 +20,17 @@ from seq2seq.text.tokenizer import PAD
 from seq2seq.training.processes import ALONE, Processes
 
 
-class Updated(NamedTuple):
-    """What came of an update, over all processes."""
+class UpdateResult(NamedTuple):
+    """The loss and the gradient of an update, over all processes."""
 
     loss: float  # nats a target token
-    norm: float  # of the gradient, before clipping
+    gradient_norm: float  # before clipping
     tokens: float  # real target tokens
 
     @property
-    def finite(self) -> bool:
-        """Whether the weights have moved."""
-        return math.isfinite(self.loss) and math.isfinite(self.norm)
+    def is_finite(self) -> bool:
+        """Whether the optimizer made its step."""
+        return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
 def update(
@@ -39,27 +39,35 @@ def update(
     micro_batches: list[Batch],
     training: TrainingConfig,
     processes: Processes = ALONE,
-) -> Updated:
-    """One step of the optimizer, on the batches of all processes. A loss or a gradient that is not finite never
-    reaches the weights, nor the optimizer: there is no step then."""
+) -> UpdateResult:
+    """Make one step of the optimizer, on the batches of all processes.
+
+    There is no step if the loss or the gradient is not finite, so such numbers reach neither weights nor optimizer.
+    """
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
     total = 0.0
     optimizer.zero_grad()
     for batch in micro_batches:
+        # forward and loss
         with autocast(batch.src.device, training.precision):
             loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
+        # backward
         loss.backward()
         total += loss.item()
+
+    # sum over the processes, clip
     processes.sum_gradients(model.parameters())
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
-    updated = Updated(processes.sum(total), norm, tokens)
-    if updated.finite:
+
+    # step
+    result = UpdateResult(processes.sum(total), norm, tokens)
+    if result.is_finite:
         optimizer.step()
-    return updated
+    return result
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
-    """Cross entropy of a batch in nats, and `coverage` times its coverage loss, each summed over real tokens."""
+    """Return the cross entropy of a batch in nats, plus `coverage` times its coverage loss, summed over real tokens."""
     attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
     loss = cross_entropy_sum(model, attentional, batch.tgt_out, label_smoothing)
     return loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum() if coverage else loss
@@ -71,17 +79,16 @@ def cross_entropy_sum(
     tgt_out: Int64[Tensor, "batch tgt"],
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Cross entropy in nats, summed over real tokens; only they meet the vocabulary."""
+    """Return the cross entropy in nats, summed over real tokens. Only these are multiplied with the vocabulary."""
     real = tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
     return model.decoder.W_y.cross_entropy(s, tgt_out[real], label_smoothing)
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """The optimizer of a config; fused: one pass over weights, gradients and moments, no numbers in between."""
+    """Return the optimizer of a config. `fused`: one pass over weights, gradients and moments."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
-    kind = kinds[training.optimizer]
-    optimizer: torch.optim.Optimizer = kind(
+    optimizer: torch.optim.Optimizer = kinds[training.optimizer](
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True
     )
     return optimizer

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -17,21 +17,28 @@ from seq2seq.text.tokenizer import PAD
 from seq2seq.training.progress import LABELS
 from seq2seq.training.update import cross_entropy_sum
 
-BATCH_TOKENS = 4096  # of the loss; it changes nothing but memory and speed
+BATCH_TOKENS = 4096  # for the loss; it changes memory and speed, not the result
+
+
+class ValidationResult(NamedTuple):
+    """The scores of a model on the dev set, and its translation of the first line."""
+
+    scores: dict[str, Any]  # for the metrics: losses in nats a token, measures in percent, seconds
+    example: str  # source, reference and translation, a line each
 
 
 class Validation:
-    """The dev set, ready to be measured again and again.
+    """The dev set, prepared to be measured again and again.
 
-    Every line is translated greedily: close to what beam search would say of which checkpoint is best, and many times
-    cheaper. The loss is the cross entropy without label smoothing, of pairs no longer than what the translator reads.
+    Every line is translated greedily: this ranks checkpoints much as beam search would and is many times cheaper. The
+    loss is the cross entropy without label smoothing.
 
     Args:
         dev: the sentence pairs.
         translator: of the model in training.
 
     Raises:
-        UserError: no pair that has both sides.
+        UserError: no pair has text on both sides.
     """
 
     def __init__(self, dev: Sequence[Pair], translator: Translator):
@@ -43,10 +50,12 @@ class Validation:
         pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
         self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
 
-    def run(self) -> tuple[dict[str, Any], str]:
-        """The scores of the model as it is now, and its translation of the first line, beside source and reference."""
+    def run(self) -> ValidationResult:
+        """Measure the model as it is now."""
         start = time.perf_counter()
         model = self._translator.model.eval()
+
+        # loss and attention, under the references
         nats = tokens = 0.0
         sums = torch.zeros(4, 2, dtype=torch.float64)
         with torch.inference_mode():
@@ -56,25 +65,42 @@ class Validation:
                 nats += cross_entropy_sum(model, attentional, batch.tgt_out).item()
                 tokens += batch.tokens
                 sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
+        loss, health = nats / tokens, Health.of(sums)
+
+        # translations
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
-        scores = quick_scores(hypotheses, self._references, self._translator.tokenizers.lowercase)
-        loss = nats / tokens
-        health = Health.of(sums)
-        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700)), **scores, **(health.scores() if health else {})}
-        return scores | {"seconds": time.perf_counter() - start}, triple(self._dev[0], hypotheses[0])
+        measures = quick_scores(hypotheses, self._references, self._translator.tokenizers.lowercase)
+
+        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700)), **measures}
+        scores |= health.scores() if health else {}
+        scores["seconds"] = time.perf_counter() - start
+        return ValidationResult(scores, show_example(self._dev[0], hypotheses[0]))
 
 
-def triple(pair: Pair, hypothesis: str) -> str:
-    """Source, reference and translation below each other."""
+def show_example(pair: Pair, hypothesis: str) -> str:
+    """Lay out source, reference and translation below each other."""
     return f"    source      {pair.src:.1000}\n    reference   {pair.tgt:.1000}\n    translation {hypothesis:.1000}"
 
 
-def headline(update: int, record: dict[str, Any], scores: dict[str, Any], metric: str, best: bool) -> str:
-    """One line about a validation: `record` of the last updates, `scores` on the dev set, `metric` that chooses."""
+def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any], metric: str, best: bool) -> str:
+    """Write the line that the log shows of a validation.
+
+    Args:
+        update: after which it was made.
+        record: the last record of the training, if there was one since the program started.
+        scores: of the validation.
+        metric: what the best checkpoint is best in.
+        best: whether this is the best so far.
+    """
     shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
-    return (
-        f"update {update:6,}  train loss {record['loss']:.3f}  dev loss {scores['loss']:.3f}  "
-        f"perplexity {scores['perplexity']:.2f}  {'  '.join(f'{LABELS[name]} {scores[name]:.1f}' for name in shown)}  "
-        f"{record['tokens_per_second']:,.0f} tokens/s{'  best' if best else ''}"
-    )
+    parts = [
+        f"update {update:6,}",
+        *([f"train loss {record['loss']:.3f}"] if record else []),
+        f"dev loss {scores['loss']:.3f}",
+        f"perplexity {scores['perplexity']:.2f}",
+        *(f"{LABELS[name]} {scores[name]:.1f}" for name in shown),
+        *([f"{record['tokens_per_second']:,.0f} tokens/s"] if record else []),
+        *(["best"] if best else []),
+    ]
+    return "  ".join(parts)
