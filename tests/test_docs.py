@@ -73,6 +73,7 @@ LINKED = [
     "README.md",
     "CONTRIBUTING.md",
     "data/README.md",
+    "configs/README.md",
     *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
 ]
 
