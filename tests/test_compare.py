@@ -302,7 +302,7 @@ def result(bleu=10.0, attention_entropy=None, environment=ENVIRONMENT):
     measure = {"score": 50.0, "signature": "s"}
     return TrialResult(
         **dict.fromkeys(("name", "best", "last"), "a"),
-        **{key: measure for key in ("chrf", "ter", "exact_match", "cer")},
+        **dict.fromkeys(("chrf", "ter", "exact_match", "cer"), measure),
         **{key: 2 for key in TrialResult.model_fields if key.endswith(("second", "seconds", "perplexity", "update"))},
         **dict.fromkeys(("seed", "parameters", "updates", "sentences", "length_penalty", "beam"), 3),
         shortlist=False,
