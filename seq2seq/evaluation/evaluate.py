@@ -63,13 +63,7 @@ class Evaluation:
 
     def measures(self) -> dict[str, Measure]:
         """Return the measures under the names that are shown to users."""
-        return {
-            "BLEU": self.bleu,
-            "chrF": self.chrf,
-            "TER": self.ter,
-            "exact match": self.exact_match,
-            "CER": self.cer,
-        }
+        return {"BLEU": self.bleu, "chrF": self.chrf, "TER": self.ter, "exact match": self.exact_match, "CER": self.cer}
 
     def examples(self, count: int) -> list[Example]:
         """Return the first `count` lines."""

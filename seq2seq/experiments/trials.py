@@ -167,8 +167,7 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
         UserError: the data cannot be read, the folder holds something else, or every trial failed.
     """
     # read all data once: a mistake in it must be an error before anything is written
-    corpora = {(d.train, d.dev, d.test, d.src, d.tgt): t.config for t in grid.trials for d in [t.config.data]}
-    for config in corpora.values():
+    for config in {trial.config.data: trial.config for trial in grid.trials}.values():
         Corpora.read(config)
         for _ in training_text(config):
             pass
@@ -179,7 +178,7 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
     for name, reason in left_out.items():
         log.info("left out: %s: %s", name, reason)
     results = {trial.name: found for trial in grid.trials if (found := _read_result(trial, folder / trial.name))}
-    table = _make_table(grid, results, left_out, command)
+    table = _write_table(folder, grid, results, left_out, command)
 
     # train and measure the other trials
     for number, trial in enumerate(grid.trials, 1):
@@ -192,12 +191,9 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
         except UserError as error:
             left_out[trial.name] = str(error)
             log.info("left out: %s", error)
-        table = _make_table(grid, results, left_out, command)
-        if results:
-            table.write(folder)
+        table = _write_table(folder, grid, results, left_out, command)
     if not results:
         raise UserError(f"every training failed; {left_out[grid.trials[0].name]}")
-    table.write(folder)
     return table
 
 
@@ -299,10 +295,17 @@ def _read_result(trial: Trial, path: Path) -> TrialResult | None:
     return result if same and run.config() == resolve_paths(trial.config) else None
 
 
-def _make_table(grid: Grid, results: dict[str, TrialResult], left_out: dict[str, str], command: Sequence[str]) -> Table:
+def _write_table(
+    folder: Path, grid: Grid, results: dict[str, TrialResult], left_out: dict[str, str], command: Sequence[str]
+) -> Table:
+    """Collect the results into a table, one row for each combination, and write it once it has a row."""
     rows: dict[tuple[str, ...], list[TrialResult]] = {}
     for trial in grid.trials:
         if trial.name in results:
             rows.setdefault(trial.values, []).append(results[trial.name])
+    table_rows = [Row(values, finished) for values, finished in rows.items()]
     config = resolve_paths(grid.base).model_dump()
-    return Table(list(grid.vary), [Row(*row) for row in rows.items()], grid.seeds, left_out, list(command), config)
+    table = Table(list(grid.vary), table_rows, grid.seeds, left_out, list(command), config)
+    if table_rows:
+        table.write(folder)
+    return table
