@@ -206,11 +206,11 @@ def test_when_every_training_fails_the_reason_is_the_error(config, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "varied", "seeds", "message"),
     [
-        (["search.beam=2"], [SCORES], 2, r"it has search\.beam = 3, and now that is 2"),
-        (["seed=4"], [SCORES], 2, "it has seed=3, and now seed is 4, 5"),
-        ([], [SCORES], 1, "it has seed=4, and now seed is 3"),
-        ([], ["model.attention.score=dot,concat"], 2, r"it has model\.attention\.score=general, and now"),
-        ([], ["search.length_penalty=0,1"], 2, r"it varies model\.attention\.score, and now that is search\.length"),
+        (["search.beam=2"], [SCORES], 2, r"it has search\.beam=3, not 2"),
+        (["seed=4"], [SCORES], 2, "it has seed=3, but now the values are 4, 5"),
+        ([], [SCORES], 1, "it has seed=4, but now the values are 3"),
+        ([], ["model.attention.score=dot,concat"], 2, r"it has model\.attention\.score=general, but now"),
+        ([], ["search.length_penalty=0,1"], 2, r"it varies model\.attention\.score, not search\.length"),
     ],
 )
 def test_a_folder_of_another_comparison_is_refused_by_the_difference(

@@ -117,10 +117,12 @@ def paired_bootstrap(
         references: one list for each set of references.
         lowercase: ignore case.
     """
+    # let sacrebleu draw the samples
     metrics = {"BLEU": BLEU(lowercase=lowercase, force=True), "chrF": CHRF(lowercase=lowercase)}
     named = list(zip(names, hypotheses, strict=True))
     signatures, results = PairedTest(named, metrics, references, test_type="bs", n_samples=SAMPLES)()
 
+    # collect its results, metric by metric
     tests = []
     for label, metric in zip(metrics, signatures, strict=True):
         baseline, systems = results[metric][0], []

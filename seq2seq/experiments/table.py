@@ -112,7 +112,7 @@ class Table:
             with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
                 csv.writer(file, lineterminator="\n").writerows(self.csv_rows())
         except OSError as error:
-            raise UserError(f"{error.filename}: cannot be written: {error.strerror}") from None
+            raise UserError(f"{folder}: the table cannot be written: {error.strerror}; mend that and repeat") from None
         if find_spec("matplotlib"):
             labels = [", ".join(row.values) for row in self.rows]
             scores = [row.numbers("bleu") for row in self.rows]
@@ -120,6 +120,7 @@ class Table:
 
     def markdown(self) -> str:
         """Return the table, one row for each combination, followed by notes on how it was measured."""
+        # one line for each combination; the best BLEU is bold
         best = max((row.mean("bleu") or 0.0 for row in self.rows), default=0.0)
         headers = [*(f"`{key}`" for key in self.keys), "seeds", "dev BLEU", "SD", *COLUMNS]
         lines = []
@@ -129,6 +130,8 @@ class Table:
             bleu = f"**{bleu}**" if row.mean("bleu") == best else bleu
             numbers = [_format(row.mean(key), form) for key, form in COLUMNS.values()]
             lines.append([*values, str(len(row.results)), bleu, _format(row.spread("bleu"), ".2f"), *numbers])
+
+        # align the varied values to the left, the numbers to the right
         align = ["left"] * len(self.keys) + ["right"] * (len(headers) - len(self.keys))
         table = tabulate(lines, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
         return "\n".join([table, "", *self._notes()]) + "\n"
@@ -141,6 +144,7 @@ class Table:
 
     def json(self) -> str:
         """Return everything."""
+        # one entry for each combination
         means = ("bleu", *(key for key, _ in COLUMNS.values()))
         rows = [
             {
@@ -151,6 +155,8 @@ class Table:
             }
             for row in self.rows
         ]
+
+        # what all combinations share
         whole = {
             "command": self.command,
             "signatures": {key: _unique(getattr(r, key).signature for r in self.results()) for key in MEASURES},

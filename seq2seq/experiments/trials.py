@@ -215,7 +215,7 @@ def _claim(folder: Path, grid: Grid) -> None:
     # an earlier comparison counts if it has trained anything
     file = folder / "compare.json"
     if file.is_file() and any(folder.glob("*/config.yaml")):
-        before = read_json(file, now, "delete it, and the same command goes on with the runs beside it")
+        before = read_json(file, now, "delete it, and the same command goes on with the runs in this folder")
         if difference := _difference(before, now):
             raise UserError(f"{folder} holds another comparison: {difference}; choose another folder with --run DIR")
     try:
@@ -229,18 +229,18 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     """Return the first difference that keeps a comparison from going on; it may have more values and more seeds."""
     # the grid must have the same keys, and every value that it had before
     if list(before["vary"]) != list(now["vary"]):
-        return f"it varies {', '.join(before['vary'])}, and now that is {', '.join(now['vary'])}"
+        return f"it varies {', '.join(before['vary'])}, not {', '.join(now['vary'])}"
     old, new = ({**grid["vary"], "seed": [str(seed) for seed in grid["seeds"]]} for grid in (before, now))
     for key, values in new.items():
         if missing := [value for value in old[key] if value not in values]:
-            return f"it has {key}={missing[0]}, and now {key} is {', '.join(values)}"
+            return f"it has {key}={missing[0]}, but now the values are {', '.join(values)}"
 
     # all other keys must be the same
     free = tuple(f"{key}." for key in new)
     values = dict(flat(before["config"]))
     for key, value in flat(now["config"]):
         if values.get(key) != value and not f"{key}.".startswith(free):
-            return f"it has {key} = {values.get(key)}, and now that is {value}"
+            return f"it has {key}={values.get(key)}, not {value}"
 
     # so must the data
     for split in ("train", "dev"):
