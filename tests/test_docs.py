@@ -30,9 +30,11 @@ def test_every_session_in_the_attention_page_runs_as_printed(page):
     assert not failed
 
 
-def test_the_translated_page_quotes_the_same_lines_and_sessions():
+def test_the_translated_page_has_the_same_sections_lines_and_sessions():
     english, korean = (lines_quoted(page) for page in PAGES)
     assert sorted(korean) == sorted(english)
+    sections = [re.findall(r"^#+ ", (ROOT / page).read_text("utf-8"), re.MULTILINE) for page in PAGES]
+    assert sections[0] == sections[1]
     sessions = [re.findall(r"```python\n(>>>.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL) for page in PAGES]
     assert [re.sub(r"\s+#.*", "", block) for block in sessions[0]] == [
         re.sub(r"\s+#.*", "", block) for block in sessions[1]
@@ -73,6 +75,7 @@ LINKED = [
     "README.md",
     "CONTRIBUTING.md",
     "data/README.md",
+    "configs/README.md",
     *sorted(f"docs/{p.name}" for p in (ROOT / "docs").glob("*.md")),
 ]
 

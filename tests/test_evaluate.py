@@ -1,4 +1,4 @@
-"""Measures against their definitions, and what evaluation keeps."""
+"""The measures against their definitions, and the files of an evaluation."""
 
 import json
 
@@ -9,7 +9,14 @@ from tiny import write_config
 from seq2seq.config import load_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import character_error_rate, evaluate, exact_match, file_texts, keep, split_texts
+from seq2seq.evaluation.evaluate import (
+    character_error_rate,
+    evaluate,
+    exact_match,
+    file_texts,
+    save_evaluation,
+    split_texts,
+)
 from seq2seq.training.train import train
 
 
@@ -42,12 +49,12 @@ def test_tokenizer_case_and_number_of_references_reach_the_signature(run, transl
     assert "lowercased" in evaluation.cer.signature
 
 
-def test_an_unknown_tokenizer_is_named_with_those_there_are(translator):
+def test_an_unknown_tokenizer_is_an_error_that_lists_the_known_ones(translator):
     with pytest.raises(UserError, match=r"--tokenize is 13b; sacrebleu knows .*13a"):
         evaluate(translator, ["the"], [["die"]], tokenize="13b")
 
 
-def test_evaluation_and_translation_say_the_same(run, translator):
+def test_evaluation_and_translation_give_the_same_hypotheses(run, translator):
     sources, references = split_texts(run, "dev")
     hypotheses = evaluate(translator, sources, references).hypotheses
     assert hypotheses == [t.text for t in translator.translate(sources)]
@@ -67,14 +74,14 @@ def test_character_error_rate_takes_the_nearest_reference():
     assert character_error_rate(["abcd"], [["wxyz"], ["abce"]]).score == 25
 
 
-def test_hypotheses_and_measures_are_kept_in_the_run(run, translator):
+def test_hypotheses_and_measures_are_saved_in_the_run(run, translator):
     sources, references = split_texts(run, "test")
     evaluation = evaluate(translator, sources, references)
-    keep(run, "test", evaluation)
+    save_evaluation(run, "test", evaluation)
     assert (run.path / "test.hyp").read_text(encoding="utf-8").splitlines() == evaluation.hypotheses
-    kept = json.loads((run.path / "test.json").read_text())
-    assert kept["bleu"] == {"score": evaluation.bleu.score, "signature": evaluation.bleu.signature}
-    assert kept["sentences"] == 12
+    saved = json.loads((run.path / "test.json").read_text())
+    assert saved["bleu"] == {"score": evaluation.bleu.score, "signature": evaluation.bleu.signature}
+    assert saved["sentences"] == 12
 
 
 def test_a_split_that_is_not_set_says_what_to_do(run):

@@ -20,7 +20,7 @@ from seq2seq.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
     from seq2seq.decoding.translator import Look, Translation, Translator
-    from seq2seq.evaluation.evaluate import Evaluation
+    from seq2seq.evaluation.evaluate import Evaluation, Example
     from seq2seq.plots import AttentionMap
     from seq2seq.runs.run import Run
 
@@ -254,7 +254,7 @@ def train(args: argparse.Namespace) -> None:
     """Train a model, then measure it on the test set and show some translations."""
     from seq2seq.config import load_config
     from seq2seq.evaluation.evaluate import evaluate as measure
-    from seq2seq.evaluation.evaluate import keep, split_texts
+    from seq2seq.evaluation.evaluate import save_evaluation, split_texts
     from seq2seq.training.train import train as loop
 
     config = load_config(args.config, args.overrides)
@@ -266,7 +266,7 @@ def train(args: argparse.Namespace) -> None:
     translator = _translator(run.path)
     split = "test" if config.data.test else "dev"
     evaluation = measure(translator, *split_texts(run, split))
-    keep(run, split, evaluation)
+    save_evaluation(run, split, evaluation)
     _print_evaluation(f"{split} set", evaluation)
     _show_translations(translator, evaluation.examples(SHOWN))
     print(f"\nThe model is in {run.path}. Translate with it: {shlex.join(['seq2seq', 'translate', str(run.path)])}")
@@ -275,7 +275,7 @@ def train(args: argparse.Namespace) -> None:
 def evaluate(args: argparse.Namespace) -> None:
     """Translate a test set and measure: BLEU, chrF, TER (sacrebleu), exact match, character error rate."""
     from seq2seq.evaluation.evaluate import evaluate as measure
-    from seq2seq.evaluation.evaluate import file_texts, keep, split_texts
+    from seq2seq.evaluation.evaluate import file_texts, save_evaluation, split_texts
     from seq2seq.runs.run import Run
 
     if bool(args.src) != bool(args.ref):
@@ -287,7 +287,7 @@ def evaluate(args: argparse.Namespace) -> None:
     evaluation = measure(
         translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
     )
-    keep(run, name, evaluation)
+    save_evaluation(run, name, evaluation)
     if args.json:
         print(json.dumps(evaluation.as_dict()))
     else:
@@ -706,7 +706,7 @@ def _print_evaluation(name: str, evaluation: "Evaluation") -> None:
         print(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
 
 
-def _show_translations(translator: "Translator", examples: list[tuple[str, str, str]]) -> None:
+def _show_translations(translator: "Translator", examples: "list[Example]") -> None:
     """Source, reference and translation of some lines, and where the model looked for the first."""
     from seq2seq.plots import AttentionMap, terminal_attention
 

@@ -1,1 +1,1 @@
-"""How good translations are, by how much models differ, and how healthy their attention is."""
+"""Measuring translations: scores, the significance of a difference, and the health of the attention."""

@@ -1,1 +1,1 @@
-"""Models beside each other: a grid of trainings as a table, and whether two of them differ by more than luck."""
+"""Experiments: every combination of some values, trained with several seeds, in one table."""

@@ -1,23 +1,24 @@
-"""The table of a comparison: as Markdown, as CSV with a row a training, as JSON with all there is, and as a picture."""
+"""The table of a comparison: Markdown, CSV with one row for each trial, JSON with everything, and a picture."""
 
 import csv
-import io
 import json
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from wcwidth import wcswidth
+from pydantic import BaseModel
+from tabulate import tabulate
 
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import Measure
 from seq2seq.plots.comparison import save_comparison
 from seq2seq.training.progress import LABELS
 
-COLUMNS = {  # means over the seeds: header, key in the numbers of a cell, format
+COLUMNS = {  # means over the seeds; header: (field of `TrialResult`, format)
     "chrF": ("chrf", ".2f"),
     "perplexity": ("perplexity", ".2f"),
     "parameters": ("parameters", ",.0f"),
@@ -27,117 +28,139 @@ COLUMNS = {  # means over the seeds: header, key in the numbers of a cell, forma
     "updates": ("updates", ",.0f"),
 }
 MEASURES = ("bleu", "chrf", "ter", "exact_match", "cer")
-PLAIN = (
-    "perplexity",
-    "parameters",
-    "tokens_per_second",
-    "sentences_per_second",
-    "attention_entropy",
-    "updates",
-    "best_update",
-    "training_seconds",
-    "sentences",
-    "beam",
-    "length_penalty",
-    "name",
-)
-KEYS = ("seed", *MEASURES, *PLAIN, "environment")  # of the numbers of a cell
+
+
+class TrialResult(BaseModel):
+    """The numbers of a finished trial, measured on the dev set; `trial.json` in its run folder."""
+
+    seed: int
+    bleu: Measure
+    chrf: Measure
+    ter: Measure
+    exact_match: Measure
+    cer: Measure
+    perplexity: float
+    parameters: int
+    tokens_per_second: float  # of training, the median of all reports
+    sentences_per_second: float  # of translation
+    attention_entropy: float | None  # None without attention
+    updates: int
+    best_update: int
+    training_seconds: float
+    sentences: int
+    beam: int
+    length_penalty: float
+    name: str
+    shortlist: bool  # whether the search was restricted to the run's shortlist
+    seconds: float  # of translation
+    best: str  # the checkpoint that was measured
+    last: str  # the checkpoint at which training ended
+    environment: dict[str, Any]
+
+    def number(self, key: str) -> Any:
+        """Return a field, and of a measure its score."""
+        value = getattr(self, key)
+        return value.score if isinstance(value, Measure) else value
 
 
 @dataclass(frozen=True)
 class Row:
-    """A combination of values, with the numbers of its trainings that are done: one or more."""
+    """One combination of values, with the results of its finished trials (at least one)."""
 
     values: tuple[str, ...]
-    cells: list[dict[str, Any]]
+    results: list[TrialResult]
 
     def numbers(self, key: str) -> list[float]:
-        """A number of each training; those that lack it are left out. A measure counts by its score."""
-        found = (cell.get(key) for cell in self.cells)
-        return [value["score"] if isinstance(value, dict) else value for value in found if value is not None]
+        """Return one number of each trial that has it."""
+        return [number for result in self.results if (number := result.number(key)) is not None]
 
     def mean(self, key: str) -> float | None:
-        """The mean over the seeds; None where no training has the number."""
+        """Return the mean over the seeds, or None if no trial has the number."""
         numbers = self.numbers(key)
         return mean(numbers) if numbers else None
 
     def spread(self, key: str) -> float | None:
-        """The sample standard deviation over the seeds; None for one seed."""
+        """Return the sample standard deviation over the seeds, or None for a single seed."""
         numbers = self.numbers(key)
         return stdev(numbers) if len(numbers) > 1 else None
 
 
 @dataclass(frozen=True)
 class Table:
-    """What a comparison has found so far."""
+    """The results of a comparison so far."""
 
-    keys: list[str]  # the varied ones
+    keys: list[str]  # the varied keys
     rows: list[Row]  # in the order of the grid
     seeds: list[int]
-    left_out: dict[str, str]  # what could not be trained, and why
+    left_out: dict[str, str]  # trials that cannot be trained or have failed: name to reason
     command: list[str]
-    config: dict[str, Any]  # that all trainings start from
+    config: dict[str, Any]  # the config that all trials start from
+
+    def results(self) -> list[TrialResult]:
+        """Return the results of all rows."""
+        return [result for row in self.rows for result in row.results]
 
     def write(self, folder: Path) -> None:
-        """Write table.md, table.csv, table.json, and table.png where matplotlib is installed.
+        """Write table.md, table.csv, table.json, and table.png if matplotlib is installed.
 
         Raises:
-            UserError: a file that cannot be written.
+            UserError: a file cannot be written.
         """
-        texts = {"table.md": self.markdown(), "table.csv": self.csv(), "table.json": self.json()}
-        for name, text in texts.items():
-            try:
-                (folder / name).write_text(text, encoding="utf-8", newline="")
-            except OSError as error:
-                raise UserError(f"{folder / name}: cannot be written: {error.strerror}") from None
+        try:
+            (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
+            (folder / "table.json").write_text(self.json(), encoding="utf-8")
+            with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file, lineterminator="\n").writerows(self.csv_rows())
+        except OSError as error:
+            raise UserError(f"{folder}: the table cannot be written: {error.strerror}; mend that and repeat") from None
         if find_spec("matplotlib"):
             labels = [", ".join(row.values) for row in self.rows]
             scores = [row.numbers("bleu") for row in self.rows]
             save_comparison(folder / "table.png", ", ".join(self.keys), "dev BLEU", labels, scores)
 
     def markdown(self) -> str:
-        """The table, a row a combination, and below it what its numbers rest on."""
+        """Return the table, one row for each combination, followed by notes on how it was measured."""
+        # one line for each combination; the best BLEU is bold
         best = max((row.mean("bleu") or 0.0 for row in self.rows), default=0.0)
-        lines = [[*(f"`{key}`" for key in self.keys), "seeds", "dev BLEU", "SD", *COLUMNS]]
+        headers = [*(f"`{key}`" for key in self.keys), "seeds", "dev BLEU", "SD", *COLUMNS]
+        lines = []
         for row in self.rows:
-            bleu = _shown(row.mean("bleu"), ".2f")
-            line = [
-                *(value.replace("|", r"\|") for value in row.values),
-                str(len(row.cells)),
-                f"**{bleu}**" if row.mean("bleu") == best else bleu,
-                _shown(row.spread("bleu"), ".2f"),
-                *(_shown(row.mean(key), form) for key, form in COLUMNS.values()),
-            ]
-            lines.append(line)
-        return "\n".join([*_aligned(lines, left=len(self.keys)), "", *self._notes()]) + "\n"
+            values = [value.replace("|", r"\|") for value in row.values]
+            bleu = _format(row.mean("bleu"), ".2f")
+            bleu = f"**{bleu}**" if row.mean("bleu") == best else bleu
+            numbers = [_format(row.mean(key), form) for key, form in COLUMNS.values()]
+            lines.append([*values, str(len(row.results)), bleu, _format(row.spread("bleu"), ".2f"), *numbers])
 
-    def csv(self) -> str:
-        """A row a training, with all digits."""
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow([*self.keys, "seed", *MEASURES, *PLAIN])
-        for row in self.rows:
-            for cell in row.cells:
-                scores = [cell[measure]["score"] for measure in MEASURES]
-                writer.writerow([*row.values, cell["seed"], *scores, *(cell[key] for key in PLAIN)])
-        return out.getvalue()
+        # align the varied values to the left, the numbers to the right
+        align = ["left"] * len(self.keys) + ["right"] * (len(headers) - len(self.keys))
+        table = tabulate(lines, headers, tablefmt="pipe", colalign=align, disable_numparse=True)
+        return "\n".join([table, "", *self._notes()]) + "\n"
+
+    def csv_rows(self) -> list[list[Any]]:
+        """Return a header, and one row for each trial with the full precision."""
+        fields = [field for field in TrialResult.model_fields if field != "environment"]
+        rows = [[*row.values, *map(result.number, fields)] for row in self.rows for result in row.results]
+        return [[*self.keys, *fields], *rows]
 
     def json(self) -> str:
-        """Everything."""
-        keys = ("bleu", *(key for key, _ in COLUMNS.values()))
+        """Return everything."""
+        # one entry for each combination
+        means = ("bleu", *(key for key, _ in COLUMNS.values()))
         rows = [
             {
                 "values": dict(zip(self.keys, row.values, strict=True)),
-                "mean": {key: row.mean(key) for key in keys},
-                "standard_deviation": {key: row.spread(key) for key in keys},
-                "cells": row.cells,
+                "mean": {key: row.mean(key) for key in means},
+                "standard_deviation": {key: row.spread(key) for key in means},
+                "trials": [result.model_dump() for result in row.results],
             }
             for row in self.rows
         ]
+
+        # what all combinations share
         whole = {
             "command": self.command,
-            "signatures": {measure: self._all(measure, "signature") for measure in MEASURES},
-            "environment": self.rows[0].cells[0]["environment"] if self.rows else None,
+            "signatures": {key: _unique(getattr(r, key).signature for r in self.results()) for key in MEASURES},
+            "environment": self.results()[0].environment if self.rows else None,
             "seeds": self.seeds,
             "rows": rows,
             "left_out": self.left_out,
@@ -146,58 +169,36 @@ class Table:
         return json.dumps(whole, indent=2) + "\n"
 
     def _notes(self) -> list[str]:
-        """What stands below the table."""
+        """Return the lines below the table: how, where and from what the numbers were measured."""
+        results = self.results()
+
+        # the measurement
         seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
         metric = LABELS[self.config["training"]["early_stopping_metric"]]
+        beams = ", ".join(_unique(r.beam for r in results))
+        bleu, chrf = (", ".join(_unique(getattr(r, key).signature for r in results)) for key in ("bleu", "chrf"))
         notes = [
             f"- Means over {seeds} on the dev set, of the checkpoint with the best {metric} in validation, "
-            f"beam {', '.join(self._all('beam'))}. SD: sample standard deviation of BLEU. Bold: the best BLEU.",
-            f"- BLEU {', '.join(self._all('bleu', 'signature'))}; chrF {', '.join(self._all('chrf', 'signature'))}",
+            f"beam {beams}. SD: sample standard deviation of BLEU. Bold: the best BLEU.",
+            f"- BLEU {bleu}; chrF {chrf}",
         ]
         if any(key.startswith(("tokenizer", "data")) for key in self.keys):
-            notes.append("- Perplexities are a token: under another tokenizer or other data they cannot be compared.")
-        facts = self._environments("device", "processor", "cores", "threads")
-        machines = [_machine(*found) for found in facts]
-        commits = [commit or "unknown" for (commit,) in self._environments("commit")]
-        notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(self.command)}`")
+            notes.append("- Perplexity is per token: it cannot be compared between different tokenizers or data.")
+
+        # the machine, the commit, the command
+        machines = _unique(
+            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(r.environment) for r in results
+        )
+        commits = _unique(r.environment["commit"] or "unknown" for r in results)
+        command = shlex.join(self.command)
+        notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{command}`")
         return notes + [f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()]
 
-    def _all(self, *path: str) -> list[str]:
-        """The different values that the cells have under a path of keys."""
-        found: dict[str, None] = {}
-        for row in self.rows:
-            for cell in row.cells:
-                value: Any = cell
-                for key in path:
-                    value = value[key]
-                found[str(value)] = None
-        return list(found)
 
-    def _environments(self, *keys: str) -> list[tuple[Any, ...]]:
-        """The different values of keys of the cells' environments."""
-        cells = (cell for row in self.rows for cell in row.cells)
-        return list(dict.fromkeys(tuple(cell["environment"].get(key) for key in keys) for cell in cells))
+def _unique(values: Iterable[Any]) -> list[str]:
+    """Return the different values, in order of appearance."""
+    return list(dict.fromkeys(map(str, values)))
 
 
-def _aligned(lines: Sequence[Sequence[str]], left: int) -> list[str]:
-    """A Markdown table whose columns also stand below each other as plain text, the first `left` to the left."""
-    widths = [max(map(wcswidth, column)) for column in zip(*lines, strict=True)]
-
-    def padded(line: Sequence[str]) -> str:
-        spaces = [" " * (width - wcswidth(cell)) for cell, width in zip(line, widths, strict=True)]
-        cells = [cell + s if i < left else s + cell for i, (cell, s) in enumerate(zip(line, spaces, strict=True))]
-        return f"| {' | '.join(cells)} |"
-
-    rule = ["-" * width if i < left else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    header, *body = map(padded, lines)
-    return [header, f"| {' | '.join(rule)} |", *body]
-
-
-def _machine(device: str, processor: str | None, cores: int | None, threads: int | None) -> str:
-    """What speeds rest on; runs of an older version do not name their processor."""
-    known = [processor or "", f"cores: {cores}", f"threads: {threads}"]
-    return f"{device} ({', '.join(filter(None, known))})"
-
-
-def _shown(number: float | None, form: str) -> str:
+def _format(number: float | None, form: str) -> str:
     return "-" if number is None else format(number, form)

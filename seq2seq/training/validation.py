@@ -11,7 +11,7 @@ from seq2seq.data.batches import Batches
 from seq2seq.data.corpus import Pair, encode_corpus
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import quick_scores, shortened
+from seq2seq.evaluation.evaluate import cut_references, quick_scores
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.progress import LABELS
@@ -43,7 +43,7 @@ class Validation:
 
     def __init__(self, dev: Sequence[Pair], translator: Translator):
         self._dev, self._translator = dev, translator
-        self._references = shortened([pair.tgt for pair in dev])
+        self._references = cut_references([pair.tgt for pair in dev])
         tokenizers = translator.tokenizers
         if not any(pair.src and pair.tgt for pair in dev):
             raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
