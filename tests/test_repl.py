@@ -8,7 +8,7 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from seq2seq.decoding.translator import Alternative, Translation
+from seq2seq.decoding.translation import Alternative, Translation
 from seq2seq.errors import UserError
 from seq2seq.serving import session as repl
 from seq2seq.serving.session import Settings, answer, execute, is_command

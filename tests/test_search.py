@@ -8,7 +8,8 @@ import pytest
 import torch
 from random_model import SENTENCES, batch_of, random_model
 
-from seq2seq.decoding.search import Hypothesis, Limits, _top, beam_search, length_penalty, sample
+from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.fast.topk import fast_topk
 from seq2seq.model.attention import SCORES
 
 PAD, UNK, BOS, EOS = range(4)
@@ -147,7 +148,7 @@ def test_a_hypothesis_that_cannot_win_any_more_stops_running():
 @pytest.mark.parametrize("levels", [3, 1000])
 def test_the_largest_numbers_are_found_in_blocks_as_they_are_found_in_the_whole_row(columns, levels):
     x = torch.randint(levels, (20, columns), generator=torch.Generator().manual_seed(1)).float()
-    values, index = _top(x, 5)
+    values, index = fast_topk(x, 5)
     assert values.equal(x.topk(5).values)
     assert x.gather(1, index).equal(values)
     assert all(len(set(row)) == 5 for row in index.tolist())

@@ -10,7 +10,8 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.config import load_config
-from seq2seq.decoding.translator import Sampling, Translator
+from seq2seq.decoding.translation import Sampling
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.training.train import train
 

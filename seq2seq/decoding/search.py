@@ -17,23 +17,19 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seq2seq.fast.topk import fast_topk
+
 
 @runtime_checkable  # so that tests check signatures
 class SearchState(Protocol):
     """The model's state between two steps: a row per hypothesis."""
 
     def select(self: "S", rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "S":
-        """Return the state of the given rows, in that order.
-
-        `sentences` are those that stay in the batch, None if all do.
-        """
-        ...
+        """Return the state of the given rows, in that order; `sentences` are those that stay, None if all do."""
 
 
 S = TypeVar("S", bound=SearchState)
 Step = Callable[[Int[Tensor, " rows"], S, Int[Tensor, " running"]], tuple[Float[Tensor, "running vocab"], S]]
-
-BLOCKS = 8  # see `_top`
 
 
 class Hypothesis(NamedTuple):
@@ -51,38 +47,31 @@ def length_penalty(length: int, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """The special tokens, and what each sentence allows."""
+    """The special tokens, and the longest length of each sentence."""
 
     bos: int
     eos: int
     forbidden: tuple[int, ...]  # tokens that are never chosen
-    max_lengths: Int[Tensor, " sentences"]  # most tokens of a hypothesis, the end token included
+    max_lengths: Int[Tensor, " sentences"]  # the end token included
 
 
 class _Beams(NamedTuple):
-    """The hypotheses of all sentences that are still in the batch: at most `beam` of each, best first."""
+    """The hypotheses of the sentences that are still in the batch: at most `beam` of each, best first."""
 
-    # a row per sentence
     sentence: Int[Tensor, " sentences"]  # index of the sentence in the first batch
     last_penalty: Float[Tensor, " sentences"]  # length penalty at the sentence's last position
     best_finished: Float[Tensor, "sentences nbest"]  # best normalized scores of finished hypotheses; -inf: none yet
-
-    # a row per sentence, a column per hypothesis
     tokens: Int[Tensor, "sentences beam length"]  # from the begin token on
     scores: Float[Tensor, "sentences beam"]
-    running: Bool[Tensor, "sentences beam"]  # False: finished, given up, or never there
-
-    def select(self, sentences: Int[Tensor, " kept"]) -> "_Beams":
-        """Return the beams of the given sentences."""
-        return _Beams(*(field[sentences] for field in self))
+    running: Bool[Tensor, "sentences beam"]  # False: finished, stopped, or never there
 
 
 class _Continuations(NamedTuple):
     """The best continuations of each sentence, best first."""
 
-    parents: Int[Tensor, "sentences beam"]  # column of the hypothesis that is continued
+    parents: Int[Tensor, "sentences beam"]  # position in the beam of the hypothesis that is continued
     tokens: Int[Tensor, "sentences beam"]  # the token that is appended
-    scores: Float[Tensor, "sentences beam"]  # -inf: there are fewer continuations than columns
+    scores: Float[Tensor, "sentences beam"]  # -inf: no continuation, there are fewer than `beam`
 
 
 class _Finished(NamedTuple):
@@ -99,8 +88,8 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return the `nbest` best hypotheses of each sentence, by normalized score; ties go to the smaller token ids.
 
-    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Stopping early
-    loses nothing: scores only fall, so that score / last_penalty bounds what a hypothesis can still reach.
+    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. A hypothesis
+    stops when its score / last_penalty is behind the n-best: scores only fall, so that it could not win any more.
 
     Args:
         step: the model.
@@ -110,8 +99,9 @@ def beam_search(
         alpha: exponent of the length penalty, at least 0; 0 means no penalty.
         nbest: hypotheses to return for each sentence, at most `beam`.
     """
-    # one hypothesis per sentence: the begin token alone
-    count, device, dtype = len(limits.max_lengths), limits.max_lengths.device, _score_dtype(limits.max_lengths.device)
+    # begin with one hypothesis per sentence: the begin token alone
+    count, device = len(limits.max_lengths), limits.max_lengths.device
+    dtype = _score_dtype(device)
     penalties = [length_penalty(length, alpha) for length in range(int(limits.max_lengths.max()) + 1)]
     beams = _Beams(
         sentence=torch.arange(count, device=device),
@@ -125,15 +115,15 @@ def beam_search(
 
     for length in range(1, len(penalties)):
         # score the next token of every running hypothesis
-        width = beams.running.size(1)  # state rows per sentence
-        running = beams.running.flatten().nonzero().flatten()
-        log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running)
+        width = beams.running.size(1)  # hypotheses, and rows of the state, per sentence
+        running_rows = beams.running.flatten().nonzero().flatten()
+        log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running_rows)
 
         # forbid tokens
-        _forbid(log_probs, limits, beams.sentence[running // width], length)
+        _forbid(log_probs, limits, beams.sentence[running_rows // width], length)
 
         # keep the best continuations of each sentence
-        best = _best_continuations(beams.scores, running, log_probs, beam)
+        best = _best_continuations(beams.scores, running_rows, log_probs, beam)
 
         # extend the histories
         parents = best.parents[:, :, None].expand(-1, -1, length)
@@ -143,8 +133,7 @@ def beam_search(
         # set finished hypotheses aside
         ended = beams.running & (best.tokens == limits.eos)
         if ended.any():
-            normalized = beams.scores / penalties[length]
-            sentence = beams.sentence[ended.nonzero()[:, 0]]
+            sentence, normalized = beams.sentence[ended.nonzero()[:, 0]], beams.scores / penalties[length]
             finished.append(_Finished(sentence, tokens[ended][:, 1:-1], beams.scores[ended], normalized[ended]))
             ranked = torch.cat([beams.best_finished, normalized.masked_fill(~ended, -torch.inf)], dim=1)
             ranked = ranked.sort(dim=1, descending=True).values
@@ -155,7 +144,7 @@ def beam_search(
             can_win = beams.scores / beams.last_penalty[:, None] > beams.best_finished[:, -1:]
             beams = beams._replace(running=beams.running & can_win)
 
-        # reorder the state as the beams are ordered now, and drop finished sentences
+        # bring the state into the order of the beams, and drop finished sentences
         rows = width * torch.arange(len(best.parents), device=device)[:, None] + best.parents
         unfinished = beams.running.any(1)
         if unfinished.all():
@@ -164,7 +153,8 @@ def beam_search(
         kept = unfinished.nonzero().flatten()
         if not len(kept):
             break
-        state, beams = state.select(rows[kept].flatten(), kept), beams.select(kept)
+        state = state.select(rows[kept].flatten(), kept)
+        beams = _Beams(*(field[kept] for field in beams))
 
     return _rank(finished, count, nbest)
 
@@ -181,20 +171,12 @@ def sample(
 ) -> list[list[Hypothesis]]:
     """Return one random hypothesis for each sentence, drawn token by token from softmax(logits / temperature).
 
-    Scores are the model's own log-probabilities, without temperature, `top_k` and `top_p`.
-
-    Args:
-        step: the model.
-        state: the state before the first token, one row per sentence.
-        limits: the special tokens, and the longest length of each sentence.
-        temperature: over 0; below 1 makes probable tokens more probable.
-        top_k: draw from the k most probable tokens only; 0 means all.
-        top_p: draw from the fewest most probable tokens whose probabilities sum to at least p (Holtzman et al. 2019).
-        generator: of the random numbers.
+    `top_k` > 0 keeps the k most probable tokens; `top_p` < 1 keeps the fewest most probable tokens whose probabilities
+    sum to at least p (Holtzman et al. 2019). Scores are the model's own log-probabilities, before all of these.
     """
     device = limits.max_lengths.device
     finished: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
-    sentence = torch.arange(len(finished), device=device)  # those still in the batch; a row each
+    sentence = torch.arange(len(finished), device=device)  # indices of those still in the batch
     tokens = torch.full((len(finished), 1), limits.bos, device=device)
     scores = torch.zeros(len(finished), dtype=_score_dtype(device), device=device)
 
@@ -231,19 +213,15 @@ def _score_dtype(device: torch.device) -> torch.dtype:
 def _forbid(
     log_probs: Float[Tensor, "rows vocab"], limits: Limits, sentence: Int[Tensor, " rows"], length: int
 ) -> None:
-    """Set the log-probabilities of forbidden tokens to -inf. Every rule about what may be chosen belongs here.
+    """Set the log-probability of forbidden tokens to -inf, in place. Every rule about what may be chosen stands here.
 
-    Args:
-        log_probs: of the next token, a row per hypothesis; overwritten.
-        limits: the rules.
-        sentence: the sentence of each row.
-        length: tokens of a hypothesis, the next one included.
+    A row is a hypothesis of the `sentence` given; `length` counts its tokens, the next one included.
     """
-    # tokens forbidden everywhere
-    everywhere = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
-    log_probs.index_fill_(1, everywhere, -torch.inf)
+    # everywhere: the tokens that are never chosen
+    never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
+    log_probs.index_fill_(1, never, -torch.inf)
 
-    # at a sentence's last position: all tokens but the end
+    # at the last position of a sentence: all tokens but the end
     is_last = limits.max_lengths[sentence] == length
     if is_last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)
@@ -253,74 +231,47 @@ def _forbid(
 
 def _best_continuations(
     scores: Float[Tensor, "sentences width"],
-    running: Int[Tensor, " running"],
+    running_rows: Int[Tensor, " running"],
     log_probs: Float[Tensor, "running vocab"],
     beam: int,
 ) -> _Continuations:
     """Return the `beam` best continuations of each sentence; ties go to the better parent, then to the smaller token.
 
-    Args:
-        scores: of the hypotheses so far.
-        running: which of them still run, as indices into the flattened scores.
-        log_probs: of the next token, for those that run.
-        beam: continuations to return.
+    `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
     # the best continuations of each hypothesis; -inf for those that do not run
     values, tokens = _best_tokens(log_probs, beam)
-    before, best = scores.flatten(), values.size(1)
-    totals = before.new_full((len(before), best), -torch.inf)
-    totals.index_copy_(0, running, values.to(before.dtype) + before[running][:, None])
-    appended = tokens.new_zeros(len(before), best).index_copy_(0, running, tokens)
+    before, per_parent = scores.flatten(), values.size(1)
+    totals = before.new_full((len(before), per_parent), -torch.inf)
+    totals.index_copy_(0, running_rows, values.to(before.dtype) + before[running_rows][:, None])
+    appended = tokens.new_zeros(len(before), per_parent).index_copy_(0, running_rows, tokens)
 
-    # the best of those of each sentence; a stable sort keeps ties in order
+    # the best of those of each sentence; the sort is stable, so that ties keep their order
     totals, order = totals.view(len(scores), -1).sort(dim=1, descending=True, stable=True)
     order = order[:, :beam]
-    return _Continuations(order // best, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
+    return _Continuations(order // per_parent, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
 
 
 def _best_tokens(
     log_probs: Float[Tensor, "rows vocab"], beam: int
 ) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
     """Return the log-probabilities and the ids of the `beam` best tokens of each row, in ascending order of the ids."""
-    values, tokens = _top(log_probs, min(beam + 1, log_probs.size(1)))
+    values, tokens = fast_topk(log_probs, min(beam + 1, log_probs.size(1)))
 
-    # where the last token kept ties with the first one dropped, `_top` chose either: choose the smaller ids instead
+    # where the last token kept ties with the first one left out, take the smaller ids
     tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
     if tied.any():
         tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
-
     tokens, _ = tokens[:, :beam].sort(dim=1)
     return log_probs.gather(1, tokens), tokens
-
-
-def _top(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
-    """Return what `x.topk(k)` returns, in less time where rows are long.
-
-    Cut each row into `BLOCKS` blocks, and lay them below each other: the k largest numbers lie in the k columns whose
-    maxima are largest.
-    """
-    width = x.size(1) // BLOCKS
-    if width <= k:
-        return x.topk(k, dim=1)
-
-    # the k columns with the largest maxima, as indices into the row
-    blocks = x[:, : BLOCKS * width].unflatten(1, (BLOCKS, width))
-    _, columns = blocks.amax(1).topk(k, dim=1)
-    columns = (columns[:, None, :] + width * torch.arange(BLOCKS, device=x.device)[:, None]).flatten(1)
-
-    # search these, and the rest that filled no block
-    rest = torch.arange(BLOCKS * width, x.size(1), device=x.device).expand(len(x), -1)
-    columns = torch.cat([columns, rest], dim=1)
-    values, index = x.gather(1, columns).topk(k, dim=1)
-    return values, columns.gather(1, index)
 
 
 def _rank(finished: list[_Finished], count: int, nbest: int) -> list[list[Hypothesis]]:
     """Return the `nbest` best finished hypotheses of each of `count` sentences, best first."""
     found: list[list[Hypothesis]] = [[] for _ in range(count)]
-    for position in finished:
-        for sentence, *hypothesis in zip(*(field.tolist() for field in position), strict=True):
-            found[sentence].append(Hypothesis(*hypothesis))
+    for at_one_length in finished:
+        for sentence, tokens, score, normalized in zip(*(field.tolist() for field in at_one_length), strict=True):
+            found[sentence].append(Hypothesis(tokens, score, normalized))
     return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
