@@ -49,7 +49,7 @@ class AttentionMap:
     def words(self) -> "AttentionMap":
         """Merge pieces into words: a word looks with the mean of its pieces, and receives the sum of their weights."""
         row_pieces, column_pieces = _word_by_token(self.row_words), _word_by_token(self.column_words)
-        weights = (row_pieces / row_pieces.sum(1, keepdims=True)) @ self.weights @ column_pieces.T
+        weights = row_pieces / row_pieces.sum(1, keepdims=True) @ self.weights @ column_pieces.T
         rows, columns = _join_pieces(self.rows, self.row_words), _join_pieces(self.columns, self.column_words)
         return AttentionMap(rows, columns, self.heads, weights, [*range(len(rows))], [*range(len(columns))])
 
@@ -73,7 +73,7 @@ def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
 
 
 def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
-    """Return the text of each word: its pieces without sentencepiece's space mark, bytes as the characters they spell."""
+    """Return the text of each word, without sentencepiece's space mark, and bytes as the characters that they spell."""
     groups = groupby(zip(words, tokens, strict=True), key=lambda pair: pair[0])
     joined = ("".join(token for _, token in group).removeprefix("▁") for _, group in groups)
     return [BYTES.sub(lambda match: _spell(match[0]), word) for word in joined]

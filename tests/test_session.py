@@ -118,10 +118,10 @@ def test_what_was_typed_is_there_in_the_next_session(talk, tmp_path):
 
 def test_a_home_that_cannot_be_written_to_costs_the_history_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert isinstance(repl._history(), FileHistory)
+    assert isinstance(repl._open_history(), FileHistory)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    assert isinstance(repl._history(), InMemoryHistory)
+    assert isinstance(repl._open_history(), InMemoryHistory)
 
 
 def test_a_model_without_attention_says_so_once_where_it_is_asked_for(talk):
