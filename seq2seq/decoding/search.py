@@ -88,8 +88,8 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return the `nbest` best hypotheses of each sentence, by normalized score; ties go to the smaller token ids.
 
-    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. A hypothesis
-    stops when its score / last_penalty is behind the n-best: scores only fall, so that it could not win any more.
+    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Scores only
+    fall, so that score / last_penalty is the most a hypothesis can reach: it stops when this is behind the n-best.
 
     Args:
         step: the model.
@@ -239,31 +239,24 @@ def _best_continuations(
 
     `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
-    # the best continuations of each hypothesis; -inf for those that do not run
-    values, tokens = _best_tokens(log_probs, beam)
-    before, per_parent = scores.flatten(), values.size(1)
+    # the best tokens of each hypothesis; where the last one kept ties with the first one left out, the smaller ids
+    values, tokens = fast_topk(log_probs, min(beam + 1, log_probs.size(1)))
+    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
+    if tied.any():
+        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
+    tokens = tokens[:, :beam].sort(dim=1).values
+    values = log_probs.gather(1, tokens)
+
+    # the scores of these continuations; -inf for hypotheses that do not run
+    before, per_parent = scores.flatten(), tokens.size(1)
     totals = before.new_full((len(before), per_parent), -torch.inf)
     totals.index_copy_(0, running_rows, values.to(before.dtype) + before[running_rows][:, None])
     appended = tokens.new_zeros(len(before), per_parent).index_copy_(0, running_rows, tokens)
 
-    # the best of those of each sentence; the sort is stable, so that ties keep their order
+    # the best continuations of each sentence; a stable sort leaves ties in order of parent and token
     totals, order = totals.view(len(scores), -1).sort(dim=1, descending=True, stable=True)
     order = order[:, :beam]
     return _Continuations(order // per_parent, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
-
-
-def _best_tokens(
-    log_probs: Float[Tensor, "rows vocab"], beam: int
-) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
-    """Return the log-probabilities and the ids of the `beam` best tokens of each row, in ascending order of the ids."""
-    values, tokens = fast_topk(log_probs, min(beam + 1, log_probs.size(1)))
-
-    # where the last token kept ties with the first one left out, take the smaller ids
-    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
-    if tied.any():
-        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
-    tokens, _ = tokens[:, :beam].sort(dim=1)
-    return log_probs.gather(1, tokens), tokens
 
 
 def _rank(finished: list[_Finished], count: int, nbest: int) -> list[list[Hypothesis]]:

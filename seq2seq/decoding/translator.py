@@ -30,7 +30,7 @@ log = logging.getLogger("seq2seq")
 Pair = tuple[list[int], list[int]]  # token ids of a source and a target, each with `</s>`
 Search = Callable[[Step, Decoding, Limits], list[list[Hypothesis]]]
 
-MAX_BEAM = 1000  # more hypotheses take minutes a line and find nothing better
+MAX_BEAM = 1000  # a wider beam takes minutes a line and finds nothing better
 LONGEST = 2000
 """The most tokens of a line that are read, 20 times as many as training reads by default. No sentence has more, no
 model has learnt to translate more at once, and the search would take up to three times as many steps.
@@ -180,12 +180,8 @@ class Translator:
             UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
         """
         beam = self.search.beam if beam is None else beam
-        if not 1 <= nbest <= beam:
-            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
-        if beam > MAX_BEAM:
-            raise UserError(
-                f"beam is {beam}: that takes minutes a line and finds nothing better; write {MAX_BEAM} or less"
-            )
+        if not 1 <= nbest <= beam <= MAX_BEAM:
+            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam <= {MAX_BEAM}")
         return beam
 
     def _encode(self, texts: Sequence[str]) -> list[list[int]]:
