@@ -62,10 +62,12 @@ def test_batches_side_by_side_give_the_same_as_in_turn(translator, beam):
     lines, before, found = 4 * LINES, torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        found.append((translator.translate(lines, beam=beam), translator.score(lines, lines)))
+        drawn = translator.translate(lines, sampling=Sampling())
+        found.append((translator.translate(lines, beam=beam), translator.score(lines, lines), texts(drawn)))
     torch.set_num_threads(before)
-    (alone, scores), (together, other_scores) = found
+    (alone, scores, drawn), (together, other_scores, drawn_again) = found
     assert texts(together) == texts(alone)
+    assert drawn_again == drawn  # batches that draw random numbers take turns
     assert [t.score for t in together] == pytest.approx([t.score for t in alone], rel=1e-5)
     assert other_scores == pytest.approx(scores, rel=1e-5)
     for one, other in zip(alone, together, strict=True):
@@ -191,10 +193,12 @@ def test_looking_at_given_tokens_uses_them_and_has_their_score(translator):
 
 
 def test_looking_at_the_ids_of_a_look_gives_the_same_look(translator):
+    translator.search = translator.search.model_copy(update={"length_penalty": 1.0})
     (found,) = translator.look(["the old cat sees"])
     again = translator.look_at("the old cat sees", found.ids)
     assert again.decoder.rows == found.decoder.rows
     assert again.translation.score == pytest.approx(found.translation.score, abs=1e-4)
+    assert again.translation.normalized_score == pytest.approx(found.translation.normalized_score, abs=1e-4)
     np.testing.assert_allclose(again.decoder.weights, found.decoder.weights, atol=1e-5)
 
 
