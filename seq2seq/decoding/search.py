@@ -58,12 +58,12 @@ class Limits:
 class _Beams(NamedTuple):
     """The hypotheses of the sentences that are still in the batch: at most `beam` of each, best first."""
 
-    sentence: Int[Tensor, " sentences"]  # index of the sentence in the first batch
+    sentence: Int[Tensor, " sentences"]  # index in the batch that the search began with
     last_penalty: Float[Tensor, " sentences"]  # length penalty at the sentence's last position
     best_finished: Float[Tensor, "sentences nbest"]  # best normalized scores of finished hypotheses; -inf: none yet
     tokens: Int[Tensor, "sentences beam length"]  # from the begin token on
     scores: Float[Tensor, "sentences beam"]
-    running: Bool[Tensor, "sentences beam"]  # False: finished, stopped, or never there
+    running: Bool[Tensor, "sentences beam"]  # False: finished, stopped, or there is none
 
 
 class _Continuations(NamedTuple):
@@ -99,7 +99,7 @@ def beam_search(
         alpha: exponent of the length penalty, at least 0; 0 means no penalty.
         nbest: hypotheses to return for each sentence, at most `beam`.
     """
-    # begin with one hypothesis per sentence: the begin token alone
+    # begin with one hypothesis per sentence, the begin token alone
     count, device = len(limits.max_lengths), limits.max_lengths.device
     dtype = _score_dtype(device)
     penalties = [length_penalty(length, alpha) for length in range(int(limits.max_lengths.max()) + 1)]
@@ -115,7 +115,7 @@ def beam_search(
 
     for length in range(1, len(penalties)):
         # score the next token of every running hypothesis
-        width = beams.running.size(1)  # hypotheses, and rows of the state, per sentence
+        width = beams.running.size(1)  # hypotheses (rows of the state) per sentence
         running_rows = beams.running.flatten().nonzero().flatten()
         log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running_rows)
 
@@ -217,11 +217,11 @@ def _forbid(
 
     A row is a hypothesis of the `sentence` given; `length` counts its tokens, the next one included.
     """
-    # everywhere: the tokens that are never chosen
+    # the tokens that are never chosen
     never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
     log_probs.index_fill_(1, never, -torch.inf)
 
-    # at the last position of a sentence: all tokens but the end
+    # all tokens but the end, at the last position of a sentence
     is_last = limits.max_lengths[sentence] == length
     if is_last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)

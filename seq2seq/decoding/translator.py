@@ -149,6 +149,8 @@ class Translator:
         (source,) = self._encode([text])
         if not source:
             raise UserError("the text is empty: there is nothing to look at")
+
+        # look at the tokens as if a search had found them
         (score,) = self._score_pairs([(source, [*ids, EOS])])
         penalty = length_penalty(len(ids) + 1, self.search.length_penalty)
         (look,) = self._attend([_Outcome(source, [Hypothesis([*ids], score, score / penalty)])])
@@ -220,6 +222,7 @@ class Translator:
         return list(map(_Outcome, sources, hypotheses))
 
     def _search_batch(self, search: Search, sources: list[list[int]]) -> list[list[Hypothesis]]:
+        """Encode a batch of sources, and search for the hypotheses of each."""
         # encode the sources
         batch = make_batch([(source, [EOS]) for source in sources]).to(self.device)
         decoding = self.model.encode(batch.src, batch.src_lengths)
@@ -244,12 +247,13 @@ class Translator:
         return self._in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 
     def _attend_batch(self, outcomes: list[_Outcome]) -> list[Look]:
+        """Return the weights of a batch of hypotheses, and their translations."""
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
         decoder_weights, encoder_weights = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
 
-        # cut the weights to each sentence
+        # cut the weights to the length of each sentence
         looks = []
         for i, (source, target) in enumerate(pairs):
             src, tgt = TokenizedLine(self.tokenizers.src, source), TokenizedLine(self.tokenizers.tgt, target)
@@ -308,6 +312,7 @@ class _EncodedLine(NamedTuple):
 
 
 def _encode_line(tokenizer: Tokenizer, text: str) -> _EncodedLine:
+    """Return the token ids of a raw line, cut after `LONGEST`."""
     line, most = normalize(text), LONGEST * LONGEST_TOKEN
     ids = tokenizer.encode(line[:most])  # characters beyond `most` would be cut anyway: do not tokenize them
     return _EncodedLine(ids[:LONGEST], len(line) > most or len(ids) > LONGEST)
