@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from seq2seq.plots import AttentionMap, beside, readable
+from seq2seq.decoding.attention_map import AttentionMap, beside, readable
 
 ROWS, ROW_WORDS = ["▁der", "▁Leh", "rer", "</s>"], [0, 1, 1, 2]
 COLUMNS, COLUMN_WORDS = ["▁the", "▁tea", "ch", "er", "</s>"], [0, 1, 1, 1, 2]
@@ -23,7 +23,7 @@ def map_of(weights):
     return AttentionMap.of_tokens(*sides, weights)
 
 
-def test_a_head_is_its_own_weights_under_its_name():
+def test_a_head_keeps_its_name_and_its_weights():
     whole = random_map()
     assert whole.head(1).heads == ["head 2"]
     assert whole.head(1).weights.tolist() == [whole.weights[1].tolist()]
@@ -41,7 +41,7 @@ def test_the_mean_of_one_head_is_that_head():
     assert one.mean().weights.tolist() == one.weights.tolist()
 
 
-def test_words_are_joined_pieces():
+def test_pieces_are_joined_to_words():
     words = random_map().words()
     assert words.rows == ["der", "Lehrer", "</s>"]
     assert words.columns == ["the", "teacher", "</s>"]
@@ -49,29 +49,29 @@ def test_words_are_joined_pieces():
 
 
 @pytest.mark.parametrize("scale", [1.0, 0.4])  # 0.4: as under the window local_p, which is not renormalized
-def test_rows_of_words_sum_to_what_the_rows_of_tokens_summed_to(scale):
+def test_merging_keeps_the_sum_of_each_row(scale):
     words = random_map(scale=scale).words()
     assert words.weights.sum(2) == pytest.approx(np.full((3, 3), scale))
 
 
-def test_a_word_looks_with_the_mean_of_its_pieces_and_receives_their_sum():
+def test_a_word_looks_with_the_mean_of_its_pieces_and_receives_the_sum_of_their_weights():
     weights = [[0.1, 0.2, 0.3, 0.4, 0.0], [1.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.0, 0.5], [0, 0, 0, 0, 1.0]]
     whole = AttentionMap(ROWS, COLUMNS, ["attention"], np.array([weights]), ROW_WORDS, COLUMN_WORDS)
     assert whole.words().weights[0] == pytest.approx(np.array([[0.1, 0.9, 0], [0.5, 0.25, 0.25], [0, 0, 1]]))
 
 
-def test_words_of_words_and_the_order_of_mean_and_words_change_nothing():
+def test_merging_twice_or_before_the_mean_changes_nothing():
     whole = random_map()
     assert whole.words().words().weights == pytest.approx(whole.words().weights)
     assert whole.words().mean().weights == pytest.approx(whole.mean().words().weights)
 
 
-def test_whole_words_are_known():
+def test_only_a_merged_map_has_whole_words():
     assert not random_map().has_whole_words()
     assert random_map().words().has_whole_words()
 
 
-def test_bytes_of_a_letter_that_the_vocabulary_lacks_are_the_letter_in_a_word():
+def test_bytes_of_an_unknown_character_are_merged_into_the_character():
     pieces = ["▁", "<0xF0>", "<0x9F>", "<0x99>", "<0x82>", "!", "▁<0xFF>", "</s>"]
     whole = AttentionMap(pieces, ["</s>"], ["attention"], np.ones((1, 8, 1)), [0, 0, 0, 0, 0, 0, 1, 2], [0])
     assert whole.words().rows == ["🙂!", "\ufffd", "</s>"]
@@ -107,7 +107,7 @@ def test_a_translation_that_ends_at_once_has_no_link():
     assert only_end.pharaoh() == ""
 
 
-def test_maps_beside_each_other_are_heads_under_the_names_given():
+def test_maps_beside_each_other_become_heads_with_the_given_names():
     first, second = random_map(1, seed=1), random_map(1, seed=2)
     sheet = beside({"update 10": first, "update 20": second})
     assert sheet.heads == ["update 10", "update 20"]
@@ -127,5 +127,5 @@ def test_maps_beside_each_other_are_heads_under_the_names_given():
         ("", "◌"),
     ],
 )
-def test_every_token_can_be_seen(token, shown):
+def test_every_token_is_shown_visibly(token, shown):
     assert readable(token) == shown

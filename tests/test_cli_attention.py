@@ -168,7 +168,7 @@ def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, fo
 
 def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, monkeypatch):
     """Text may be cut into other tokens than those it was made of."""
-    search, drawn = Translator._search, []
+    search, drawn = Translator._search_batch, []
     monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map: drawn.append(map))
     letters = Translator.load(run).tokenizers.tgt.encode("die")
     apart = [letters[0], *letters]  # the mark of a space twice: a text has it once
@@ -176,7 +176,7 @@ def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, mo
     def found(self, *arguments):
         return [[hypothesis._replace(tokens=apart) for hypothesis in best] for best in search(self, *arguments)]
 
-    monkeypatch.setattr(Translator, "_search", found)
+    monkeypatch.setattr(Translator, "_search_batch", found)
     assert main(["plot", run, "--attention", TEXT]) == 0
     assert drawn[0].rows == ["▁", "▁", "d", "i", "e", "</s>"]
 
@@ -242,7 +242,7 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
         (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
         (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
         (["attention", "{run}", "a", "--encoder", "--format", "pharaoh"], "leave --encoder out"),
-        (["attention", "{run}", "a", "--beam", "100000"], "beam is 100000"),
+        (["attention", "{run}", "a", "--beam", "100000"], "beam 100000"),
         (["attention", "{blind}", "a"], "no attention"),
         (["attention", "{blind}", "a", "--output", "{out}.html"], "no attention"),
         (["attention", "{blind}", "a", "--encoder"], "no self-attention"),

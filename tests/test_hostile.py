@@ -460,10 +460,10 @@ def test_a_line_of_10_mb_is_cut_and_translated_in_its_place(
     (tmp_path / "in").write_text(f"the cat\n{LONG[name]}\nold dog\n", encoding="utf-8")
     (tmp_path / "short").write_text("the cat\nold dog\n", encoding="utf-8")
     longest = []
-    real = translation._encoded
+    real = translation._encode_line
     monkeypatch.setattr(
         translation,
-        "_encoded",
+        "_encode_line",
         lambda tokenizer, text: longest.append(len(real(tokenizer, text)[0])) or real(tokenizer, text),
     )
     with caplog.at_level(logging.WARNING, "seq2seq"):

@@ -15,7 +15,8 @@ from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig, load_config
 from seq2seq.data.store import flatten
 from seq2seq.decoding.search import Limits, beam_search
-from seq2seq.decoding.translator import Sampling, Translator
+from seq2seq.decoding.translation import Sampling
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.fast import shortlist as module
 from seq2seq.fast.shortlist import Shortlist, expected_counts, learn_shortlist

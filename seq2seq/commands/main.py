@@ -19,7 +19,9 @@ from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.translator import Look, Translation, Translator
+    from seq2seq.decoding.looking import Look
+    from seq2seq.decoding.translation import Translation
+    from seq2seq.decoding.translator import Translator
     from seq2seq.evaluation.evaluate import Evaluation, Example
     from seq2seq.plots import AttentionMap
     from seq2seq.runs.run import Run
@@ -296,7 +298,7 @@ def evaluate(args: argparse.Namespace) -> None:
 
 def translate(args: argparse.Namespace) -> None:
     """Translate: one line out for every line in. On a terminal, a session."""
-    from seq2seq.decoding.translator import Sampling
+    from seq2seq.decoding.translation import Sampling
 
     translator = _translator(args.run, args.batch_size, args.shortlist)
     if sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json or args.sample):

@@ -1,11 +1,12 @@
-"""Search for the best output sequences. It knows tokens and log-probabilities only.
+"""Beam search and sampling. Both know tokens and log-probabilities only.
 
-A model appears here as a `step`: it takes the last token of every row, a state, and the rows that run; it gives back
-the log-probabilities of the next token for the rows that run, which the search may overwrite, and the state after it
-for all. The state is whatever the model likes, as long as `select` can pick rows of it.
+The model appears as a `step` function. It takes the last token of every row, the state before that token, and the
+indices of the rows whose hypotheses still run. It returns the log-probabilities of the next token for these rows, which
+the search may overwrite, and the state of all rows after the step. The search does nothing with a state but `select`
+rows of it.
 
-A sequence's score is the sum of the natural log-probabilities of its tokens, the end token among them. Every hypothesis
-ends with the end token: the last position allowed takes no other.
+The score of a hypothesis is the sum of the natural log-probabilities of its tokens, the end token included. Every
+hypothesis ends with the end token: at the last position allowed, all other tokens are forbidden.
 """
 
 from collections.abc import Callable
@@ -16,24 +17,23 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seq2seq.fast.topk import fast_topk
+
 
 @runtime_checkable  # so that tests check signatures
 class SearchState(Protocol):
-    """What a step hands to the next."""
+    """The model's state between two steps: a row per hypothesis."""
 
     def select(self: "S", rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "S":
-        """The state of the given rows in that order; of the given sentences only, where some have left the batch."""
-        ...
+        """Return the state of the given rows, in that order; `sentences` are those that stay, None if all do."""
 
 
 S = TypeVar("S", bound=SearchState)
 Step = Callable[[Int[Tensor, " rows"], S, Int[Tensor, " running"]], tuple[Float[Tensor, "running vocab"], S]]
 
-BLOCK = 8  # the vocabulary is looked through for its largest numbers in columns of so many
-
 
 class Hypothesis(NamedTuple):
-    """One output sequence."""
+    """A finished output sequence."""
 
     tokens: list[int]  # without the end token
     score: float  # sum of natural log-probabilities, the end token's included
@@ -41,78 +41,122 @@ class Hypothesis(NamedTuple):
 
 
 def length_penalty(length: int, alpha: float) -> float:
-    """((5 + length) / 6) ** alpha; length counts the end token (Wu et al. 2016, eq. 14). 1 for alpha = 0."""
+    """Return ((5 + length) / 6) ** alpha (Wu et al. 2016, eq. 14); `length` counts the end token. 1 for alpha = 0."""
     return ((5 + length) / 6) ** alpha
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a search must know of the vocabulary and of each sentence."""
+    """The special tokens, and the longest length of each sentence."""
 
     bos: int
     eos: int
     forbidden: tuple[int, ...]  # tokens that are never chosen
-    max_lengths: Int[Tensor, " sentences"]  # tokens at most, the end token included
+    max_lengths: Int[Tensor, " sentences"]  # the end token included
+
+
+class _Beams(NamedTuple):
+    """The hypotheses of the sentences that are still in the batch: at most `beam` of each, best first."""
+
+    sentence: Int[Tensor, " sentences"]  # index in the batch that the search began with
+    last_penalty: Float[Tensor, " sentences"]  # length penalty at the sentence's last position
+    best_finished: Float[Tensor, "sentences nbest"]  # best normalized scores of finished hypotheses; -inf: none yet
+    tokens: Int[Tensor, "sentences beam length"]  # from the begin token on
+    scores: Float[Tensor, "sentences beam"]
+    running: Bool[Tensor, "sentences beam"]  # False: finished, stopped, or there is none
+
+
+class _Continuations(NamedTuple):
+    """The best continuations of each sentence, best first."""
+
+    parents: Int[Tensor, "sentences beam"]  # position in the beam of the hypothesis that is continued
+    tokens: Int[Tensor, "sentences beam"]  # the token that is appended
+    scores: Float[Tensor, "sentences beam"]  # -inf: no continuation, there are fewer than `beam`
+
+
+class _Finished(NamedTuple):
+    """The hypotheses that finished at one position. They stay on the device until the search is over."""
+
+    sentence: Int[Tensor, " finished"]
+    tokens: Int[Tensor, "finished length"]  # without begin and end token
+    scores: Float[Tensor, " finished"]
+    normalized_scores: Float[Tensor, " finished"]
 
 
 def beam_search(
     step: Step[S], state: S, limits: Limits, *, beam: int, alpha: float = 0.0, nbest: int = 1
 ) -> list[list[Hypothesis]]:
-    """The `nbest` best hypotheses of each sentence, best first by normalized score; ties go to the smaller token ids.
+    """Return the `nbest` best hypotheses of each sentence, by normalized score; ties go to the smaller token ids.
 
-    At each position the `beam` best continuations of a sentence are kept. Those that end are put aside, the others run
-    on. One that cannot come before the sentence's n-th best ended hypothesis any more stops running: a score only falls
-    with length, so score / penalty(longest) bounds what it can reach, and nothing is lost by stopping it. A sentence
-    leaves the batch when none of its hypotheses runs. With beam = 1 this is greedy decoding.
+    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Scores only
+    fall, so that score / last_penalty is the most a hypothesis can reach: it stops when this is behind the n-best.
 
     Args:
         step: the model.
-        state: before the first token, one row a sentence; afterwards `beam` neighboring rows a sentence.
-        limits: begin, end and forbidden tokens; the longest length of each sentence.
-        beam: hypotheses of a sentence that run at a time, at most.
-        alpha: exponent of the length penalty, at least 0; 0 is none.
-        nbest: hypotheses wanted, at most `beam`.
+        state: the state before the first token, one row per sentence; after the first step, `beam` rows per sentence.
+        limits: the special tokens, and the longest length of each sentence.
+        beam: most hypotheses of a sentence that run at the same time.
+        alpha: exponent of the length penalty, at least 0; 0 means no penalty.
+        nbest: hypotheses to return for each sentence, at most `beam`.
     """
-    longest, count = limits.max_lengths, len(limits.max_lengths)
-    device, precise = longest.device, _precise(longest.device)
-    penalties = [length_penalty(length, alpha) for length in range(int(longest.max()) + 1)]
-    last_penalty = torch.tensor(penalties, dtype=precise, device=device)[longest]  # that of a sentence's last position
-    sentences = torch.arange(count, device=device)  # those still in the batch
-    wanted = torch.full((count, nbest), -torch.inf, dtype=precise, device=device)  # the best normalized scores so far
-    tokens = torch.full((count, 1), limits.bos, device=device)  # the last token of every hypothesis
-    history = tokens.new_empty(count, 1, 0)
-    scores = torch.zeros(count, 1, dtype=precise, device=device)  # -inf: nothing runs here
-    ends = []
+    # begin with one hypothesis per sentence, the begin token alone
+    count, device = len(limits.max_lengths), limits.max_lengths.device
+    dtype = _score_dtype(device)
+    penalties = [length_penalty(length, alpha) for length in range(int(limits.max_lengths.max()) + 1)]
+    beams = _Beams(
+        sentence=torch.arange(count, device=device),
+        last_penalty=torch.tensor(penalties, dtype=dtype, device=device)[limits.max_lengths],
+        best_finished=torch.full((count, nbest), -torch.inf, dtype=dtype, device=device),
+        tokens=torch.full((count, 1, 1), limits.bos, device=device),
+        scores=torch.zeros(count, 1, dtype=dtype, device=device),
+        running=torch.ones(count, 1, dtype=torch.bool, device=device),
+    )
+    finished = []
+
     for length in range(1, len(penalties)):
-        slots = scores.size(1)
-        running = (scores.flatten() > -torch.inf).nonzero().flatten()
-        log_probs, state = step(tokens.flatten(), state, running)
-        best = _best_tokens(_allowed(log_probs, limits, (longest == length)[running // slots]), beam)
-        scores, slot, tokens = _best_continuations(scores, running, *best, beam)
-        history = torch.cat([history.gather(1, slot[:, :, None].expand(-1, -1, length - 1)), tokens[:, :, None]], dim=2)
+        # score the next token of every running hypothesis
+        width = beams.running.size(1)  # hypotheses (rows of the state) per sentence
+        running_rows = beams.running.flatten().nonzero().flatten()
+        log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running_rows)
 
-        ended = (tokens == limits.eos) & (scores > -torch.inf)
+        # forbid tokens
+        _forbid(log_probs, limits, beams.sentence[running_rows // width], length)
+
+        # keep the best continuations of each sentence
+        best = _best_continuations(beams.scores, running_rows, log_probs, beam)
+
+        # extend the histories
+        parents = best.parents[:, :, None].expand(-1, -1, length)
+        tokens = torch.cat([beams.tokens.gather(1, parents), best.tokens[:, :, None]], dim=2)
+        beams = beams._replace(tokens=tokens, scores=best.scores, running=best.scores > -torch.inf)
+
+        # set finished hypotheses aside
+        ended = beams.running & (best.tokens == limits.eos)
         if ended.any():
-            normalized = scores / penalties[length]
-            ends.append((sentences[ended.nonzero()[:, 0]], history[ended][:, :-1], scores[ended], normalized[ended]))
-            wanted = torch.cat([wanted, normalized.masked_fill(~ended, -torch.inf)], dim=1)
-            wanted = wanted.sort(dim=1, descending=True).values[:, :nbest]
-        if ends:
-            behind = scores / last_penalty[:, None] <= wanted[:, -1:]
-            scores = scores.masked_fill(ended | behind, -torch.inf)
+            sentence, normalized = beams.sentence[ended.nonzero()[:, 0]], beams.scores / penalties[length]
+            finished.append(_Finished(sentence, tokens[ended][:, 1:-1], beams.scores[ended], normalized[ended]))
+            ranked = torch.cat([beams.best_finished, normalized.masked_fill(~ended, -torch.inf)], dim=1)
+            ranked = ranked.sort(dim=1, descending=True).values
+            beams = beams._replace(best_finished=ranked[:, :nbest], running=beams.running & ~ended)
 
-        left = (scores > -torch.inf).any(1)
-        rows = slots * torch.arange(len(slot), device=device)[:, None] + slot
-        if left.all():
+        # stop hypotheses that can no longer win
+        if finished:
+            can_win = beams.scores / beams.last_penalty[:, None] > beams.best_finished[:, -1:]
+            beams = beams._replace(running=beams.running & can_win)
+
+        # bring the state into the order of the beams, and drop finished sentences
+        rows = width * torch.arange(len(best.parents), device=device)[:, None] + best.parents
+        unfinished = beams.running.any(1)
+        if unfinished.all():
             state = state.select(rows.flatten(), None)
             continue
-        stay = left.nonzero().flatten()
-        if not len(stay):
+        kept = unfinished.nonzero().flatten()
+        if not len(kept):
             break
-        state = state.select(rows[stay].flatten(), stay)
-        longest, last_penalty, sentences, wanted = (x[stay] for x in (longest, last_penalty, sentences, wanted))
-        tokens, history, scores = (x[stay] for x in (tokens, history, scores))
-    return _hypotheses(ends, count, nbest)
+        state = state.select(rows[kept].flatten(), kept)
+        beams = _Beams(*(field[kept] for field in beams))
+
+    return _rank(finished, count, nbest)
 
 
 def sample(
@@ -125,110 +169,110 @@ def sample(
     top_p: float = 1.0,
     generator: torch.Generator | None = None,
 ) -> list[list[Hypothesis]]:
-    """One random hypothesis a sentence, drawn token by token from softmax(logits / temperature).
+    """Return one random hypothesis for each sentence, drawn token by token from softmax(logits / temperature).
 
-    `top_k` > 0 keeps the k most probable tokens, `top_p` < 1 the most probable ones that together reach this mass (the
-    nucleus; at least one token). Scores are the model's own log-probabilities, before temperature and cuts.
+    `top_k` > 0 keeps the k most probable tokens; `top_p` < 1 keeps the fewest most probable tokens whose probabilities
+    sum to at least p (Holtzman et al. 2019). Scores are the model's own log-probabilities, before all of these.
     """
     device = limits.max_lengths.device
-    done: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
-    sentences = torch.arange(len(done), device=device)
-    tokens = torch.full_like(sentences, limits.bos)
-    history = tokens.new_empty(len(done), 0)
-    scores = torch.zeros(len(done), dtype=_precise(device), device=device)
+    finished: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
+    sentence = torch.arange(len(finished), device=device)  # indices of those still in the batch
+    tokens = torch.full((len(finished), 1), limits.bos, device=device)
+    scores = torch.zeros(len(finished), dtype=_score_dtype(device), device=device)
+
     for length in range(1, int(limits.max_lengths.max()) + 1):
-        log_probs, state = step(tokens, state, torch.arange(len(tokens), device=device))
-        log_probs = _allowed(log_probs, limits, limits.max_lengths[sentences] == length)
-        tokens = torch.multinomial(_cut(log_probs / temperature, top_k, top_p), 1, generator=generator)
-        scores = scores + log_probs.gather(1, tokens).squeeze(1)
-        history = torch.cat([history, tokens], dim=1)
-        tokens = tokens.squeeze(1)
-        ended = tokens == limits.eos
+        # score the next tokens, and forbid some
+        log_probs, state = step(tokens[:, -1], state, torch.arange(len(tokens), device=device))
+        _forbid(log_probs, limits, sentence, length)
+
+        # draw a token for each sentence
+        drawn = torch.multinomial(_truncate(log_probs / temperature, top_k, top_p), 1, generator=generator)
+        scores = scores + log_probs.gather(1, drawn).squeeze(1)
+        tokens = torch.cat([tokens, drawn], dim=1)
+
+        # set finished hypotheses aside
+        ended = tokens[:, -1] == limits.eos
         for i in ended.nonzero().flatten().tolist():
             score = scores[i].item()
-            done[int(sentences[i])].append(Hypothesis(history[i, :-1].tolist(), score, score))
+            finished[int(sentence[i])].append(Hypothesis(tokens[i, 1:-1].tolist(), score, score))
+
+        # drop finished sentences
         if ended.all():
             break
-        running = (~ended).nonzero().flatten()
-        state = state.select(running, running if ended.any() else None)
-        sentences, tokens, history, scores = (x[running] for x in (sentences, tokens, history, scores))
-    return done
+        kept = (~ended).nonzero().flatten()
+        state = state.select(kept, kept if ended.any() else None)
+        sentence, tokens, scores = sentence[kept], tokens[kept], scores[kept]
+    return finished
 
 
-def _precise(device: torch.device) -> torch.dtype:
-    """The numbers that scores are summed in: double precision, but on Apple's GPUs, which have none."""
+def _score_dtype(device: torch.device) -> torch.dtype:
+    """Return the type that scores are summed in: double precision, except on Apple's GPUs, which have none."""
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def _allowed(
-    log_probs: Float[Tensor, "rows vocab"], limits: Limits, last: Bool[Tensor, " rows"]
-) -> Float[Tensor, "rows vocab"]:
-    """-inf for what may not be chosen: forbidden tokens, on the last position all but the end."""
-    log_probs.index_fill_(1, torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device), -torch.inf)
-    if last.any():
+def _forbid(
+    log_probs: Float[Tensor, "rows vocab"], limits: Limits, sentence: Int[Tensor, " rows"], length: int
+) -> None:
+    """Set the log-probability of forbidden tokens to -inf, in place. Every rule about what may be chosen stands here.
+
+    A row is a hypothesis of the `sentence` given; `length` counts its tokens, the next one included.
+    """
+    # the tokens that are never chosen
+    never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
+    log_probs.index_fill_(1, never, -torch.inf)
+
+    # all tokens but the end, at the last position of a sentence
+    is_last = limits.max_lengths[sentence] == length
+    if is_last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)
         only_end[limits.eos] = 0.0
-        log_probs[last] += only_end
-    return log_probs
-
-
-def _best_tokens(
-    log_probs: Float[Tensor, "rows vocab"], beam: int
-) -> tuple[Float[Tensor, "rows best"], Int[Tensor, "rows best"]]:
-    """The best tokens of each row in the order of their ids, and their log-probabilities."""
-    values, tokens = _top(log_probs, min(beam + 1, log_probs.size(1)))
-    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)  # across the cut: any of the two was taken
-    if tied.any():
-        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
-    tokens, _ = tokens[:, :beam].sort(dim=1)
-    return log_probs.gather(1, tokens), tokens
-
-
-def _top(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
-    """`x.topk(k)`: the k largest lie in the k columns of `BLOCK` numbers with the largest maxima."""
-    width = x.size(1) // BLOCK
-    if width <= k:
-        return x.topk(k, dim=1)
-    blocks = x[:, : BLOCK * width].unflatten(1, (BLOCK, width))
-    _, columns = blocks.amax(1).topk(k, dim=1)
-    columns = (columns[:, None, :] + width * torch.arange(BLOCK, device=x.device)[:, None]).flatten(1)
-    rest = torch.arange(BLOCK * width, x.size(1), device=x.device).expand(len(x), -1)
-    columns = torch.cat([columns, rest], dim=1)
-    values, index = x.gather(1, columns).topk(k, dim=1)
-    return values, columns.gather(1, index)
+        log_probs[is_last] += only_end
 
 
 def _best_continuations(
-    scores: Float[Tensor, "sentences slots"],
-    running: Int[Tensor, " running"],
-    best: Float[Tensor, "running best"],
-    tokens: Int[Tensor, "running best"],
+    scores: Float[Tensor, "sentences width"],
+    running_rows: Int[Tensor, " running"],
+    log_probs: Float[Tensor, "running vocab"],
     beam: int,
-) -> tuple[Float[Tensor, "sentences kept"], Int[Tensor, "sentences kept"], Int[Tensor, "sentences kept"]]:
-    """The `beam` best continuations of each sentence: score (-inf where there are fewer), slot continued, token."""
-    before, width = scores.flatten(), best.size(1)
-    values = before.new_full((len(before), width), -torch.inf)
-    values.index_copy_(0, running, best.to(before.dtype) + before[running][:, None])
-    every = tokens.new_zeros(len(before), width).index_copy_(0, running, tokens).view(len(scores), -1)
-    values, index = values.view(len(scores), -1).sort(dim=1, descending=True, stable=True)  # ties: by slot, then by id
-    values, index = values[:, :beam], index[:, :beam]
-    return values, index // width, every.gather(1, index)
+) -> _Continuations:
+    """Return the `beam` best continuations of each sentence; ties go to the better parent, then to the smaller token.
+
+    `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
+    """
+    # the best tokens of each hypothesis; where the last one kept ties with the first one left out, the smaller ids
+    values, tokens = fast_topk(log_probs, min(beam + 1, log_probs.size(1)))
+    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
+    if tied.any():
+        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
+    tokens = tokens[:, :beam].sort(dim=1).values
+    values = log_probs.gather(1, tokens)
+
+    # the scores of these continuations; -inf for hypotheses that do not run
+    before, per_parent = scores.flatten(), tokens.size(1)
+    totals = before.new_full((len(before), per_parent), -torch.inf)
+    totals.index_copy_(0, running_rows, values.to(before.dtype) + before[running_rows][:, None])
+    appended = tokens.new_zeros(len(before), per_parent).index_copy_(0, running_rows, tokens)
+
+    # the best continuations of each sentence; a stable sort leaves ties in order of parent and token
+    totals, order = totals.view(len(scores), -1).sort(dim=1, descending=True, stable=True)
+    order = order[:, :beam]
+    return _Continuations(order // per_parent, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
 
 
-def _hypotheses(ends: list[tuple[Tensor, Tensor, Tensor, Tensor]], count: int, nbest: int) -> list[list[Hypothesis]]:
-    """What ended at each position (sentence, tokens, score, normalized score), by sentence, the best first."""
+def _rank(finished: list[_Finished], count: int, nbest: int) -> list[list[Hypothesis]]:
+    """Return the `nbest` best finished hypotheses of each of `count` sentences, best first."""
     found: list[list[Hypothesis]] = [[] for _ in range(count)]
-    for sentences, *parts in ends:
-        for i, *parts_of_one in zip(sentences.tolist(), *(part.tolist() for part in parts), strict=True):
-            found[i].append(Hypothesis(*parts_of_one))
+    for at_one_length in finished:
+        for sentence, tokens, score, normalized in zip(*(field.tolist() for field in at_one_length), strict=True):
+            found[sentence].append(Hypothesis(tokens, score, normalized))
     return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
-def _cut(log_probs: Float[Tensor, "rows vocab"], top_k: int, top_p: float) -> Float[Tensor, "rows vocab"]:
-    """Probabilities of the tokens to draw from, 0 for those cut off; rows need not sum to 1."""
+def _truncate(log_probs: Float[Tensor, "rows vocab"], top_k: int, top_p: float) -> Float[Tensor, "rows vocab"]:
+    """Return the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1."""
     probs, tokens = log_probs.softmax(-1).sort(dim=-1, descending=True, stable=True)
-    before = probs.cumsum(-1) - probs  # the mass of the more probable ones
-    keep = before < top_p
+    mass_before = probs.cumsum(-1) - probs  # of the more probable tokens
+    keep = mass_before < top_p
     if top_k > 0:
         keep[:, top_k:] = False
     return torch.zeros_like(probs).scatter(1, tokens, probs * keep)

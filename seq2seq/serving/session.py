@@ -11,6 +11,7 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 
 from seq2seq.config import nearest
+from seq2seq.decoding.translation import Alternative, Translation
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import AttentionMap, terminal_attention
@@ -18,48 +19,51 @@ from seq2seq.plots import AttentionMap, terminal_attention
 COMMANDS = {
     ":help": "show this list",
     ":beam N": "keep N hypotheses at each step; 1 is greedy",
-    ":nbest N": "show the N best, each with its log-probability over the length penalty",
+    ":nbest N": "show the N best translations, each with its log-probability over the length penalty",
     ":attention on|off": "show where the model looks while it translates",
     ":quit": "leave; so does Ctrl-D",
 }
 NAMES = [usage.split()[0] for usage in COMMANDS]
 COMPLETIONS = [*NAMES, ":attention on", ":attention off"]
 SWITCH = {"on": True, "off": False}
-BLIND = "the model has no attention (model.attention.score is none): there is nothing to show"
+NO_ATTENTION = "the model has no attention (model.attention.score is none): there is nothing to show"
 
 
 @dataclass
 class Settings:
-    """What the commands of a session change."""
+    """The settings that the commands of a session change."""
 
     beam: int
     nbest: int
     attention: bool
-    looks: bool = True  # whether the model has attention
+    has_attention: bool = True  # whether the model has any
 
 
 def session(translator: Translator, *, beam: int | None, nbest: int, attention: bool, prompt: str = "> ") -> None:
     """Read lines at a terminal and print their translations, until the end of file or `:quit`.
 
     Args:
-        translator: of the model.
+        translator: the model's.
         beam: hypotheses kept at each step, by default `search.beam` of the run's config.
-        nbest: translations shown of each line; more than `beam` raise it.
-        attention: show the attention weights too; where the model has none, that is said once.
-        prompt: stands before what is typed.
+        nbest: translations to show of each line; raises `beam` if it is larger.
+        attention: show the attention weights too.
+        prompt: printed before each line that is typed.
 
     Raises:
         UserError: beam or nbest below 1.
     """
-    looks = bool(translator.decoder_heads)
-    settings = Settings(translator.search.beam, 1, attention and looks, looks)
+    # begin with the options, which obey the rules of the commands
+    has_attention = bool(translator.decoder_heads)
+    settings = Settings(translator.search.beam, 1, attention and has_attention, has_attention)
     if beam is not None:
         execute(f":beam {beam}", settings)
-    standing = execute(f":nbest {nbest}", settings)
-    print(f"Type a sentence to translate it ({standing}); :help lists the commands, Ctrl-D leaves.")
-    if attention and not looks:
-        print(BLIND)
-    for line in _lines(prompt):
+    shown = execute(f":nbest {nbest}", settings)
+    print(f"Type a sentence to translate it ({shown}); :help lists the commands, Ctrl-D leaves.")
+    if attention and not has_attention:
+        print(NO_ATTENTION)
+
+    # answer line by line
+    for line in _read_lines(prompt):
         if is_command(line) and line.split()[0] in (":quit", ":q"):
             return
         try:
@@ -71,34 +75,33 @@ def session(translator: Translator, *, beam: int | None, nbest: int, attention: 
 
 
 def is_command(line: str) -> bool:
-    """Whether a line is for the session, not for the model: a colon and a letter, at its very beginning."""
+    """Return whether a line is a command: whether it begins with a colon and a letter."""
     return line[:1] == ":" and line[1:2].isalpha()
 
 
 def execute(line: str, settings: Settings) -> str:
-    """Do what a command says; the line or lines to show.
+    """Carry out a command, and return the lines to show.
 
     Raises:
-        UserError: no such command, or a value that it does not take.
+        UserError: there is no such command, or it does not take the value.
     """
     name, *values = line.split()
     value = " ".join(values)
     match name:
         case ":help":
             return "\n".join(f"{usage:<19}{meaning}" for usage, meaning in COMMANDS.items())
+        # the n-best list is never longer than the beam
         case ":beam":
-            settings.beam = _number(name, value)
+            settings.beam = _parse_number(name, value)
             settings.nbest = min(settings.nbest, settings.beam)
         case ":nbest":
-            settings.nbest = _number(name, value)
+            settings.nbest = _parse_number(name, value)
             settings.beam = max(settings.beam, settings.nbest)
         case ":attention":
             if value not in SWITCH:
-                raise UserError(
-                    f":attention is followed by {value or 'nothing'}; write :attention on or :attention off"
-                )
-            if SWITCH[value] and not settings.looks:
-                return BLIND
+                raise UserError(f":attention takes on or off, not {value or 'nothing'}; write :attention on")
+            if SWITCH[value] and not settings.has_attention:
+                return NO_ATTENTION
             settings.attention = SWITCH[value]
             return f"attention {value}"
         case _:
@@ -109,28 +112,32 @@ def execute(line: str, settings: Settings) -> str:
 
 
 def answer(translator: Translator, line: str, settings: Settings) -> str:
-    """The translation of a line; with its scored alternatives and its attention weights where settings say so."""
+    """Return the translation of a line, with n-best list and attention weights if the settings ask for them."""
     best = translator.translate([line], beam=settings.beam, nbest=settings.nbest, attention=settings.attention)[0]
+
+    # the n-best list, each translation with the score that ranks it
     shown = best.text
     if settings.nbest > 1:
-        ranked = [(best.normalized_score, best.text), *((a.normalized_score, a.text) for a in best.alternatives)]
-        shown = "\n".join(f"{score:8.3f}  {text}" for score, text in ranked)
+        ranked: list[Translation | Alternative] = [best, *best.alternatives]
+        shown = "\n".join(f"{each.normalized_score:8.3f}  {each.text}" for each in ranked)
+
+    # the attention weights, drawn in characters
     if best.attention is not None:
         shown += f"\n\n{terminal_attention(AttentionMap.of_tokens(best.tokens, best.source_tokens, best.attention))}\n"
     return shown
 
 
-def _number(name: str, value: str) -> int:
+def _parse_number(name: str, value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"{name} is followed by {value or 'nothing'}; write a number of 1 or more, such as {name} 5")
+        raise UserError(f"{name} takes a number of 1 or more, not {value or 'nothing'}; write {name} 5")
     return int(value)
 
 
-def _lines(prompt: str) -> Iterator[str]:
-    """What is typed, a line that is not blank at a time (a pasted text may hold several), until the end of file."""
+def _read_lines(prompt: str) -> Iterator[str]:
+    """Yield the lines that are typed, except blank ones, until the end of file; a pasted text may hold several."""
     terminal: PromptSession[str] = PromptSession(
         prompt,
-        history=_history(),
+        history=_open_history(),
         completer=WordCompleter(COMPLETIONS, sentence=True),
         complete_style=CompleteStyle.READLINE_LIKE,
         complete_while_typing=False,
@@ -146,14 +153,14 @@ def _lines(prompt: str) -> Iterator[str]:
         yield from (line for line in text.split("\n") if line.strip())
 
 
-def _history() -> History:
-    """The lines of earlier sessions, in the user's own folder; of this one alone where nothing can be written there."""
+def _open_history() -> History:
+    """Open the history in the user's own folder; if nothing can be written there, keep this session's in memory."""
     try:
         state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
         path = Path(state) / "seq2seq" / "history"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch(mode=0o600)  # what someone translates is theirs alone
+        path.touch(mode=0o600)  # only the user may read what the user translates
         path.open("ab").close()
-    except (OSError, RuntimeError):  # RuntimeError: no home
+    except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return InMemoryHistory()
     return FileHistory(path)

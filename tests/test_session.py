@@ -1,4 +1,4 @@
-"""The interactive session: what the commands do, what is shown, and how it ends."""
+"""The interactive session: its commands, what it shows, and how it ends."""
 
 from types import SimpleNamespace
 
@@ -8,16 +8,16 @@ from prompt_toolkit.history import FileHistory, InMemoryHistory
 from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
-from seq2seq.decoding.translator import Alternative, Translation
+from seq2seq.decoding.translation import Alternative, Translation
 from seq2seq.errors import UserError
-from seq2seq.serving import session as repl
+from seq2seq.serving import session as module
 from seq2seq.serving.session import Settings, answer, execute, is_command
 
 CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 
 
 class FakeTranslator:
-    """Upper case is the translation; remembers how it was asked."""
+    """A translator into upper case; it records how it was called."""
 
     def __init__(self, search_beam=5, decoder_heads=("attention",)):
         self.search = SimpleNamespace(beam=search_beam)
@@ -36,13 +36,13 @@ class FakeTranslator:
 
 @pytest.fixture
 def talk(tmp_path, monkeypatch, capsys):
-    """Hold a session: what is typed goes in, what is printed comes out, without the greeting."""
+    """Type into a session, and return the lines that it prints after the greeting."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
 
     def talk(typed, *, translator=None, beam=None, nbest=1, attention=False):
         with create_pipe_input() as keys, create_app_session(input=keys, output=DummyOutput()):
             keys.send_text(typed)
-            repl.session(translator or FakeTranslator(), beam=beam, nbest=nbest, attention=attention)
+            module.session(translator or FakeTranslator(), beam=beam, nbest=nbest, attention=attention)
         _greeting, *lines = capsys.readouterr().out.splitlines()
         return lines
 
@@ -72,7 +72,7 @@ def test_control_c_drops_the_line_and_says_how_to_leave(talk):
     assert rest == ["WHOLE"]
 
 
-def test_control_c_during_a_translation_stops_it_alone(talk):
+def test_control_c_during_a_translation_stops_only_the_translation(talk):
     stopped, after = talk(f"interrupt\rhello\r{CTRL_D}")
     assert "stopped" in stopped
     assert after == "HELLO"
@@ -90,7 +90,7 @@ def test_commands_change_how_the_next_lines_are_translated(talk):
     assert translator.asked == [("a", 5, 1, False), ("b", 8, 3, True)]
 
 
-def test_the_options_are_where_a_session_begins(talk):
+def test_a_session_begins_with_the_options(talk):
     translator = FakeTranslator()
     talk(f"a\r{CTRL_D}", translator=translator, beam=2, nbest=4, attention=True)
     assert translator.asked == [("a", 4, 4, True)]
@@ -109,22 +109,22 @@ def test_tab_completes_a_command(talk):
     assert talk(f":be{TAB} 7\r{CTRL_D}") == ["beam 7, nbest 1"]
 
 
-def test_what_was_typed_is_there_in_the_next_session(talk, tmp_path):
+def test_the_next_session_remembers_what_was_typed(talk, tmp_path):
     arrow_up = "\x1b[A"
     talk(f"hello\r{CTRL_D}")
     assert "hello" in (tmp_path / "seq2seq" / "history").read_text("utf-8")
     assert talk(f"{arrow_up}\r{CTRL_D}") == ["HELLO"]
 
 
-def test_a_home_that_cannot_be_written_to_costs_the_history_alone(tmp_path, monkeypatch):
+def test_without_a_writable_home_the_history_is_kept_in_memory(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
-    assert isinstance(repl._history(), FileHistory)
+    assert isinstance(module._open_history(), FileHistory)
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    assert isinstance(repl._history(), InMemoryHistory)
+    assert isinstance(module._open_history(), InMemoryHistory)
 
 
-def test_a_model_without_attention_says_so_once_where_it_is_asked_for(talk):
+def test_attention_on_is_refused_if_the_model_has_no_attention(talk):
     translator = FakeTranslator(decoder_heads=())
     said, *answers = talk(f":attention on\ra\rb\r{CTRL_D}", translator=translator)
     assert "no attention" in said
@@ -132,7 +132,7 @@ def test_a_model_without_attention_says_so_once_where_it_is_asked_for(talk):
     assert not any(attention for *_, attention in translator.asked)
 
 
-def test_the_option_attention_of_a_model_without_it_is_answered_at_the_beginning(talk):
+def test_the_option_attention_is_refused_if_the_model_has_no_attention(talk):
     said, answer = talk(f"a\r{CTRL_D}", translator=FakeTranslator(decoder_heads=()), attention=True)
     assert "no attention" in said
     assert answer == "A"
@@ -143,10 +143,10 @@ def test_the_option_attention_of_a_model_without_it_is_answered_at_the_beginning
 
 def test_help_names_every_command():
     shown = execute(":help", Settings(5, 1, False))
-    assert [line.split()[0] for line in shown.splitlines()] == repl.NAMES
+    assert [line.split()[0] for line in shown.splitlines()] == module.NAMES
 
 
-def test_more_translations_than_hypotheses_raise_the_beam_and_a_smaller_beam_takes_them_away():
+def test_the_nbest_list_is_never_longer_than_the_beam():
     settings = Settings(beam=2, nbest=1, attention=False)
     assert execute(":nbest 6", settings) == "beam 6, nbest 6"
     assert execute(":beam 4", settings) == "beam 4, nbest 4"
@@ -161,14 +161,14 @@ def test_attention_is_switched_on_and_off():
 
 
 @pytest.mark.parametrize("line", [":beam", ":beam 0", ":beam -1", ":beam 2.5", ":beam 2 3", ":nbest x", ":attention"])
-def test_a_bad_value_is_an_error_that_names_the_command_and_changes_nothing(line):
+def test_a_bad_value_is_an_error_and_changes_nothing(line):
     settings = Settings(5, 1, False)
     with pytest.raises(UserError, match=line.split()[0]):
         execute(line, settings)
     assert settings == Settings(5, 1, False)
 
 
-def test_an_unknown_command_is_answered_with_the_nearest():
+def test_the_error_of_an_unknown_command_suggests_the_nearest_one():
     with pytest.raises(UserError, match="did you mean :attention"):
         execute(":atention on", Settings(5, 1, False))
 
@@ -181,7 +181,7 @@ def test_only_a_colon_and_a_letter_at_the_beginning_make_a_command(line):
 # --------------------------------------------------------------------------------------------------------- answers
 
 
-def test_the_best_are_shown_best_first_with_the_scores_that_rank_them():
+def test_the_nbest_list_shows_the_scores_that_rank_it():
     shown = answer(FakeTranslator(), "hello", Settings(5, 3, False))
     assert [line.split(maxsplit=1) for line in shown.splitlines()] == [
         ["-1.000", "HELLO"],
@@ -190,7 +190,7 @@ def test_the_best_are_shown_best_first_with_the_scores_that_rank_them():
     ]
 
 
-def test_with_attention_on_the_weights_follow_the_translation():
+def test_the_attention_weights_follow_the_translation():
     shown = answer(FakeTranslator(), "hello", Settings(5, 1, True)).splitlines()
     assert shown[0] == "HELLO"
     assert any("██" in line for line in shown)

@@ -1,0 +1,71 @@
+"""Which head of a model looks where: the names of the heads, and their weights for one sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from jaxtyping import Float
+from torch import Tensor
+
+from seq2seq.decoding.attention_map import AttentionMap
+from seq2seq.decoding.translation import Translation
+from seq2seq.model.attention import Attention, NoAttention
+from seq2seq.model.decoder import Decoder
+from seq2seq.model.encoder import SelfAttentionEncoder
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.model.transformer import EncoderLayer
+from seq2seq.text.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Look:
+    """A translation, and where the model looked while it wrote it. An empty line has no maps."""
+
+    translation: Translation
+    ids: list[int]  # token ids of the translation, without `</s>`
+    decoder: AttentionMap | None  # from each token of the translation to the source; None without attention
+    encoder: AttentionMap | None  # from each source token to the source; None without self-attention in the encoder
+
+
+class TokenizedLine(NamedTuple):
+    """The token ids of a line, and the tokenizer that they belong to."""
+
+    tokenizer: Tokenizer
+    ids: list[int]
+
+
+def name_decoder_heads(model: Seq2Seq) -> list[str]:
+    """Return the names of the heads that look at the source, in the order of the model's weights."""
+    if not isinstance(model.decoder, Decoder):
+        return _name_heads([layer.attention for layer in model.decoder.layers])
+    return [] if isinstance(model.decoder.attention, NoAttention) else _name_heads([model.decoder.attention])
+
+
+def name_encoder_heads(model: Seq2Seq) -> list[str]:
+    """Return the names of the encoder's heads of self-attention, in the order of the model's weights."""
+    if not isinstance(model.encoder, SelfAttentionEncoder):
+        return []
+    return _name_heads([layer.self_attention for layer in model.encoder.layers if isinstance(layer, EncoderLayer)])
+
+
+def _name_heads(layers: Sequence[Attention]) -> list[str]:
+    heads = [(i, head) for i, layer in enumerate(layers, 1) for head in range(1, layer.num_heads + 1)]
+    if len(heads) == 1:
+        return ["attention"]
+    return [f"layer {layer} head {head}" if len(layers) > 1 else f"head {head}" for layer, head in heads]
+
+
+def map_sentence(
+    rows: TokenizedLine, columns: TokenizedLine, heads: list[str], weights: Float[Tensor, "head row column"]
+) -> AttentionMap | None:
+    """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
+    if not heads:
+        return None
+    return AttentionMap(
+        rows.tokenizer.pieces(rows.ids),
+        columns.tokenizer.pieces(columns.ids),
+        heads,
+        weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy(),
+        rows.tokenizer.word_numbers(rows.ids),
+        columns.tokenizer.word_numbers(columns.ids),
+    )

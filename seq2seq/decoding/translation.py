@@ -1,0 +1,50 @@
+"""What a translator returns: translations as plain values, and how to draw one at random."""
+
+from dataclasses import dataclass, field
+
+from seq2seq.errors import UserError
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """A hypothesis of the n-best list that is not the best."""
+
+    text: str
+    score: float  # sum of natural log-probabilities, `</s>` included
+    normalized_score: float  # score over the length penalty
+
+
+@dataclass(frozen=True)
+class Translation:
+    """The translation of one line.
+
+    Scores are the model's log-probabilities. A search within a shortlist takes the softmax over the tokens of the list
+    alone, so that its scores are higher than those of `Translator.score`.
+    """
+
+    text: str
+    score: float  # sum of natural log-probabilities, `</s>` included; 0 for an empty line
+    normalized_score: float  # score over the length penalty
+    tokens: list[str]  # of the translation, `</s>` at the end
+    source_tokens: list[str]  # of the line, `</s>` at the end
+    alternatives: list[Alternative] = field(default_factory=list)  # the rest of the n-best list, best first
+    attention: list[list[float]] | None = None  # a row per token, a column per source token; the mean of all heads
+
+    @classmethod
+    def empty(cls) -> "Translation":
+        """Return the translation of an empty line."""
+        return cls("", 0.0, 0.0, [], [])
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How to draw a translation at random instead of searching for the best one; see `search.sample`."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1):
+            raise UserError(f"{self}: temperature must be over 0, top_k at least 0, top_p over 0 and at most 1")
