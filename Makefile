@@ -17,6 +17,10 @@ TORCH_INDEX ?=
 BIN := $(VENV)/bin
 # a process a core, a file at a time, each on one thread: small tensors would only wait for other threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(THREADS) --maxprocesses 8 --dist loadfile
+# what one must read to know how a translator works
+LESSON := seq2seq/model/*.py seq2seq/text/tokenizer.py seq2seq/text/normalize.py seq2seq/data/corpus.py \
+  seq2seq/data/batches.py seq2seq/training/train.py seq2seq/training/update.py seq2seq/training/schedule.py \
+  seq2seq/training/validation.py seq2seq/training/progress.py seq2seq/decoding/search.py seq2seq/decoding/translator.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
 .PHONY: train test test-all lint toy docs bench bench-peers clean
@@ -53,9 +57,7 @@ lint: $(VENV)/.installed
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo
 	@$(BIN)/python scripts/make_config_docs.py --check
-	@echo "lines in text, model, build, run, checkpoints, metrics, decoding and training:" \
-	  $$(cat seq2seq/text/*.py seq2seq/model/*.py \
-	    seq2seq/decoding/*.py seq2seq/training/*.py | wc -l)
+	@echo "lines of the lesson: $$(cat $(LESSON) | wc -l); of the package: $$(find seq2seq -name '*.py' | xargs cat | wc -l)"
 
 toy: $(VENV)/.installed
 	@$(BIN)/python scripts/make_toy_corpus.py

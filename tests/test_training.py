@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from tiny import write_config
 
 import seq2seq
-from seq2seq.config import load_config, parse_config
+from seq2seq.config import load_config
 from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
@@ -115,13 +115,6 @@ def test_resuming_a_finished_run_trains_no_more(tmp_path):
     assert (run.path / "metrics.jsonl").read_text() == before
 
 
-def test_max_updates_may_grow_on_resuming(tmp_path):
-    path = write_config(tmp_path)
-    train(load_config(path, ["training.max_updates=20"]), tmp_path / "run")
-    longer = train(load_config(path), tmp_path / "run", resume=True)
-    assert same(weights(longer), weights(train(load_config(path), tmp_path / "whole")))
-
-
 def test_bad_data_leave_nothing_behind(tmp_path):
     path = write_config(tmp_path)
     (tmp_path / "test.de").write_text("one line\n")
@@ -170,12 +163,6 @@ def test_minutes_count_over_all_resumptions_and_may_change(tmp_path, monkeypatch
     for minutes, last in ((1, 6), (2, 12), (2, 12), ("null", 30)):
         config = load_config(path, [f"training.max_minutes={minutes}"])
         assert train(config, tmp_path / "run", resume=True).checkpoints.named("last").name == f"step-{last:06d}"
-
-
-def test_progress_of_before_seconds_were_counted_begins_at_none():
-    numbers = Progress(update=7).as_dict()
-    del numbers["seconds"]
-    assert Progress.from_dict(numbers) == Progress(update=7, seconds=0.0)
 
 
 def test_plateau_reduces_the_rate_every_decay_patience_validations_without_improvement(tmp_path):
@@ -328,11 +315,6 @@ def test_python_and_command_are_the_same_loop(tmp_path):
 def test_python_training_of_a_dict_needs_a_folder(tmp_path):
     with pytest.raises(UserError, match="name the run folder"):
         seq2seq.train(load_config(write_config(tmp_path)))
-
-
-def test_a_wrong_dict_is_a_users_error():
-    with pytest.raises(UserError):
-        parse_config({"data": {}}, "config")
 
 
 def test_loading_nothing_is_a_users_error(tmp_path):
