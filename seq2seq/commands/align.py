@@ -1,0 +1,45 @@
+"""Translate text and write word alignments for other tools, in Pharaoh format: one line per sentence, such as
+`0-0 1-2`. A pair links a source word to the word of the translation that looks at it most; words count from 0.
+"""
+
+import argparse
+
+from seq2seq.commands.console import (
+    check_attention,
+    check_output_is_not_input,
+    head_index,
+    load_translator,
+    open_output,
+    read_batches,
+)
+from seq2seq.commands.options import add_beam, add_input_and_output, add_run
+
+HELP = "write word alignments (Pharaoh format) of texts and their translations"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the lines to align, and the head to align them by."""
+    add_run(parser)
+    add_input_and_output(parser)
+    parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; or mean (the default)")
+    add_beam(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Write one line of links for every line of the input."""
+    # check the options and read the first lines before the output is opened
+    check_output_is_not_input(args.input, args.output)
+    translator = load_translator(args.run)
+    check_attention(translator)
+    head = head_index(args.head, translator.decoder_heads)
+    translator.checked_beam(args.beam)
+
+    batches = read_batches(args.input, translator.search.batch_size)
+    with open_output(args.output) as out:
+        for lines in batches:
+            for look in translator.look(lines, beam=args.beam):
+                map = look.decoder  # None for an empty line, which has no links
+                if map and head is not None:
+                    map = map.head(head)
+                out.write((map.pharaoh() if map else "") + "\n")
+            out.flush()
