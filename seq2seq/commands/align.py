@@ -1,5 +1,5 @@
-"""Translate text and write word alignments for other tools, in Pharaoh format: one line per sentence, such as
-`0-0 1-2`. A pair links a source word to the word of the translation that looks at it most; words count from 0.
+"""Translate text and write word alignments for other tools instead of the translations, one line per sentence, in
+Pharaoh format: `1-2` means that word 2 of the translation looks at word 1 of the source most. Words count from 0.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from seq2seq.commands.console import (
 )
 from seq2seq.commands.options import add_beam, add_input_and_output, add_run
 
-HELP = "write word alignments (Pharaoh format) of texts and their translations"
+HELP = "translate and write word alignments in Pharaoh format"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Compare configs or runs. With a config: train every combination of the --vary values with several seeds, each into
-its own run folder, and print a table of the results on the dev set. The same command again goes on where it stopped,
-and may have more values or seeds. With runs: test by paired bootstrap resampling whether they differ by more than the
-luck of a test set.
+its own run folder, and print a table of the results on the dev set. The same command again continues where it stopped;
+it may add values and seeds. With runs: test by paired bootstrap resampling whether their scores differ by more than
+chance.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--minutes",
         type=float,
         metavar="M",
-        help="or its time: sets training.max_minutes; training.max_updates is still a limit",
+        help="time of each training: sets training.max_minutes; training.max_updates still ends it",
     )
     grid.add_argument(
         "--run", type=Path, metavar="DIR", help="the comparison's folder (default: runs/compare- and the config's name)"

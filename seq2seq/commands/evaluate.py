@@ -21,17 +21,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and how to measure."""
     add_run(parser)
     parser.add_argument(
-        "--split", choices=("dev", "test"), default="test", help="the part of the run's data (default: test)"
+        "--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)"
     )
     parser.add_argument("--src", metavar="FILE", help="translate these lines instead; needs --ref")
     parser.add_argument(
-        "--ref", metavar="FILE", nargs="+", help="reference translations of --src, one file or several alternatives"
+        "--ref",
+        metavar="FILE",
+        nargs="+",
+        help="reference translations of --src; several files are several references for each line",
     )
     add_search(parser)
     parser.add_argument(
         "--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)"
     )
-    parser.add_argument("--lowercase", action="store_true", help="ignore the difference of upper and lower case")
+    parser.add_argument("--lowercase", action="store_true", help="ignore upper and lower case")
     add_json(parser)
 
 

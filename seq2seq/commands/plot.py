@@ -1,4 +1,4 @@
-"""Draw how a run learned: losses, scores on the dev set, the state of its attention, learning rate and speed. With
+"""Draw how a run learned: losses, scores on the dev set, attention, learning rate and speed. With
 --attention, draw instead what each kept checkpoint looks at in one sentence.
 """
 

@@ -57,9 +57,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         metavar="P",
         help="with --sample: draw from the smallest set of tokens whose probabilities sum to P",
     )
-    sampling.add_argument(
-        "--seed", type=int, metavar="N", help="with --sample: start of the random numbers (default: 1)"
-    )
+    sampling.add_argument("--seed", type=int, metavar="N", help="with --sample: the random seed (default: 1)")
 
 
 def run(args: argparse.Namespace) -> None:
