@@ -224,7 +224,7 @@ def test_self_attention_is_shown_of_a_model_without_attention(say, inward, folde
     told = json.loads(say("--encoder", "--head", "all", "--json", of=inward))
     assert (told["rows"], told["heads"]) == ([*TEXT.split(), "</s>"], ["head 1", "head 2"])
     say("--output", str(folder / "inward.html"), of=inward)
-    assert [view["rows"] for view in page_of(folder / "inward.html")[1]] == ["source, looking"]
+    assert [view["rows"] for view in page_of(folder / "inward.html")[1]] == ["source (queries)"]
 
 
 @pytest.mark.parametrize("command", [["attention", "--json"], ["align"]], ids=" ".join)

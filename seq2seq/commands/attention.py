@@ -88,7 +88,7 @@ def run(args: argparse.Namespace) -> None:
     if ending == PAGE:
         save_page(Path(args.output), args.text, look.translation.text, look.decoder, look.encoder)
     elif map := _select(look, args):
-        save_attention(Path(args.output), map, rows="source, looking" if args.encoder else "translation")
+        save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     print(look.translation.text)
 
 

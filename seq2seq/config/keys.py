@@ -68,7 +68,7 @@ class TokenizerConfig(Section):
     vocab_size: int = Field(
         default=2000,
         ge=5,
-        description="most tokens of a vocabulary, the 4 special ones included",
+        description="most tokens of the vocabulary, the 4 special ones included; if not `joint`, of each of the two",
     )
     joint: bool = Field(default=True, description="use one vocabulary for both languages instead of one for each")
     word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = Field(
