@@ -77,7 +77,7 @@ def table(section: type[Section]) -> str:
         if "$ref" in json.dumps(key):
             continue
         default = f"`{literal(key['default'])}`" if "default" in key else "must be given"
-        rows.append(f"| `{name}` | {allowed(key)} | {default} | {key['description']} |\n")
+        rows.append(f"| `{name}` | {allowed(key)} | {default} | {' '.join(key['description'].split())} |\n")
     return "| key | value | default | meaning |\n|---|---|---|---|\n" + "".join(rows) if rows else ""
 
 

@@ -66,7 +66,9 @@ def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
 
 
 def test_a_source_token_stands_above_its_column():
-    [(header, rows)] = panels_of(terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist()), width=80))
+    [(header, rows)] = panels_of(
+        terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist()), width=80)
+    )
     for above, row in zip(header, rows, strict=True):
         assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
 

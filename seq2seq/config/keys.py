@@ -1,4 +1,4 @@
-"""Every key of a config beside its type, its default and its meaning; then the rules between keys.
+"""Every key of a config: its type, its default and, below it, its meaning; then the rules between keys.
 
 `Config` is the whole file; the sections it is made of stand above it. docs/config.md is written from this page.
 """
@@ -32,6 +32,7 @@ def canonical_score(name: Any) -> Any:
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
+NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score = Annotated[
@@ -43,107 +44,100 @@ Score = Annotated[
 class Section(BaseModel):
     """A section of the config. An unknown key is an error, a string is never read as a number, and nothing changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
     """The parallel text. A path is a .tsv or .jsonl file, or a prefix: `data/train` means `train.en` and `train.de`."""
 
-    train: Text = Field(description="sentence pairs to learn from")
-    dev: Text = Field(description="sentence pairs to validate on; they decide which checkpoint is the best")
-    test: Text | None = Field(default=None, description="sentence pairs to measure the trained model on")
-    src: Text = Field(description="source language: the file suffix, the first column of a TSV, the key in a JSONL")
-    tgt: Text = Field(description="target language: the file suffix, the second column of a TSV, the key in a JSONL")
-    max_length: Positive = Field(
-        default=100, description="most tokens of either side, without `</s>`; longer training pairs are dropped"
-    )
+    train: Text
+    """sentence pairs to learn from"""
+    dev: Text
+    """sentence pairs to validate on; they decide which checkpoint is the best"""
+    test: Text | None = None
+    """sentence pairs to measure the trained model on"""
+    src: Text
+    """source language: the file suffix, the first column of a TSV, the key in a JSONL"""
+    tgt: Text
+    """target language: the file suffix, the second column of a TSV, the key in a JSONL"""
+    max_length: Positive = 100
+    """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
 
 
 class TokenizerConfig(Section):
     """How a line becomes tokens. The tokenizer is learned from the training pairs and kept with the run."""
 
-    type: Literal["unigram", "bpe", "char", "word"] = Field(
-        default="unigram", description="kind of token: a subword (`unigram`, `bpe`), a character or a word"
-    )
-    vocab_size: int = Field(
-        default=2000,
-        ge=5,
-        description="most tokens of the vocabulary, the 4 special ones included; if not `joint`, of each of the two",
-    )
-    joint: bool = Field(default=True, description="use one vocabulary for both languages instead of one for each")
-    word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = Field(
-        default="split",
-        description="only for `type: word`: torchtext's name of the tokenizer that finds the words; `split` cuts at "
-        "white space; all but `split` and `basic_english` need a package of their own",
-    )
-    lowercase: bool = Field(default=False, description="lowercase both sides; translations are then lowercase too")
-    sampling: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="only for subwords: cut training text into randomly chosen pieces, anew in each epoch. With `bpe`: "
-        "the probability of leaving out a merge (0.1 is usual); with `unigram`: alpha, where smaller is more random "
-        "(0.2 to 0.5); 0: off. Sentences get longer, so that batches may exceed `training.batch_tokens`",
-    )
+    type: Literal["unigram", "bpe", "char", "word"] = "unigram"
+    """kind of token: a subword (`unigram`, `bpe`), a character or a word"""
+    vocab_size: Annotated[int, Field(ge=5)] = 2000
+    """largest number of tokens in the vocabulary, the 4 special ones included; if not `joint`, in each of the two"""
+    joint: bool = True
+    """use one vocabulary for both languages instead of one for each"""
+    word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = "split"
+    """only for `type: word`: torchtext's name of the tokenizer that finds the words; `split` cuts at white space; all
+    but `split` and `basic_english` need a package of their own"""
+    lowercase: bool = False
+    """lowercase both sides; translations are then lowercase too"""
+    sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """only for subwords: cut training text into randomly chosen pieces, anew in each epoch. With `bpe`: the probability
+    of leaving out a merge (0.1 is usual); with `unigram`: alpha, where smaller is more random (0.2 to 0.5); 0: off.
+    Sentences get longer, so that batches may exceed `training.batch_tokens`"""
 
 
 class PretrainedConfig(Section):
     """Word vectors to start from: text files, a word and its numbers per line. Only for `tokenizer.type: word`."""
 
-    src: Text | None = Field(default=None, description="vectors of source words; null: they start random")
-    tgt: Text | None = Field(default=None, description="vectors of target words; null: they start random")
+    src: Text | None = None
+    """vectors of source words; null: random"""
+    tgt: Text | None = None
+    """vectors of target words; null: random"""
 
 
 class EncoderConfig(Section):
     """The network that reads the source. `cell`, `bidirectional` and `residual` are only for `type: rnn`."""
 
-    type: Literal["rnn", "self_attention"] = Field(
-        default="rnn", description="a recurrent network, or self-attention over embeddings with positions"
-    )
-    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh cell")
-    hidden_size: Positive = Field(default=256, description="size of an encoder state; each of two directions has half")
-    num_layers: Positive = Field(default=1, description="number of layers")
-    bidirectional: bool = Field(default=True, description="read the source in both directions")
-    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
-    self_attention_layers: Natural = Field(
-        default=0, description="only for `type: rnn`: number of self-attention layers on top of the recurrent ones"
-    )
-    num_heads: Positive = Field(default=4, description="heads of self-attention; must divide `hidden_size`")
+    type: Literal["rnn", "self_attention"] = "rnn"
+    """a recurrent network, or self-attention over embeddings with positions"""
+    cell: Cell = "lstm"
+    """kind of recurrent cell; `rnn` is the plain tanh cell"""
+    hidden_size: Positive = 256
+    """size of an encoder state; each of two directions has half"""
+    num_layers: Positive = 1
+    """number of layers"""
+    bidirectional: bool = True
+    """read the source in both directions"""
+    residual: bool = False
+    """add a layer's input to its output, from the second layer on"""
+    self_attention_layers: Natural = 0
+    """only for `type: rnn`: number of self-attention layers on top of the recurrent ones"""
+    num_heads: Positive = 4
+    """heads of self-attention; must divide `hidden_size`"""
 
 
 class AttentionConfig(Section):
     """How the decoder looks at the source. In a `transformer` decoder every layer does so."""
 
-    score: Score = Field(
-        default="general",
-        description="how to score the match of a decoder state and a source position; `dot`, `scaled_dot` and "
-        "`cosine` need the same `hidden_size` in encoder and decoder",
-    )
-    num_heads: Positive = Field(
-        default=4,
-        description="only for `multi_head`: number of heads; must divide `model.decoder.hidden_size`; the "
-        "self-attention of a `transformer` decoder has as many",
-    )
-    chunk_size: Natural = Field(
-        default=0,
-        description="only for `concat`: target positions scored at a time; fewer need less memory and more time; "
-        "0: all",
-    )
-    window: Literal["global", "local_m", "local_p"] = Field(
-        default="global",
-        description="source positions looked at: all (`global`), those around the target position (`local_m`) or those "
-        "around a predicted position (`local_p`) (Luong et al. 2015)",
-    )
-    window_size: Positive = Field(
-        default=10, description="only for `local_m` and `local_p`: positions on either side of the center, D"
-    )
-    coverage: bool = Field(default=False, description="show the score the sum of all earlier weights (Tu et al. 2016)")
-    convolution: bool = Field(
-        default=False, description="show the score a convolution of the previous weights (Chorowski et al. 2015)"
-    )
-    temperature: float = Field(
-        default=1.0, ge=0.01, description="scores are divided by it before the softmax; below 1 sharpens the weights"
-    )
+    score: Score = "general"
+    """how to score the match of a decoder state and a source position; `dot`, `scaled_dot` and `cosine` need the same
+    `hidden_size` in encoder and decoder"""
+    num_heads: Positive = 4
+    """only for `multi_head`: number of heads; must divide `model.decoder.hidden_size`; the self-attention of a
+    `transformer` decoder has as many"""
+    chunk_size: Natural = 0
+    """only for `concat`: target positions scored at a time; fewer need less memory and more time; 0: all"""
+    window: Literal["global", "local_m", "local_p"] = "global"
+    """source positions looked at: all (`global`), those around the target position (`local_m`) or those around a
+    predicted position (`local_p`) (Luong et al. 2015)"""
+    window_size: Positive = 10
+    """only for `local_m` and `local_p`: D, the number of positions on either side of the center"""
+    coverage: bool = False
+    """let the score see the sum of all earlier weights (Tu et al. 2016)"""
+    convolution: bool = False
+    """let the score see a convolution of the previous weights (Chorowski et al. 2015)"""
+    temperature: Annotated[float, Field(ge=0.01)] = 1.0
+    """scores are divided by it before the softmax; below 1 sharpens the weights"""
 
     @property
     def past(self) -> str:
@@ -154,32 +148,33 @@ class AttentionConfig(Section):
 class DecoderConfig(Section):
     """The network that writes the target. `cell`, `residual` and `input_feeding` are not for `type: transformer`."""
 
-    type: Literal["rnn", "bahdanau", "transformer"] = Field(
-        default="rnn",
-        description="a recurrent network that looks at the source after its step (`rnn`, Luong et al. 2015) or before "
-        "it (`bahdanau`, Bahdanau et al. 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)",
-    )
-    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh cell")
-    hidden_size: Positive = Field(default=256, description="size of a decoder state")
-    num_layers: Positive = Field(default=1, description="number of layers")
-    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
-    input_feeding: bool = Field(
-        default=False,
-        description="give the previous attentional state to the next step (Luong et al. 2015); training is slower",
-    )
+    type: Literal["rnn", "bahdanau", "transformer"] = "rnn"
+    """a recurrent network that looks at the source after its step (`rnn`, Luong et al. 2015) or before it (`bahdanau`,
+    Bahdanau et al. 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)"""
+    cell: Cell = "lstm"
+    """kind of recurrent cell; `rnn` is the plain tanh cell"""
+    hidden_size: Positive = 256
+    """size of a decoder state"""
+    num_layers: Positive = 1
+    """number of layers"""
+    residual: bool = False
+    """add a layer's input to its output, from the second layer on"""
+    input_feeding: bool = False
+    """give the previous attentional state to the next step (Luong et al. 2015); training is slower"""
 
 
 class ModelConfig(Section):
     """The network."""
 
-    embedding_size: Positive = Field(default=256, description="size of a token's embedding")
-    dropout: Probability = Field(default=0.2, description="probability of dropping a unit in training")
-    tie_embeddings: Literal["none", "decoder", "all"] = Field(
-        default="decoder",
-        description="`decoder`: the target embeddings are also the output weights; `all`: so are the source "
-        "embeddings, which needs `tokenizer.joint: true`",
-    )
-    pretrained_embeddings: PretrainedConfig | None = Field(default=None, description="word vectors to start from")
+    embedding_size: Positive = 256
+    """size of a token's embedding"""
+    dropout: Probability = 0.2
+    """probability of dropping a unit in training"""
+    tie_embeddings: Literal["none", "decoder", "all"] = "decoder"
+    """`decoder`: the target embeddings are also the output weights; `all`: so are the source embeddings, which needs
+    `tokenizer.joint: true`"""
+    pretrained_embeddings: PretrainedConfig | None = None
+    """word vectors to start from"""
     encoder: EncoderConfig = EncoderConfig()
     attention: AttentionConfig = AttentionConfig()
     decoder: DecoderConfig = DecoderConfig()
@@ -188,89 +183,77 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How the network learns. An update is one step of the optimizer; a validation measures the model on `data.dev`."""
 
-    batch_type: Literal["tokens", "sentences"] = Field(default="tokens", description="what limits the size of a batch")
-    batch_tokens: Positive = Field(
-        default=2048,
-        description="only for `batch_type: tokens`: most tokens of either side of a batch, padding included",
-    )
-    batch_sentences: Positive = Field(
-        default=64, description="only for `batch_type: sentences`: sentence pairs of a batch"
-    )
-    max_updates: Positive = Field(default=600, description="training ends after this many updates")
-    max_minutes: float | None = Field(
-        default=None,
-        gt=0,
-        description="training ends after this many minutes if it has not ended before; validations do not count, time "
-        "before a resume does; null: no limit",
-    )
-    accumulate: Positive = Field(default=1, description="batches per update; their gradients are added up")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="how an update uses the gradient")
-    learning_rate: float = Field(default=2.0e-3, gt=0, description="highest learning rate of the schedule")
-    weight_decay: float = Field(default=0.0, ge=0, description="as torch's optimizer defines it")
-    schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = Field(
-        default="constant",
-        description="the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`",
-    )
-    warmup_updates: Natural = Field(
-        default=0, description="updates in which the learning rate rises from 0 to its highest value"
-    )
-    decay_factor: float = Field(
-        default=0.5, gt=0, lt=1, description="only for `plateau`: what the learning rate is multiplied by"
-    )
-    decay_patience: Positive = Field(
-        default=2, description="only for `plateau`: validations without improvement before the learning rate decays"
-    )
-    coverage_loss: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the coverage loss, a penalty on looking at the same place again; with "
-        "`model.attention.coverage`, See et al. (2017) used 1",
-    )
-    label_smoothing: Probability = Field(default=0.1, description="probability spread over the whole vocabulary")
-    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient; 0: no limit")
-    validate_every: Positive = Field(default=100, description="updates between validations; each saves a checkpoint")
-    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = Field(
-        default="bleu", description="what decides which checkpoint is the best, on `data.dev` translated greedily"
-    )
-    patience: Natural = Field(
-        default=5, description="training ends after this many validations without improvement; 0: it does not"
-    )
-    save_every: Positive | None = Field(
-        default=None, description="updates between checkpoints besides those of validations; null: no others"
-    )
-    keep: Positive = Field(default=3, description="newest checkpoints kept, besides the best")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="numbers to compute with; `auto`: bf16 on a GPU that supports it, otherwise fp32"
-    )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
-        description="`auto`: a GPU if there is one; `cuda:1`: the second GPU",
-    )
+    batch_type: Literal["tokens", "sentences"] = "tokens"
+    """unit in which the size of a batch is limited"""
+    batch_tokens: Positive = 2048
+    """only for `batch_type: tokens`: largest number of tokens on either side of a batch, padding included"""
+    batch_sentences: Positive = 64
+    """only for `batch_type: sentences`: sentence pairs of a batch"""
+    max_updates: Positive = 600
+    """training ends after this many updates"""
+    max_minutes: Annotated[float | None, Field(gt=0)] = None
+    """training ends after this many minutes if it has not ended before; validations do not count, time before a resume
+    does; null: no limit"""
+    accumulate: Positive = 1
+    """batches per update; their gradients are added up"""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """rule that turns gradients into an update"""
+    learning_rate: Annotated[float, Field(gt=0)] = 2.0e-3
+    """highest learning rate of the schedule"""
+    weight_decay: NonNegative = 0.0
+    """as torch's optimizer defines it"""
+    schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = "constant"
+    """the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`"""
+    warmup_updates: Natural = 0
+    """updates in which the learning rate rises from 0 to its highest value"""
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """only for `plateau`: factor that the learning rate is multiplied by"""
+    decay_patience: Positive = 2
+    """only for `plateau`: validations without improvement before the learning rate decays"""
+    coverage_loss: NonNegative = 0.0
+    """weight of the coverage loss, a penalty on looking at the same place again; with `model.attention.coverage`, See
+    et al. (2017) used 1"""
+    label_smoothing: Probability = 0.1
+    """probability spread over the whole vocabulary"""
+    clip_norm: NonNegative = 1.0
+    """largest norm of the gradient; 0: no limit"""
+    validate_every: Positive = 100
+    """updates between validations; each saves a checkpoint"""
+    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = "bleu"
+    """measure that decides which checkpoint is the best, on `data.dev` translated greedily"""
+    patience: Natural = 5
+    """training ends after this many validations without improvement; 0: no such limit"""
+    save_every: Positive | None = None
+    """updates between additional checkpoints; null: only validations save one"""
+    keep: Positive = 3
+    """number of newest checkpoints kept, besides the best one"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """number format of the computation; `auto`: bf16 on a GPU that supports it, otherwise fp32"""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")] = "auto"
+    """`auto`: a GPU if there is one; `cuda:1`: the second GPU"""
 
 
 class SearchConfig(Section):
     """How to search for a translation."""
 
-    beam: Positive = Field(default=5, description="hypotheses kept at each step; 1 is greedy search")
-    length_penalty: float = Field(
-        default=0.6, ge=0, description="alpha of GNMT's length penalty (Wu et al. 2016); 0: none"
-    )
-    max_length: Positive | None = Field(
-        default=None, description="most tokens of a translation; null: 3 x source tokens + 20"
-    )
-    batch_size: Positive = Field(default=64, description="sentences translated at a time")
-    shortlist: bool = Field(
-        default=False,
-        description="search only among frequent target tokens and likely translations of the source tokens. With 6,000 "
-        "words this takes half the time; many translations change, BLEU hardly does. Validations search among all",
-    )
+    beam: Positive = 5
+    """hypotheses kept at each step; 1 is greedy search"""
+    length_penalty: NonNegative = 0.6
+    """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
+    max_length: Positive | None = None
+    """largest number of tokens in a translation; null: 3 x source tokens + 20"""
+    batch_size: Positive = 64
+    """sentences translated at a time"""
+    shortlist: bool = False
+    """search only among frequent target tokens and likely translations of the source tokens. With 6,000 words this
+    takes half the time; many translations change, BLEU hardly does. Validations search among all"""
 
 
 class Config(Section):
     """A whole experiment. Only `data` has keys that must be given."""
 
-    seed: int = Field(default=1, ge=0, le=2**32 - 1, description="seed of all random numbers")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """seed of all random numbers"""
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()

@@ -13,9 +13,7 @@ from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
 
 DECIMALS = 4  # of the weights in the page
-UNSAFE = {
-    ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"
-}  # could end the script, or a line in it
+UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # could end the script, or a line in it
 
 
 def save_page(
