@@ -6,11 +6,12 @@ import argparse
 
 from seq2seq.commands.console import (
     check_attention,
+    check_head,
     check_output_is_not_input,
-    head_index,
     load_translator,
     open_output,
     read_batches,
+    select_head,
 )
 from seq2seq.commands.options import add_beam, add_input_and_output, add_run
 
@@ -31,15 +32,13 @@ def run(args: argparse.Namespace) -> None:
     check_output_is_not_input(args.input, args.output)
     translator = load_translator(args.run)
     check_attention(translator)
-    head = head_index(args.head, translator.decoder_heads)
+    check_head(args.head, translator.decoder_heads, ("mean",))
     translator.checked_beam(args.beam)
 
     batches = read_batches(args.input, translator.search.batch_size)
     with open_output(args.output) as out:
         for lines in batches:
             for look in translator.look(lines, beam=args.beam):
-                map = look.decoder  # None for an empty line, which has no links
-                if map and head is not None:
-                    map = map.head(head)
-                out.write((map.pharaoh() if map else "") + "\n")
+                links = select_head(look.decoder, args.head).pharaoh() if look.decoder else ""  # an empty line has none
+                out.write(links + "\n")
             out.flush()

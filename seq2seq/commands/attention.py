@@ -1,5 +1,5 @@
 """Translate a sentence and show, for each token of the translation, which source tokens the model looked at: as a
-picture made of letters, or as JSON with all weights. --output draws a picture, or makes a page to explore.
+picture in the terminal, as a picture or a page in a file, or as JSON with all weights.
 """
 
 import argparse
@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from seq2seq.commands.console import (
     check_attention,
+    check_head,
     check_output_is_not_input,
     check_utf8,
-    head_index,
     load_translator,
     open_output,
     read_batches,
+    select_head,
 )
 from seq2seq.commands.options import add_beam, add_run
 from seq2seq.errors import UserError
@@ -101,8 +102,7 @@ def _check_model(translator: "Translator", args: argparse.Namespace, *, is_page:
         )
     if not args.encoder and not (is_page and translator.encoder_heads):
         check_attention(translator, "; add --encoder to see its self-attention" if translator.encoder_heads else "")
-    if args.head != "all":
-        head_index(args.head, translator.encoder_heads if args.encoder else translator.decoder_heads)
+    check_head(args.head, translator.encoder_heads if args.encoder else translator.decoder_heads, ("mean", "all"))
 
 
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
@@ -110,9 +110,7 @@ def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     map = look.encoder if args.encoder else look.decoder
     if map is None:
         return None
-    if args.head != "all":
-        head = head_index(args.head, map.heads)
-        map = map.mean() if head is None else map.head(head)
+    map = select_head(map, args.head)
     return map.words() if args.words else map
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TextIO
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
+    from seq2seq.decoding.attention_map import AttentionMap
     from seq2seq.decoding.translator import Translator
 
 
@@ -43,17 +44,17 @@ def check_attention(translator: "Translator", hint: str = "") -> None:
         raise UserError(f"the model has no attention (model.attention.score is none){hint}")
 
 
-def head_index(head: str, names: Sequence[str]) -> int | None:
-    """Return the index of the head that `--head` names, counted from 1, or None for `mean`.
+def check_head(head: str, names: Sequence[str], words: Sequence[str]) -> None:
+    """Raise a UserError if `--head` is neither one of the words nor the number of a head, counted from 1."""
+    if head not in words and not (head.isdecimal() and 1 <= int(head) <= len(names)):
+        raise UserError(f"--head {head}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
 
-    Raises:
-        UserError: it is neither `mean` nor the number of a head.
-    """
-    if head == "mean":
-        return None
-    if not (head.isdecimal() and 1 <= int(head) <= len(names)):
-        raise UserError(f"--head {head}: write mean or the number of a head, here from 1 to {len(names)}")
-    return int(head) - 1
+
+def select_head(map: "AttentionMap", head: str) -> "AttentionMap":
+    """Select one head by its number, the `mean` of the heads, or `all` of them."""
+    if head == "all":
+        return map
+    return map.mean() if head == "mean" else map.head(int(head) - 1)
 
 
 def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
