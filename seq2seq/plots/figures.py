@@ -7,8 +7,9 @@ own plots.
 import logging
 import unicodedata
 import warnings
+from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seq2seq.errors import UserError
 
@@ -45,8 +46,17 @@ def save(figure: "Figure", path: Path) -> None:
             raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 
 
+class _Font(NamedTuple):
+    """An installed font, and the code points of its characters."""
+
+    file: str
+    family: str
+    is_regular: bool
+    characters: Set[int]
+
+
 def fonts(path: Path, characters: set[str]) -> list[str]:
-    """Find font families that together have all characters; log a warning that names those that no font has.
+    """Find font families that together have all characters; warn of those that no font has.
 
     The font folders are searched anew, because matplotlib's own list is as old as its first use on this machine.
     """
@@ -58,25 +68,26 @@ def fonts(path: Path, characters: set[str]) -> list[str]:
     missing -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
 
     # the installed fonts, and the characters of each
-    installed = []
+    installed: list[_Font] = []
     for file in sorted(font_manager.findSystemFonts()) if missing else []:
         try:
             font = FT2Font(file)
         except (RuntimeError, OSError):  # matplotlib cannot read this font
             continue
         if font.scalable:
-            installed.append((font.style_name == "Regular", file, font.family_name, font.get_charmap().keys()))
+            is_regular = font.style_name == "Regular"
+            installed.append(_Font(file, font.family_name, is_regular, font.get_charmap().keys()))
 
-    # take the font with most of the missing characters, again and again; regular styles are preferred
+    # add the font that has most of the missing characters, again and again; prefer regular styles
     while missing and installed:
-        _, file, family, has = max(installed, key=lambda font: (len(missing & font[3]), font[0]))
-        if not missing & has:
+        best = max(installed, key=lambda font: (len(missing & font.characters), font.is_regular))
+        if not missing & best.characters:
             break
-        font_manager.fontManager.addfont(file)
-        families.append(family)
-        missing -= has
+        font_manager.fontManager.addfont(best.file)
+        families.append(best.family)
+        missing -= best.characters
 
-    # in a .png the rest is drawn as boxes; in an .svg the viewer may have a font
+    # a .png shows boxes for the rest; the viewer of an .svg may have a font
     if missing and path.suffix.lower() == ".png":
         shown = ", ".join(map(chr, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
         scripts = {unicodedata.name(chr(c), "?").split()[0] for c in missing}

@@ -8,13 +8,13 @@ from wcwidth import wcswidth
 from seq2seq.decoding.attention_map import AttentionMap, readable
 
 SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, " ·"))  # the least weight of each cell
-NARROWEST = 40  # columns of a terminal that a picture is still fitted to
+NARROWEST = 40  # no picture is made narrower than this many columns
 
 
 def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
     """Draw the weights as text: a row looks at the columns, and a darker cell is a greater weight.
 
-    A long source is cut into several panels, one below the other; so are several heads, each under its name.
+    A long source is cut into panels, which stand below each other. So do several heads, each under its name.
 
     Args:
         map: the weights.
