@@ -7,17 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.commands.console import (
-    check_attention,
-    check_head,
-    check_output_is_not_input,
-    check_utf8,
-    load_translator,
-    open_output,
-    read_batches,
-    select_head,
-)
-from seq2seq.commands.options import add_beam, add_run
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,25 +20,18 @@ PICTURES, PAGE, TEXT = (".png", ".svg"), ".html", ".txt"  # endings of --output
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to look at, and how to show it."""
-    add_run(parser)
+    options.add_run(parser)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
     source.add_argument("--input", metavar="FILE", help="source sentences, one per line")
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="a .png or .svg picture of TEXT; an .html page, whose reader chooses what to see; a .txt file; "
-        "or with --json any file (default: standard output)",
-    )
-    parser.add_argument(
-        "--json", action="store_true", help="one JSON object per sentence: its translation, tokens and all weights"
-    )
-    parser.add_argument("--words", action="store_true", help="merge the pieces of a word")
-    parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
-    parser.add_argument(
-        "--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention"
-    )
-    add_beam(parser)
+    output = "a .png or .svg picture of TEXT, an .html page to explore it, a .txt file, or with --json any file"
+    add = parser.add_argument
+    add("--output", metavar="FILE", help=f"{output} (default: standard output)")
+    add("--json", action="store_true", help="one JSON object per sentence: its translation, tokens and all weights")
+    add("--words", action="store_true", help="merge the pieces of a word")
+    add("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
+    add("--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention")
+    options.add_beam(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -62,16 +45,16 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output}: write a .png, .svg, .html or .txt file, or add --json")
     if is_drawn and (args.json or args.input is not None):
         raise UserError(f"--output {args.output} shows one TEXT: leave --json and --input out, or name another file")
-    check_output_is_not_input(args.input, args.output)
-    check_utf8("TEXT", args.text or "")
-    translator = load_translator(args.run)
+    console.check_output_is_not_input(args.input, args.output)
+    console.check_utf8("TEXT", args.text or "")
+    translator = console.load_translator(args.run)
     _check_model(translator, args, is_page=ending == PAGE)
     translator.checked_beam(args.beam)
 
     # the sentences of a file
     if args.input is not None:
-        batches = read_batches(args.input, translator.search.batch_size)
-        with open_output(args.output) as out:
+        batches = console.read_batches(args.input, translator.search.batch_size)
+        with console.open_output(args.output) as out:
             for lines in batches:
                 for look in translator.look(lines, beam=args.beam):
                     out.write(_describe(look, args) + "\n")
@@ -83,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if not look.translation.source_tokens:
         raise UserError("TEXT is empty: there is nothing to look at")
     if not is_drawn:
-        with open_output(args.output) as out:
+        with console.open_output(args.output) as out:
             out.write(_describe(look, args) + "\n")
         return
     if ending == PAGE:
@@ -100,9 +83,11 @@ def _check_model(translator: "Translator", args: argparse.Namespace, *, is_page:
             "--encoder: this model's encoder has no self-attention; train one with "
             "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
         )
+    heads = translator.encoder_heads if args.encoder else translator.decoder_heads
     if not args.encoder and not (is_page and translator.encoder_heads):
-        check_attention(translator, "; add --encoder to see its self-attention" if translator.encoder_heads else "")
-    check_head(args.head, translator.encoder_heads if args.encoder else translator.decoder_heads, ("mean", "all"))
+        hint = "; add --encoder to see its self-attention" if translator.encoder_heads else ""
+        console.check_attention(translator, hint)
+    console.check_head(args.head, heads, ("mean", "all"))
 
 
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
@@ -110,7 +95,7 @@ def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     map = look.encoder if args.encoder else look.decoder
     if map is None:
         return None
-    map = select_head(map, args.head)
+    map = console.select_head(map, args.head)
     return map.words() if args.words else map
 
 

@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from seq2seq.commands.options import add_json, add_overrides
+from seq2seq.commands import options
 
 HELP = "measure the speed of a training, where its time goes and what to change; write nothing"
 
@@ -14,9 +14,9 @@ HELP = "measure the speed of a training, where its time goes and what to change;
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to train, and for how long."""
     parser.add_argument("target", metavar="CONFIG | RUN", type=Path, help="a YAML file, or a run folder, made by train")
-    add_overrides(parser)
+    options.add_overrides(parser)
     parser.add_argument("--updates", type=int, default=30, metavar="N", help="updates to measure (default: 30)")
-    add_json(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:

@@ -6,15 +6,15 @@ code is 0.
 import argparse
 import json
 
-from seq2seq.commands.options import add_config, add_json
+from seq2seq.commands import options
 
 HELP = "look for faults in the data, build the model and run one step; change nothing"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config."""
-    add_config(parser)
-    add_json(parser)
+    options.add_config(parser)
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:

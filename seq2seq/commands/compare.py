@@ -8,7 +8,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from seq2seq.commands.console import log_beside_progress_bar
+from seq2seq.commands import console
 from seq2seq.errors import UserError
 
 HELP = "train a grid of configs and print a table; or test whether runs differ"
@@ -17,33 +17,24 @@ SEEDS = 3  # trainings of each combination
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config or the runs, and the options of each."""
-    parser.add_argument(
-        "targets",
-        nargs="+",
-        metavar="CONFIG | RUN",
-        help="a YAML file and section.key=value for all trainings; or two or more run folders, the baseline first",
-    )
+    targets = "a YAML file and section.key=value for all trainings; or two or more run folders, the baseline first"
+    parser.add_argument("targets", nargs="+", metavar="CONFIG | RUN", help=targets)
     parser.set_defaults(overrides=[])
-    grid = parser.add_argument_group("with a config")
-    grid.add_argument(
-        "--vary",
-        action="append",
-        metavar="section.key=VALUE,VALUE",
-        help="values to try; several --vary are combined, every value with every other",
-    )
-    grid.add_argument("--seeds", type=int, metavar="N", help=f"trainings of each combination (default: {SEEDS})")
-    grid.add_argument("--updates", type=int, metavar="N", help="length of each training: sets training.max_updates")
-    grid.add_argument(
-        "--minutes",
-        type=float,
-        metavar="M",
-        help="time of each training: sets training.max_minutes; training.max_updates still ends it",
-    )
-    grid.add_argument(
-        "--run", type=Path, metavar="DIR", help="the comparison's folder (default: runs/compare- and the config's name)"
-    )
-    runs = parser.add_argument_group("with runs")
-    runs.add_argument("--split", choices=("dev", "test"), help="lines to translate (default: test if there is one)")
+
+    # a grid of trainings
+    vary = "values to try; several --vary are combined, every value with every other"
+    minutes = "time of each training: sets training.max_minutes; training.max_updates still ends it"
+    folder = "the comparison's folder (default: runs/compare- and the config's name)"
+    add = parser.add_argument_group("with a config").add_argument
+    add("--vary", action="append", metavar="section.key=VALUE,VALUE", help=vary)
+    add("--seeds", type=int, metavar="N", help=f"trainings of each combination (default: {SEEDS})")
+    add("--updates", type=int, metavar="N", help="length of each training: sets training.max_updates")
+    add("--minutes", type=float, metavar="M", help=minutes)
+    add("--run", type=Path, metavar="DIR", help=folder)
+
+    # trained runs
+    add = parser.add_argument_group("with runs").add_argument
+    add("--split", choices=("dev", "test"), help="lines to translate (default: test if there is one)")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -79,7 +70,7 @@ def _compare_configs(args: argparse.Namespace) -> None:
     # train what is missing, and print the table
     grid = make_grid(Path(config), overrides, args.vary, SEEDS if args.seeds is None else args.seeds)
     folder = args.run or Path("runs") / f"compare-{Path(config).stem}"
-    with log_beside_progress_bar():
+    with console.log_beside_progress_bar():
         table = compare(grid, folder, ["seq2seq", *sys.argv[1:]])
     print(f"\n{table.markdown()}\nThe table is in {folder} (table.md, .csv, .json), each model in a folder there.")
 

@@ -7,8 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.commands.console import load_translator
-from seq2seq.commands.options import add_json, add_run, add_search
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,23 +18,15 @@ HELP = "measure BLEU, chrF, TER, exact match and character error rate"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and how to measure."""
-    add_run(parser)
-    parser.add_argument(
-        "--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)"
-    )
-    parser.add_argument("--src", metavar="FILE", help="translate these lines instead; needs --ref")
-    parser.add_argument(
-        "--ref",
-        metavar="FILE",
-        nargs="+",
-        help="reference translations of --src; several files are several references for each line",
-    )
-    add_search(parser)
-    parser.add_argument(
-        "--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)"
-    )
-    parser.add_argument("--lowercase", action="store_true", help="ignore upper and lower case")
-    add_json(parser)
+    options.add_run(parser)
+    add = parser.add_argument
+    add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
+    add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
+    add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; each file has one for every line")
+    options.add_search(parser)
+    add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
+    add("--lowercase", action="store_true", help="ignore upper and lower case")
+    options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -56,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
         sources, references = split_texts(folder, args.split)
 
     # translate and measure
-    translator = load_translator(args.run, args.batch_size, args.shortlist)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     evaluation = evaluate(
         translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
     )

@@ -6,8 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.commands.console import check_attention, check_utf8, load_translator
-from seq2seq.commands.options import add_run
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,16 +18,12 @@ HELP = "draw the learning curves, or the attention of one sentence at each kept 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to draw, and where."""
-    add_run(parser)
-    parser.add_argument(
-        "--attention",
-        metavar="TEXT",
-        help="a source sentence; all checkpoints are given the best one's translation of it",
-    )
+    options.add_run(parser)
+    text = "a source sentence; all checkpoints are given the best one's translation of it"
+    output = "a .png or .svg picture (default: RUN/curves.png or attention.png)"
+    parser.add_argument("--attention", metavar="TEXT", help=text)
     parser.add_argument("--words", action="store_true", help="with --attention: merge the pieces of a word")
-    parser.add_argument(
-        "--output", type=Path, metavar="FILE", help="a .png or .svg picture (default: RUN/curves.png or attention.png)"
-    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help=output)
 
 
 def run(args: argparse.Namespace) -> None:
@@ -43,7 +38,7 @@ def run(args: argparse.Namespace) -> None:
         output = args.output or folder.path / "curves.png"
         save_curves(output, folder.metrics.records())
     else:
-        check_utf8("--attention", args.attention)
+        console.check_utf8("--attention", args.attention)
         output = args.output or folder.path / "attention.png"
         map = _attention_over_time(folder, args.attention)
         save_attention(output, map.words() if args.words else map)
@@ -56,8 +51,8 @@ def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     from seq2seq.plots import beside
 
     # the best checkpoint translates
-    best, translator = run.checkpoints.named("best"), load_translator(run.path)
-    check_attention(translator)
+    best, translator = run.checkpoints.named("best"), console.load_translator(run.path)
+    console.check_attention(translator)
     (found,) = translator.look([text])
 
     # every checkpoint looks at the same tokens

@@ -4,8 +4,7 @@ natural logarithms over the tokens, `</s>` included.
 
 import argparse
 
-from seq2seq.commands.console import load_translator
-from seq2seq.commands.options import add_run
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 HELP = "print the log-probability of given translations"
@@ -13,7 +12,7 @@ HELP = "print the log-probability of given translations"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two files."""
-    add_run(parser)
+    options.add_run(parser)
     parser.add_argument("--src", required=True, metavar="FILE", help="source lines")
     parser.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
 
@@ -23,7 +22,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.data.corpus import read_sides
 
     pairs = read_sides(args.src, args.tgt)
-    translator = load_translator(args.run)
+    translator = console.load_translator(args.run)
     try:
         scores = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])
     except UserError as error:

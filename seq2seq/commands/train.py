@@ -3,14 +3,9 @@
 import argparse
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from seq2seq.commands.console import is_first_process, load_translator, log_beside_progress_bar
+from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
-from seq2seq.commands.options import add_config
-
-if TYPE_CHECKING:
-    from seq2seq.decoding.translator import Translator
 
 HELP = "train a model from a YAML config"
 EXAMPLES = 3  # translations shown at the end
@@ -18,50 +13,42 @@ EXAMPLES = 3  # translations shown at the end
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config and the run folder."""
-    add_config(parser)
-    parser.add_argument("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
-    parser.add_argument("--resume", action="store_true", help="continue the run in the folder, if there is one")
-    parser.add_argument(
-        "--allow-changes",
-        action="store_true",
-        help="with --resume: continue even if the config, the data or the vocabularies have changed",
-    )
+    options.add_config(parser)
+    changes = "with --resume: continue even if the config, the data or the vocabularies have changed"
+    add = parser.add_argument
+    add("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
+    add("--resume", action="store_true", help="continue the run in the folder, if there is one")
+    add("--allow-changes", action="store_true", help=changes)
 
 
 def run(args: argparse.Namespace) -> None:
     """Train, evaluate, and show examples."""
     from seq2seq.config import load_config
     from seq2seq.evaluation.evaluate import evaluate, keep, split_texts
+    from seq2seq.plots import AttentionMap, terminal_attention
     from seq2seq.training.train import train
 
     # train; every process of torchrun takes part
     config = load_config(args.config, args.overrides)
     path = args.run or Path("runs") / args.config.stem
-    with log_beside_progress_bar():
+    with console.log_beside_progress_bar():
         trained = train(config, path, resume=args.resume, allow_changes=args.allow_changes)
-    if not is_first_process():
+    if not console.is_first_process():
         return
 
     # measure the best checkpoint
-    translator = load_translator(trained.path)
+    translator = console.load_translator(trained.path)
     split = "test" if config.data.test else "dev"
     evaluation = evaluate(translator, *split_texts(trained, split))
     keep(trained, split, evaluation)
     print_evaluation(f"{split} set", evaluation)
 
-    # show what it does
+    # show what it does: some translations, and where the model looks in the first
     examples = evaluation.examples(EXAMPLES)
     for source, reference, translation in examples:
         print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
-    _print_attention(translator, examples[0][0])
+    (first,) = translator.translate([examples[0][0]])
+    if first.attention:
+        print(f"\n{terminal_attention(AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention))}")
     command = shlex.join(["seq2seq", "translate", str(trained.path)])
     print(f"\nThe model is in {trained.path}. Translate with it: {command}")
-
-
-def _print_attention(translator: "Translator", source: str) -> None:
-    """Draw where the model looks while it translates a line; draw nothing for a model without attention."""
-    from seq2seq.plots import AttentionMap, terminal_attention
-
-    (shown,) = translator.translate([source])
-    if shown.attention:
-        print(f"\n{terminal_attention(AttentionMap.of_tokens(shown.tokens, shown.source_tokens, shown.attention))}")

@@ -8,13 +8,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, TextIO
 
-from seq2seq.commands.console import (
-    check_output_is_not_input,
-    load_translator,
-    open_output,
-    read_batches,
-)
-from seq2seq.commands.options import add_input_and_output, add_run, add_search
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
@@ -26,43 +20,29 @@ BATCHES_AT_A_TIME = 16  # of a file: they are sorted by length together, so that
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    add_run(parser)
-    add_input_and_output(parser)
-    add_search(parser)
-    parser.add_argument(
-        "--nbest",
-        type=int,
-        default=1,
-        metavar="N",
-        help="print the N best translations of each line: `line number ||| translation ||| normalized score`",
-    )
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line, with scores and tokens")
-    parser.add_argument("--attention", action="store_true", help="with --json or in a session: the attention weights")
-    sampling = parser.add_argument_group("random translations")
-    sampling.add_argument("--sample", action="store_true", help="draw translations at random instead of searching")
-    sampling.add_argument(
-        "--temperature",
-        type=float,
-        default=1.0,
-        metavar="T",
-        help="with --sample: below 1, likely tokens are drawn more often; above 1, less often (default: 1)",
-    )
-    sampling.add_argument(
-        "--top-k", type=int, default=0, metavar="K", help="with --sample: draw from the K most likely tokens"
-    )
-    sampling.add_argument(
-        "--top-p",
-        type=float,
-        default=1.0,
-        metavar="P",
-        help="with --sample: draw from the smallest set of tokens whose probabilities sum to P",
-    )
-    sampling.add_argument("--seed", type=int, metavar="N", help="with --sample: the random seed (default: 1)")
+    options.add_run(parser)
+    options.add_input_and_output(parser)
+    options.add_search(parser)
+    nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
+    add = parser.add_argument
+    add("--nbest", type=int, default=1, metavar="N", help=nbest)
+    add("--json", action="store_true", help="print one JSON object per line, with scores and tokens")
+    add("--attention", action="store_true", help="with --json or in a session: the attention weights")
+
+    # random translations
+    temperature = "with --sample: below 1, likely tokens are drawn more often; above 1, less often (default: 1)"
+    top_p = "with --sample: draw from the smallest set of tokens whose probabilities sum to P (default: 1)"
+    add = parser.add_argument_group("random translations").add_argument
+    add("--sample", action="store_true", help="draw translations at random instead of searching")
+    add("--temperature", type=float, default=1.0, metavar="T", help=temperature)
+    add("--top-k", type=int, default=0, metavar="K", help="with --sample: draw from the K most likely tokens")
+    add("--top-p", type=float, default=1.0, metavar="P", help=top_p)
+    add("--seed", type=int, metavar="N", help="with --sample: the random seed (default: 1)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Open a session on a terminal; otherwise translate all lines of the input."""
-    translator = load_translator(args.run, args.batch_size, args.shortlist)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if on_terminal and not (args.input or args.output or args.json or args.sample):
         from seq2seq.runs.run import Run
@@ -84,18 +64,18 @@ def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None
         raise UserError("--sample draws one translation of each line; leave --nbest and --beam out")
     if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
         raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
-    check_output_is_not_input(args.input, args.output)
+    console.check_output_is_not_input(args.input, args.output)
     translator.checked_beam(args.beam, args.nbest)
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
 
     # a pipe gets its answers batch by batch; the lines of a file may wait for each other
     size = translator.search.batch_size * (BATCHES_AT_A_TIME if args.input and not sampling else 1)
-    batches = read_batches(args.input, size)
+    batches = console.read_batches(args.input, size)
 
     # translate, in the order of the lines
     number = 0
-    with open_output(args.output) as out:
+    with console.open_output(args.output) as out:
         for lines in batches:
             translations = translator.translate(
                 lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
