@@ -251,6 +251,11 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
+        (["tokenizer.type=word", "tokenizer.sampling=0.1"], ["tokenizer.sampling is 0.1", "set it to 0"]),
+        (
+            ["model.attention.score=none", "training.coverage_loss=1.0"],
+            ["training.coverage_loss is 1.0", "model.attention.score none"],
+        ),
         (
             ["model.encoder.type=self_attention", "model.encoder.num_heads=3"],
             ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],

@@ -59,7 +59,7 @@ def _compare_configs(args: argparse.Namespace) -> None:
     if args.updates is not None and args.minutes is not None:
         raise UserError("--updates and --minutes are two lengths of a training; give one of them")
 
-    # --updates and --minutes are names for keys
+    # --updates and --minutes set a key
     for key, option, value in (("max_updates", "--updates", args.updates), ("max_minutes", "--minutes", args.minutes)):
         if value is None:
             continue
@@ -83,34 +83,26 @@ def _compare_runs(args: argparse.Namespace) -> None:
     first = args.targets[0]
     if not Run(Path(first)).exists():
         raise UserError(f"{first}: a folder without a config.yaml; give a YAML file, or two or more run folders")
-    of_configs = {
-        "--vary": args.vary,
-        "--seeds": args.seeds,
-        "--updates": args.updates,
-        "--minutes": args.minutes,
-        "--run": args.run,
-    }
-    for option, value in of_configs.items():
-        if value is not None:
-            raise UserError(f"{option} is for a config; {first} is the folder of a run")
+    for option in ("vary", "seeds", "updates", "minutes", "run"):
+        if getattr(args, option) is not None:
+            raise UserError(f"--{option} is for a config; {first} is the folder of a run")
     paths = [*args.targets, *args.overrides]  # the folder of a comparison's run has a `=` in its name
     if len(paths) < 2:
         raise UserError(f"{first} alone cannot be compared; give two or more run folders, or a config")
 
     # translate and test
-    split, sentences, searches, tests = compare_runs([Path(path) for path in paths], args.split)
-    print(f"{split} set: {sentences:,} sentences; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
-    if len(set(searches)) > 1:
-        print(
-            "The runs search differently (beam, length penalty): differences may come from that, not from the models."
-        )
+    found = compare_runs([Path(path) for path in paths], args.split)
+    size = f"{found.split} set: {found.sentences:,} sentences"
+    print(f"{size}; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
+    if len(set(found.searches)) > 1:
+        print("The runs search differently (beam, length penalty): differences may come from that, not from the models")
 
     # a table for each metric: score, interval, difference from the baseline, and what that means
-    name_width, search_width = max(map(len, paths)), max(map(len, searches))
-    for test in tests:
+    name_width, search_width = max(map(len, paths)), max(map(len, found.searches))
+    for test in found.tests:
         print(f"\n{test.metric}   {test.signature}")
         baseline = test.systems[0].score
-        for system, search in zip(test.systems, searches, strict=True):
+        for system, search in zip(test.systems, found.searches, strict=True):
             result = "baseline" if system.p is None else f"{system.score - baseline:+.2f}   p = {system.p:.3f}"
             name = f"{system.name:<{name_width}}  {search:<{search_width}}"
             print(f"  {name}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {result}")

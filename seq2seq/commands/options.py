@@ -17,35 +17,24 @@ def add_config(parser: argparse.ArgumentParser) -> None:
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Add `section.key=value`, as often as the user likes."""
-    parser.add_argument(
-        "overrides",
-        metavar="section.key=value",
-        nargs="*",
-        default=[],
-        help="set a key of the config, for example search.beam=8",
-    )
+    example = "set a key of the config, for example search.beam=8"
+    parser.add_argument("overrides", metavar="section.key=value", nargs="*", default=[], help=example)
 
 
 def add_beam(parser: argparse.ArgumentParser) -> None:
     """Add the size of the beam."""
-    parser.add_argument(
-        "--beam", type=int, metavar="N", help="hypotheses kept at each step; 1 is greedy (default: the config's)"
-    )
+    beam = "hypotheses kept at each step; 1 is greedy search (default: the config's)"
+    parser.add_argument("--beam", type=int, metavar="N", help=beam)
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:
     """Add the options of the search for a translation."""
     add_beam(parser)
-    parser.add_argument(
-        "--batch-size", type=int, metavar="N", help="sentences translated at a time (default: the config's)"
-    )
+    batch_size = "sentences translated at a time (default: the config's)"
+    shortlist = "search only among tokens that are likely for the source: faster"
+    parser.add_argument("--batch-size", type=int, metavar="N", help=batch_size)
     tokens = parser.add_mutually_exclusive_group()
-    tokens.add_argument(
-        "--shortlist",
-        action="store_true",
-        default=None,
-        help="search only among tokens that are likely for the source: faster",
-    )
+    tokens.add_argument("--shortlist", action="store_true", default=None, help=shortlist)
     tokens.add_argument("--exact", action="store_false", dest="shortlist", help="search among all tokens")
 
 

@@ -18,11 +18,11 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.doctor.selftest import selftest
 
     seconds, failed = 0.0, []
-    for name, passed, shown, took in selftest():
-        seconds += took
-        if not passed:
-            failed.append(name)
-        line = f"{name:<11}{'ok' if passed else 'FAILED':<8}{shown}"
+    for outcome in selftest():
+        seconds += outcome.seconds
+        if not outcome.passed:
+            failed.append(outcome.name)
+        line = f"{outcome.name:<11}{'ok' if outcome.passed else 'FAILED':<8}{outcome.shown}"
         print(fill(line, 120, subsequent_indent=" " * 19, break_long_words=False, break_on_hyphens=False), flush=True)
     print(f"{', '.join(failed)} failed" if failed else "everything works", f", in {seconds:.0f} s", sep="")
     if failed:
