@@ -92,7 +92,7 @@ def page() -> str:
             parts.append(f"## The whole file\n\n{table(section)}")
         if path == "model.attention":
             aliases = ", ".join(f"`{alias}` for `{name}`" for alias, name in SCORE_ALIASES.items())
-            parts.append(f"A score has other names too: {aliases}. Capitals do not matter, and `-` is `_`.\n")
+            parts.append(f"A score has other names too: {aliases}. Capitals do not matter, and `-` counts as `_`.\n")
     data = DataConfig(train="data/toy/train", dev="data/toy/dev", src="en", tgt="de")
     parts.append(f"## Example: every key, with its default\n\n```yaml\n{Config(data=data).to_yaml()}```\n")
     return "\n".join(parts)

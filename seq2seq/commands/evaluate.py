@@ -22,7 +22,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
-    add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; each file has one for every line")
+    add(
+        "--ref",
+        metavar="FILE",
+        nargs="+",
+        help="reference translations of --src: one file, or one for each set of references",
+    )
     options.add_search(parser)
     add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
