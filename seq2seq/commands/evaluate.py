@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "--ref",
         metavar="FILE",
         nargs="+",
-        help="reference translations of --src: one file, or one for each set of references",
+        help="reference translations of --src, in one file or several",
     )
     options.add_search(parser)
     add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
