@@ -117,7 +117,7 @@ def test_the_encoder_looks_from_the_source_to_the_source(say):
 
 def test_the_sentences_of_a_file_are_shown_one_after_another(say, three_lines):
     first, third = say(), say(text=["the dog"])
-    assert say("--input", three_lines, text=()) == f"{first}\n{third}"
+    assert say("--input", three_lines, text=()) == f"{first}\n\n\n{third}\n"
     told = [json.loads(line) for line in say("--input", three_lines, "--json", "--words", text=()).splitlines()]
     assert told[1] is None
     assert told[2]["columns"] == ["the", "dog", "</s>"]

@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> None:
         with console.open_output(args.output) as out:
             for lines in batches:
                 for look in translator.look(lines, beam=args.beam):
-                    out.write(_describe(look, args) + "\n")
+                    out.write(_describe(look, args) + ("\n" if args.json else "\n\n"))
                 out.flush()
         return
 

@@ -22,12 +22,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
-    add(
-        "--ref",
-        metavar="FILE",
-        nargs="+",
-        help="reference translations of --src, in one file or several",
-    )
+    add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; several files are alternatives")
     options.add_search(parser)
     add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
