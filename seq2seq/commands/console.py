@@ -87,7 +87,11 @@ def open_output(path: str | None) -> Iterator[TextIO]:
         yield sys.stdout
         return
     try:
-        with open(path, "wb") as file:
+        file = open(path, "wb")
+    except OSError as error:
+        raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
+    try:
+        with file:
             yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
     except BrokenPipeError:
         raise
