@@ -1,5 +1,6 @@
 """What several commands do: load a translator, read lines, write text, and show the log beside a progress bar."""
 
+import errno
 import logging
 import os
 import sys
@@ -15,6 +16,10 @@ from seq2seq.errors import UserError
 if TYPE_CHECKING:
     from seq2seq.decoding.attention_map import AttentionMap
     from seq2seq.decoding.translator import Translator
+
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
+MAKE_ROOM = "make room, or write to another file"
 
 
 def is_first_process() -> bool:
@@ -81,23 +86,20 @@ def open_output(path: str | None) -> Iterator[TextIO]:
     """Open a file for UTF-8 text with line feeds; None is standard output.
 
     Raises:
-        UserError: the file cannot be opened, or not be written to its end, as on a full disk.
+        UserError: the file cannot be opened, or not written to its end, as on a full disk.
     """
     if path is None:
         yield sys.stdout
         return
     try:
-        file = open(path, "wb")
-    except OSError as error:
-        raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
-    try:
-        with file:
+        with open(path, "wb") as file:
             yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
     except BrokenPipeError:
         raise
     except OSError as error:
-        fix = "make room, or write to another file"
-        raise UserError(f"--output {path}: cannot be written: {error.strerror}; {fix}") from None
+        if error.errno in DISK_ERRORS:
+            raise UserError(f"--output {path}: cannot be written: {error.strerror}; {MAKE_ROOM}") from None
+        raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
 
 
 def check_output_is_not_input(source: str | None, output: str | None) -> None:

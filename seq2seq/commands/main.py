@@ -5,7 +5,6 @@ A command is a module with `HELP`, `add_options` and `run`, and one entry in `CO
 """
 
 import argparse
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ from io import TextIOWrapper
 from typing import Protocol
 
 from seq2seq.commands import align, attention, bench, check, compare, evaluate, plot, score, selftest, train, translate
-from seq2seq.commands.console import is_first_process
+from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process
 from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
@@ -33,7 +32,6 @@ class Command(Protocol):
 
 COMMANDS: list[Command] = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if error.errno not in DISK_ERRORS:
             raise
         place = error.filename or "standard output"
-        fix = "make room, or write to another file"
-        print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {fix}", file=sys.stderr)
+        print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
         if not error.filename:
             _discard_output()
         return 2
