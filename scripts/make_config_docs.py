@@ -1,11 +1,11 @@
-"""Writes what the docs say of the configuration from seq2seq/config/keys.py; `--check` says whether they are current.
+"""Write the pages on the configuration from seq2seq/config/keys.py; with `--check`, say whether they are current.
 
-That is docs/config.md, docs/config.schema.json, and the table of combinations in docs/attention.md and its translation.
+The pages are docs/config.md, docs/config.schema.json, and the table of combinations in docs/attention.md and its
+translation.
 """
 
 import argparse
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any, get_args
@@ -20,7 +20,7 @@ INTRO = """\
 
 <!-- Written by scripts/make_config_docs.py from seq2seq/config/keys.py: change it there. -->
 
-An experiment is one YAML file. `data` must be given; every other key has a default. Here each key is named by its path:
+An experiment is one YAML file. `data` must be given; every other key has a default. A key is named by its path:
 `model.attention.score` is the key `score` in the section `attention` in the section `model`.
 
 - **Overrides.** Any key can be set on the command line, after the file, as often as you like; the last one wins:
@@ -29,22 +29,22 @@ An experiment is one YAML file. `data` must be given; every other key has a defa
 - **Paths** are relative to the directory you start in. The config in a run folder has absolute ones.
 - **Numbers.** `0.001`, `1e-3` and `1E-3` are the same number; `1e5` is not a whole number, `100000` and `100_000` are.
 - **Words that YAML takes for something else** need quotes: Norwegian is `src: "no"`, since a bare `no` means false.
-- **Mistakes.** An unknown key, a key that stands twice, or a value that is not allowed is an error that names the file,
-  the line, the key and what may stand there.
-- **Editors** that know the YAML language server complete and check keys, with this first line in a file in `configs/`:
+- **Mistakes.** An unknown key, a key that appears twice or a value that is not allowed is an error. It names the file,
+  the line, the key and what is allowed.
+- **Editors** with the YAML language server complete and check keys if a file in `configs/` begins with this line:
   `# yaml-language-server: $schema=../docs/config.schema.json`.
 """
 
 
 def schema() -> dict[str, Any]:
-    """The JSON schema of the YAML, for editors; unlike the types, it lists the aliases of a score among its names."""
+    """Return the JSON schema of the YAML, for editors; it lists the aliases of the scores too."""
     schema = Config.model_json_schema()
     schema["$defs"]["AttentionConfig"]["properties"]["score"]["enum"] += SCORE_ALIASES
     return schema
 
 
 def allowed(key: dict[str, Any]) -> str:
-    """What a key may be, from its JSON schema: the names of a choice, or a type and its limits."""
+    """Describe the values of a key by its JSON schema: the names of a choice, or a type and its limits."""
     if "anyOf" in key:
         return " or ".join(allowed(kind) for kind in key["anyOf"])
     if "enum" in key or "const" in key:
@@ -65,34 +65,34 @@ def allowed(key: dict[str, Any]) -> str:
 
 
 def literal(value: Any) -> str:
-    """A value as YAML has it."""
+    """Return a value as YAML spells it."""
     return value if isinstance(value, str) else json.dumps(value)
 
 
 def table(section: type[Section]) -> str:
-    """The keys of a section, without those that are sections themselves; empty if there are none."""
+    """Return the table of the keys of a section that are not sections themselves; empty if there are none."""
     schema = section.model_json_schema()
     rows = []
     for name, key in schema["properties"].items():
         if "$ref" in json.dumps(key):
             continue
         default = f"`{literal(key['default'])}`" if "default" in key else "must be given"
-        rows.append(f"| `{name}` | {allowed(key)} | {default} | {key['description']} |\n")
+        rows.append(f"| `{name}` | {allowed(key)} | {default} | {' '.join(key['description'].split())} |\n")
     return "| key | value | default | meaning |\n|---|---|---|---|\n" + "".join(rows) if rows else ""
 
 
 def page() -> str:
-    """The text of docs/config.md."""
+    """Return the text of docs/config.md."""
     parts = [INTRO]
     for path, section in sections().items():
         if path:
-            note = "\n\nNot there unless given (`null`)." if path == "model.pretrained_embeddings" else ""
+            note = "\n\nThe section is `null` unless it is given." if path == "model.pretrained_embeddings" else ""
             parts.append(f"## {path}\n\n{section.__doc__}{note}\n\n{table(section)}")
         else:
             parts.append(f"## The whole file\n\n{table(section)}")
         if path == "model.attention":
             aliases = ", ".join(f"`{alias}` for `{name}`" for alias, name in SCORE_ALIASES.items())
-            parts.append(f"A score has other names too: {aliases}. Capitals do not matter, and `-` is `_`.\n")
+            parts.append(f"A score has other names too: {aliases}. Capitals do not matter, and `-` counts as `_`.\n")
     data = DataConfig(train="data/toy/train", dev="data/toy/dev", src="en", tgt="de")
     parts.append(f"## Example: every key, with its default\n\n```yaml\n{Config(data=data).to_yaml()}```\n")
     return "\n".join(parts)
@@ -114,7 +114,7 @@ HEADS = {"attention": {"score": "multi_head"}}
 
 
 def combinations() -> str:
-    """Two tables of what a config may have together: a tick, or the number of the reason why not, below."""
+    """Return two tables of what works together: a tick, or the number of the reason why not."""
     reasons: list[str] = []
     tables = [
         _combined("score", SCORES, DECODERS | OPTIONS, reasons),
@@ -137,7 +137,7 @@ def _combined(
 
 
 def _mark(model: dict[str, Any], reasons: list[str]) -> str:
-    """A tick for a model that a config may have, else the number of the reason, added to `reasons` if it is new."""
+    """Return a tick if a config may have this model, otherwise the number of the reason, added to `reasons` if new."""
     data = {"train": "train", "dev": "dev", "src": "en", "tgt": "de"}
     try:
         parse_config({"data": data, "model": model}, "")
@@ -145,19 +145,19 @@ def _mark(model: dict[str, Any], reasons: list[str]) -> str:
     except UserError as error:
         what, _, why = str(error).removeprefix(": ").rpartition(";")[0].partition(": ")
         score = model.get("attention", {}).get("score")
-        reason = f"`{score}`: {why}" if why else re.sub(r", and model\.attention\.score is \w+", "", what)
+        reason = f"`{score}`: {why}" if why else what
         if reason not in reasons:
             reasons.append(reason)
         return f"({reasons.index(reason) + 1})"
 
 
 def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """Both, section by section."""
+    """Merge two models, section by section."""
     return {section: {**one.get(section, {}), **other.get(section, {})} for section in one | other}
 
 
 def with_combinations(file: Path) -> str:
-    """A page with the table of combinations between its marks."""
+    """Return a page with the table of combinations between its marks."""
     text = file.read_text(encoding="utf-8")
     return text[: text.index(BEGIN)] + combinations() + text[text.index(END) + len(END) :]
 

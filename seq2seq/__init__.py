@@ -5,7 +5,7 @@
     translator = seq2seq.load("runs/toy")
     translator.translate(["The cat ate the fish because it was hungry."])[0].text
 
-Torch is imported when one of these is first called, so that `import seq2seq` and `seq2seq --help` answer at once.
+Torch is imported when `train` or `load` is first called, so that `import seq2seq` and `seq2seq --help` answer at once.
 """
 
 from pathlib import Path
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path, *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
-    """The translator that a run folder holds: its best checkpoint.
+    """Load the best checkpoint of a run as a translator.
 
     Args:
-        run: the folder.
-        device: by default the one that the run's config names.
-        shortlist: search among the tokens of the run's shortlist alone; by default what `search.shortlist` says.
+        run: the run folder.
+        device: for example `cuda:1`; by default the device of the run's config.
+        shortlist: whether to search only among the tokens of the run's shortlist; by default `search.shortlist`.
 
     Raises:
-        seq2seq.errors.UserError: no run there, nothing trained in it yet, or no shortlist where one is wanted.
+        seq2seq.errors.UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
     """
     from seq2seq.decoding.translator import Translator
 
@@ -40,17 +40,17 @@ def train(
     resume: bool = False,
     allow_changes: bool = False,
 ) -> "Run":
-    """Train: the same loop as `seq2seq train`, without the evaluation on the test set at its end.
+    """Train a model as `seq2seq train` does, but without the evaluation on the test set, and return its run.
 
     Args:
         config: a YAML file, its content as nested dicts, or a `Config`.
         run: the run folder; for a YAML file by default `runs/` and the file's name.
-        resume: go on with the run in that folder.
-        allow_changes: go on though the config, the data or the vocabularies are not what they were.
+        resume: continue the run in that folder, if there is one.
+        allow_changes: continue even if the config, the data or the vocabularies have changed.
 
     Raises:
-        seq2seq.errors.UserError: a wrong config, bad data, or a folder that holds a run already.
-        KeyboardInterrupt: after Ctrl-C or SIGTERM, when what was done until then is saved.
+        seq2seq.errors.UserError: the config or the data are wrong, or the folder already holds a run.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM; what was trained until then is saved.
     """
     from seq2seq.config import Config, load_config, parse_config
     from seq2seq.errors import UserError

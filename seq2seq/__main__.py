@@ -1,4 +1,4 @@
-"""`python -m seq2seq` is the command `seq2seq`."""
+"""The command `seq2seq`, also as `python -m seq2seq`."""
 
 import contextlib
 import gc
@@ -10,15 +10,15 @@ from seq2seq.commands.main import main
 
 
 def program() -> NoReturn:
-    """`main` as a process that begins and ends quickly.
+    """Run `main` in a process that starts and ends quickly.
 
-    Importing torch makes a million objects that stay; the garbage collector would look through them again and again,
-    0.2 s long (training and search leave no cycles for it). Taking torch apart in the end would take 0.3 s; what else
-    waits for an end, such as a profiler's report, does not come: profile `seq2seq.commands.main.main`.
+    Importing torch creates a million objects that stay, which the garbage collector would search again and again: 0.2 s
+    (training and search leave it no cycles to find). `os._exit` skips the teardown of torch, 0.3 s. It also skips
+    whatever else runs at exit, such as a profiler's report: to profile a command, call `seq2seq.commands.main.main`.
     """
     gc.set_threshold(100_000)
     code = main()
-    with contextlib.suppress(OSError, AttributeError):  # nobody reads it any more, or there never was one
+    with contextlib.suppress(OSError, AttributeError):  # the reader has gone, or there is no standard output
         sys.stdout.flush()
     os._exit(code)
 

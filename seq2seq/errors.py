@@ -1,23 +1,23 @@
-"""The one exception that a user's mistake raises, and what many of its messages say."""
+"""The exception for a user's mistake, and messages that several modules share."""
 
 import shlex
 from pathlib import Path
 
 
 class UserError(Exception):
-    """Bad input: a key, a file or a value that the user can mend.
+    """A mistake in a key, a file or a value, which the user can mend.
 
-    The message is what the user reads, without a traceback: it names the key or the file and line, the value that
-    stands there, and what to write instead. The command line prints it and leaves with exit code 2.
+    The user reads the message without a traceback: it names the key or the file and line, the value found there, and
+    the fix. The command line prints it and ends with exit code 2.
     """
 
 
 def unwritten(path: Path, reason: str, run: Path) -> UserError:
-    """The error where a training cannot write a file, as on a full disk, into its run folder."""
+    """Return the error of a training that cannot write a file into its run folder, for example on a full disk."""
     fix = f"what was saved before is whole: mend that, and go on with `{resume_command(run)}`"
     return UserError(f"{path}: cannot be written: {reason}; {fix}")
 
 
 def resume_command(run: Path) -> str:
-    """What goes on with the training of a run folder."""
+    """Return the command that continues the training of a run."""
     return shlex.join(["seq2seq", "train", str(run / "config.yaml"), "--run", str(run), "--resume"])

@@ -10,9 +10,10 @@ import pytest
 from tiny import write_config
 
 import seq2seq
-from seq2seq.commands.main import main
+from seq2seq.commands.main import COMMANDS, main
+from seq2seq.runs.run import Run
 
-COMMANDS = ["train", "evaluate", "translate", "score", "attention", "plot", "compare", "check"]
+NAMES = [command.__name__.rpartition(".")[2] for command in COMMANDS]
 
 
 class Stdin(io.TextIOWrapper):
@@ -38,21 +39,21 @@ def pipe(monkeypatch, data):
     monkeypatch.setattr(sys, "stdin", Stdin(data))
 
 
-@pytest.mark.parametrize("arguments", [[], *([command] for command in COMMANDS)])
-def test_help_answers_without_importing_torch(arguments):
+def test_help_answers_without_importing_torch():
     code = (
         "import sys\nfrom seq2seq.commands.main import main\n"
-        f"try: main({[*arguments, '--help']!r})\nexcept SystemExit as end: assert end.code == 0\n"
-        "assert not {'torch', 'pydantic', 'sacrebleu'} & set(sys.modules)"
+        f"for command in {[[], *([name] for name in NAMES)]}:\n"
+        "    try: main([*command, '--help'])\n    except SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'pydantic', 'sacrebleu', 'numpy'} & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "usage: seq2seq" in done.stdout
+    assert done.stdout.count("usage: seq2seq") == 1 + len(NAMES)
 
 
 def test_the_module_is_the_command():
-    done = subprocess.run([sys.executable, "-m", "seq2seq", "--help"], capture_output=True, text=True, timeout=60)
-    assert all(command in done.stdout for command in COMMANDS)
+    done = subprocess.run([sys.executable, "-m", "seq2seq", "--help"], capture_output=True, text=True)
+    assert all(f"  {name} " in done.stdout for name in NAMES)
 
 
 def test_training_reports_evaluates_and_shows(folder, capsys):
@@ -93,16 +94,12 @@ def test_a_mistake_leaves_the_output_file_as_it_was(run, folder, capsys):
     assert (folder / "kept.txt").read_text() == "kept\n"
 
 
-def test_help_says_what_the_options_do(capsys):
-    for command, words in (
-        ("translate", ["below 1 is safer"]),
-        ("attention", ["text:", "json:", "pharaoh:"]),
-        ("plot", ["attention", "speed"]),
-    ):
-        with pytest.raises(SystemExit):
-            main([command, "--help"])
-        out = " ".join(capsys.readouterr().out.split())
-        assert all(word in out for word in words)
+@pytest.mark.parametrize("command", COMMANDS, ids=NAMES)
+def test_the_help_of_a_command_begins_with_its_docstring(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command.__name__.rpartition(".")[2], "--help"])
+    _usage, description, *_ = capsys.readouterr().out.split("\n\n")
+    assert description.split() == command.__doc__.split()
 
 
 def test_a_folder_that_holds_a_run_is_refused_with_exit_code_2(run, folder, capsys):
@@ -121,13 +118,11 @@ def test_resuming_a_finished_run_only_evaluates(folder, capsys):
     assert "test set: 12 sentences" in capsys.readouterr().out
 
 
-def test_overrides_reach_the_run(folder, capsys):
-    config = write_config(folder)
-    arguments = ["training.max_updates=5", "model.attention.score=bahdanau"]
-    assert main(["train", str(config), *arguments, "--run", str(folder / "overridden")]) == 0
-    from seq2seq.runs.run import Run
-
-    kept = Run.open(folder / "overridden").config()
+def test_overrides_reach_the_run_before_and_behind_options(folder):
+    run = folder / "overridden"
+    before, behind = "training.max_updates=5", "model.attention.score=bahdanau"
+    assert main(["train", str(write_config(folder)), before, "--run", str(run), behind]) == 0
+    kept = Run.open(run).config()
     assert (kept.training.max_updates, kept.model.attention.score) == (5, "concat")
 
 
@@ -223,24 +218,6 @@ def test_score_prints_a_number_a_line(run, folder, capsys):
     assert all(value < 0 for value in values)
 
 
-def test_attention_in_the_terminal_shows_both_sides(run, capsys):
-    assert main(["attention", run, "the old cat", "--beam", "2"]) == 0
-    out = capsys.readouterr().out
-    assert "old" in out
-    assert "</s>" in out
-
-
-@pytest.mark.parametrize("name", ["a.png", "a.svg"])
-def test_attention_as_a_picture(run, folder, name):
-    assert main(["attention", run, "the old cat", "--output", str(folder / name)]) == 0
-    assert (folder / name).stat().st_size > 1000
-
-
-def test_attention_of_nothing_is_refused(run, capsys):
-    assert main(["attention", run, "  "]) == 2
-    assert "TEXT is empty" in capsys.readouterr().err
-
-
 def test_plot_draws_into_the_run(run, folder, capsys):
     assert main(["plot", run]) == 0
     assert (folder / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
@@ -251,14 +228,6 @@ def test_check_says_what_there_is(folder, capsys):
     out = capsys.readouterr().out
     assert "120 sentence pairs" in out
     assert "parameters" in out
-
-
-def test_overrides_may_stand_behind_options(folder):
-    config = write_config(folder)
-    assert main(["train", str(config), "--run", str(folder / "behind"), "training.max_updates=4"]) == 0
-    from seq2seq.runs.run import Run
-
-    assert Run.open(folder / "behind").config().training.max_updates == 4
 
 
 def test_an_unknown_option_is_refused(folder, capsys):
@@ -285,18 +254,20 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
     [
         (["evaluate", "nowhere"], "nowhere: not a run folder"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
-        (["translate", "{run}", "--input", "nowhere.txt"], "--input nowhere.txt: No such file"),
+        (["translate", "{run}", "--input", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["translate", "{run}", "--input", "{bad}"], "bad.txt:2: byte 3"),
         (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam 0"),
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
-        (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
+        (
+            ["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"],
+            "--output /nowhere/x: No such file",
+        ),
         (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
         (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),
         (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest and --beam out"),
         (["translate", "{run}", "--input", "{good}", "--top-k", "2"], "are for --sample"),
         (["score", "{run}", "--src", "{good}", "--tgt", "{bad}"], "bad.txt:2"),
-        (["attention", "{run}", "a", "--output", "a.gif"], "a.gif"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(run, folder, capsys, arguments, message):
@@ -317,7 +288,6 @@ def test_a_reader_that_goes_away_is_no_error(run):
         shell=True,
         capture_output=True,
         text=True,
-        timeout=120,
     )
     assert done.stdout.count("\n") == 1
     assert "Traceback" not in done.stderr

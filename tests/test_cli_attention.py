@@ -1,7 +1,9 @@
-"""The commands `attention` and `plot --attention`, run as a user runs them."""
+"""The commands `attention`, `align` and `plot --attention`, run as a user runs them."""
 
+import io
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
@@ -57,6 +59,13 @@ def inward(folder):
     return train(folder, "inward", "word", attention={"score": "none"}, encoder=encoder)
 
 
+@pytest.fixture(scope="module")
+def three_lines(folder):
+    """A file of three lines, the second of them empty."""
+    (folder / "in.txt").write_text(f"{TEXT}\n\nthe dog\n", encoding="utf-8")
+    return str(folder / "in.txt")
+
+
 @pytest.fixture
 def say(run, capsys):
     """What the command prints about a text."""
@@ -86,7 +95,7 @@ def test_all_heads_stand_under_their_names_and_one_head_alone(say):
 
 def test_json_holds_rows_columns_heads_and_weights(say, run):
     (look,) = Translator.load(run).look([TEXT])
-    told = json.loads(say("--format", "json", "--head", "all"))
+    told = json.loads(say("--json", "--head", "all"))
     assert list(told) == ["translation", "rows", "columns", "heads", "weights"]
     assert told["translation"] == look.translation.text
     assert (told["rows"], told["columns"]) == (look.decoder.rows, look.decoder.columns)
@@ -95,35 +104,57 @@ def test_json_holds_rows_columns_heads_and_weights(say, run):
 
 
 def test_json_of_words_has_the_words_of_the_text(say):
-    told = json.loads(say("--format", "json", "--words"))
+    told = json.loads(say("--json", "--words"))
     assert told["columns"] == [*TEXT.split(), "</s>"]
     assert np.shape(told["weights"]) == (1, len(told["rows"]), 7)
 
 
 def test_the_encoder_looks_from_the_source_to_the_source(say):
-    told = json.loads(say("--format", "json", "--encoder", "--words", "--head", "all"))
+    told = json.loads(say("--json", "--encoder", "--words", "--head", "all"))
     assert told["rows"] == told["columns"] == [*TEXT.split(), "</s>"]
     assert told["heads"] == ["head 1", "head 2"]
 
 
-def test_pharaoh_is_the_links_of_the_words(say, run):
-    (look,) = Translator.load(run).look([TEXT])
-    assert say("--format", "pharaoh") == look.decoder.pharaoh() + "\n"
-
-
-def test_the_lines_of_a_file_give_a_line_each_in_order(say, folder):
-    (folder / "in.txt").write_text(f"{TEXT}\n\nthe dog\n", encoding="utf-8")
-    of_file = ("--input", str(folder / "in.txt"))
-    lines = say(*of_file, "--format", "pharaoh", text=()).split("\n")
-    assert lines == [say("--format", "pharaoh").strip(), "", say("--format", "pharaoh", text=["the dog"]).strip(), ""]
-    told = [json.loads(line) for line in say(*of_file, "--format", "json", "--words", text=()).splitlines()]
+def test_the_sentences_of_a_file_are_shown_one_after_another(say, three_lines):
+    first, third = say(), say(text=["the dog"])
+    assert say("--input", three_lines, text=()) == f"{first}\n\n\n{third}\n"
+    told = [json.loads(line) for line in say("--input", three_lines, "--json", "--words", text=()).splitlines()]
     assert told[1] is None
     assert told[2]["columns"] == ["the", "dog", "</s>"]
 
 
-def test_text_goes_to_a_file_too(say, folder):
-    assert say("--format", "pharaoh", "--output", str(folder / "links.txt")) == ""
-    assert (folder / "links.txt").read_text(encoding="utf-8") == say("--format", "pharaoh")
+@pytest.mark.parametrize(("name", "options"), [("text.txt", []), ("weights", ["--json"])])
+def test_text_and_json_go_to_a_file_too(say, folder, name, options):
+    assert say(*options, "--output", str(folder / name)) == ""
+    assert (folder / name).read_text(encoding="utf-8") == say(*options)
+
+
+# ---------------------------------------------------------------------------------------------------------- alignments
+
+
+def test_alignments_are_the_links_of_each_line_in_order(run, three_lines, capsys):
+    first, _, third = Translator.load(run).look([TEXT, "", "the dog"])
+    assert main(["align", run, "--input", three_lines]) == 0
+    assert capsys.readouterr().out == f"{first.decoder.pharaoh()}\n\n{third.decoder.pharaoh()}\n"
+
+
+def test_alignments_may_be_those_of_one_head(run, three_lines, capsys):
+    first, *_ = Translator.load(run).look([TEXT])
+    assert main(["align", run, "--input", three_lines, "--head", "2"]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == first.decoder.head(1).pharaoh()
+
+
+def test_alignments_go_through_a_pipe_and_into_a_file(run, folder, three_lines, capsys, monkeypatch):
+    assert main(["align", run, "--input", three_lines]) == 0
+    links = capsys.readouterr().out
+    with open(three_lines, encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(file.read().encode())))
+    assert main(["align", run, "--output", str(folder / "links")]) == 0
+    assert capsys.readouterr().out == ""
+    assert (folder / "links").read_text(encoding="utf-8") == links
+
+
+# -------------------------------------------------------------------------------------------------- pictures and pages
 
 
 @pytest.mark.parametrize("options", [[], ["--head", "all"], ["--head", "2", "--words"], ["--encoder", "--head", "all"]])
@@ -190,22 +221,21 @@ def test_a_text_is_drawn_however_long_or_strange_it_is(say, plain, folder, capsy
 
 
 def test_self_attention_is_shown_of_a_model_without_attention(say, inward, folder):
-    told = json.loads(say("--encoder", "--head", "all", "--format", "json", of=inward))
+    told = json.loads(say("--encoder", "--head", "all", "--json", of=inward))
     assert (told["rows"], told["heads"]) == ([*TEXT.split(), "</s>"], ["head 1", "head 2"])
     say("--output", str(folder / "inward.html"), of=inward)
-    assert [view["rows"] for view in page_of(folder / "inward.html")[1]] == ["source, looking"]
+    assert [view["rows"] for view in page_of(folder / "inward.html")[1]] == ["source (queries)"]
 
 
-@pytest.mark.parametrize("options", [["--head", "9"], ["--beam", "0"], ["--encoder"], []])
-@pytest.mark.parametrize("lines", ["", "the cat\n"])
-def test_a_mistake_leaves_the_output_file_as_it_was_and_is_one_of_an_empty_input_too(
-    plain, blind, folder, options, lines
-):
+@pytest.mark.parametrize("command", [["attention", "--json"], ["align"]], ids=" ".join)
+@pytest.mark.parametrize(("model", "options"), [("plain", ["--head", "9"]), ("plain", ["--beam", "0"]), ("blind", [])])
+def test_a_mistake_leaves_the_output_file_as_it_was_with_an_empty_input_too(folder, command, model, options, request):
     source, output = folder / "lines.txt", folder / "kept.txt"
-    source.write_text(lines)
+    source.write_text("")
     output.write_text("kept\n")
-    files = ["--input", str(source), "--format", "json", "--output", str(output)]
-    assert main(["attention", plain if options else blind, *files, *options]) == 2
+    name, *json_option = command
+    files = ["--input", str(source), "--output", str(output)]
+    assert main([name, request.getfixturevalue(model), *json_option, *files, *options]) == 2
     assert output.read_text() == "kept\n"
 
 
@@ -217,40 +247,40 @@ def test_plot_draws_the_attention_of_a_sentence_into_the_run(run, capsys, option
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.parametrize("source", [[], ["a", "--input", "file"]])
+def test_attention_needs_a_text_or_a_file_and_not_both(run, source, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["attention", run, *source])
+    assert "TEXT" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["attention", "{run}"], "TEXT, a sentence, or --input FILE"),
-        (["attention", "{run}", "a", "--input", "{file}", "--format", "json"], "TEXT, a sentence, or --input FILE"),
         (["attention", "{run}", " "], "TEXT is empty"),
         (["attention", "{run}", " ", "--output", "{out}.html"], "TEXT is empty"),
         (["attention", "{run}", " ", "--encoder"], "TEXT is empty"),
-        (["attention", "{run}", "--input", "{file}"], "--input needs --format pharaoh or json"),
-        (["attention", "{run}", "--input", "{file}", "--output", "{out}.png"], "--input needs --format"),
-        (["attention", "{run}", "--input", "nowhere", "--format", "json"], "--input nowhere: No such file"),
-        (["attention", "{run}", "--input", "", "--format", "json"], "--input : No such file"),
-        (["attention", "{run}", "--input", "{file}", "--format", "json", "--output", "{file}"], "is the --input file"),
-        (["attention", "{run}", "a", "--output", "a.gif"], "a.gif: write a .png, .svg or .html file"),
-        (["attention", "{run}", "a", "--output", "a.png", "--format", "json"], "leave one of them out"),
-        (["attention", "{run}", "a", "--output", "a.html", "--words"], "leave --words, --encoder and --head out"),
-        (["attention", "{run}", "a", "--output", "a.html", "--head", "1"], "leave --words, --encoder and --head out"),
+        (["attention", "{run}", "--input", "{file}", "--output", "{out}.png"], "shows one TEXT"),
+        (["attention", "{run}", "--input", "nowhere"], "nowhere: cannot be read: No such file"),
+        (["attention", "{run}", "--input", ""], "cannot be read: No such file"),
+        (["attention", "{run}", "--input", "{file}", "--output", "{file}"], "is the --input file"),
+        (["attention", "{run}", "a", "--output", "a.gif"], "a.gif: write a .png, .svg, .html or .txt file"),
+        (["attention", "{run}", "a", "--output", "a.png", "--json"], "leave --json and --input out"),
         (["attention", "{run}", "a", "--output", "/nowhere/a.html"], "/nowhere/a.html: No such file"),
-        (["attention", "{run}", "a", "--head", "0"], "--head 0: write mean, all, or the number"),
-        (["attention", "{run}", "a", "--head", "two"], "--head two: write mean, all, or the number"),
-        (["attention", "{run}", "a", "--head", "3"], "write a number from 1 to 2"),
-        (["attention", "{run}", "a", "--head", "all", "--format", "pharaoh"], "one link a word"),
+        (["attention", "{run}", "a", "--head", "0"], "--head 0: write mean, all or the number of a head"),
+        (["attention", "{run}", "a", "--head", "two"], "--head two: write mean, all or the number of a head"),
+        (["attention", "{run}", "a", "--head", "3"], "here 1 to 2"),
         (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
-        (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
-        (["attention", "{run}", "a", "--encoder", "--format", "pharaoh"], "leave --encoder out"),
         (["attention", "{run}", "a", "--beam", "100000"], "beam 100000"),
+        (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
         (["attention", "{blind}", "a"], "no attention"),
         (["attention", "{blind}", "a", "--output", "{out}.html"], "no attention"),
         (["attention", "{blind}", "a", "--encoder"], "no self-attention"),
-        (
-            ["attention", "{inward}", "a"],
-            "no attention (model.attention.score is none): it looks nowhere; add --encoder",
-        ),
+        (["attention", "{inward}", "a"], "no attention (model.attention.score is none); add --encoder"),
         (["attention", "{run}", "a\udcff"], "TEXT is not UTF-8: a\\udcff"),
+        (["align", "{run}", "--input", "{file}", "--head", "all"], "--head all: write mean or the number of a head"),
+        (["align", "{run}", "--input", "{file}", "--output", "{file}"], "is the --input file"),
+        (["align", "{blind}", "--input", "{file}"], "no attention"),
         (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
         (["plot", "{run}", "--attention", ""], "text is empty"),

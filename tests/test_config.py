@@ -56,10 +56,6 @@ def test_every_config_of_the_project_loads(path):
     assert load_config(path).data.src
 
 
-def test_the_toy_config_is_there():
-    assert load_config(ROOT / "configs/toy.yaml").data.train == "data/toy/train"
-
-
 # ------------------------------------------------------------------------------------------------------------- keys
 
 
@@ -111,8 +107,8 @@ def test_no_hint_for_a_key_of_another_toolkit_hides_a_nearer_key_of_ours():
 
 
 def test_a_doubled_key_is_an_error_with_its_line(error):
-    assert error("search:\n  beam: 4\n  beam: 5\n") == "a.yaml:4: the key beam stands here twice"
-    assert error("data: {}\n") == "a.yaml:2: the key data stands here twice"
+    assert error("search:\n  beam: 4\n  beam: 5\n") == "a.yaml:4: the key beam appears twice"
+    assert error("data: {}\n") == "a.yaml:2: the key data appears twice"
 
 
 def test_a_merged_mapping_may_be_overruled_and_is_no_doubled_key(load):
@@ -255,6 +251,11 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
+        (["tokenizer.type=word", "tokenizer.sampling=0.1"], ["tokenizer.sampling is 0.1", "set it to 0"]),
+        (
+            ["model.attention.score=none", "training.coverage_loss=1.0"],
+            ["training.coverage_loss is 1.0", "model.attention.score none"],
+        ),
         (
             ["model.encoder.type=self_attention", "model.encoder.num_heads=3"],
             ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
@@ -294,10 +295,10 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         *(
             (["model.decoder.type=transformer", *overrides], ["model.decoder.type transformer", *named])
             for overrides, named in [
-                ([], ["model.attention.score is general", "set model.attention.score multi_head"]),
+                ([], ["needs model.attention.score multi_head", "it is general"]),
                 (
                     ["model.attention.score=multi_head", "model.attention.coverage=true"],
-                    ["no coverage", "set model.attention.coverage false"],
+                    ["has no coverage", "set model.attention.coverage false"],
                 ),
                 (
                     ["model.attention.score=multi_head", "model.decoder.input_feeding=true"],
@@ -365,7 +366,7 @@ def test_an_error_in_an_override_says_so(error):
     assert error("", "search.bean=5") == "override: search.bean is not a key; did you mean beam?"
     assert error("", "foo.bar=5").startswith("override: foo is not a key")
     assert error("", "data.src=no").endswith('quote it: "no"')
-    assert error("", "search={beam: 1, beam: 2}").endswith("the key beam stands here twice")
+    assert error("", "search={beam: 1, beam: 2}").endswith("the key beam appears twice")
     assert error("", "search.beam=[1").startswith("override search.beam=[1: ")
 
 

@@ -66,7 +66,9 @@ def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
 
 
 def test_a_source_token_stands_above_its_column():
-    [(header, rows)] = panels_of(terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7)), width=80))
+    [(header, rows)] = panels_of(
+        terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist()), width=80)
+    )
     for above, row in zip(header, rows, strict=True):
         assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
 
@@ -141,8 +143,8 @@ def test_each_head_is_a_panel_with_its_name(tmp_path, monkeypatch):
 
 
 def test_a_picture_of_one_head_has_no_name_but_says_what_its_rows_are(tmp_path):
-    save_attention(tmp_path / "a.svg", MAP, rows="source, looking")
-    assert {"source", "source, looking"} <= {*texts_of(tmp_path / "a.svg")}
+    save_attention(tmp_path / "a.svg", MAP, rows="source (queries)")
+    assert {"source", "source (queries)"} <= {*texts_of(tmp_path / "a.svg")}
     assert not {"attention", "translation"} & {*texts_of(tmp_path / "a.svg")}
 
 
@@ -193,7 +195,7 @@ def test_a_run_before_its_first_validation_has_curves_too(tmp_path):
 
 def test_the_axes_have_units(tmp_path):
     save_curves(tmp_path / "c.svg", METRICS)
-    assert {"updates", "nats a target token", "target tokens a second"} <= {*texts_of(tmp_path / "c.svg")}
+    assert {"updates", "nats per target token", "target tokens per second"} <= {*texts_of(tmp_path / "c.svg")}
 
 
 def test_curves_show_the_attention_where_validations_measured_it(tmp_path):

@@ -108,7 +108,7 @@ def test_every_element_that_the_script_asks_for_is_in_the_page(tmp_path):
 def test_the_script_can_be_parsed(tmp_path):
     page = hostile(tmp_path)
     (tmp_path / "page.js").write_text(re.findall(r"<script>\n(.*?)</script>", page, re.DOTALL)[0], encoding="utf-8")
-    done = subprocess.run(["node", "--check", tmp_path / "page.js"], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(["node", "--check", tmp_path / "page.js"], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

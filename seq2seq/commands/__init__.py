@@ -1,1 +1,1 @@
-"""The command line: a file for each command."""
+"""The command line: `main` runs a command, and each command is a file that holds its options and its code."""

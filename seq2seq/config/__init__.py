@@ -1,4 +1,4 @@
-"""The configuration: one YAML file, typed (`keys`), read (`reading`), its mistakes explained (`explaining`)."""
+"""The configuration: its keys (`keys`), how a file is read (`reading`), how mistakes are explained (`explaining`)."""
 
 from seq2seq.config.explaining import nearest
 from seq2seq.config.keys import (

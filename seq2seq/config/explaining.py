@@ -1,4 +1,4 @@
-"""A mistake in a config, explained in one line: the file and line, the key, the value, and what may stand there."""
+"""The explanation of a mistake in a config: one line with the file and line, the key, the value and what is allowed."""
 
 import difflib
 import re
@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from seq2seq.config.keys import sections
 
-FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest name would not find ours
+FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest name would be another key
     "accum_count": "training.accumulate",
     "alpha": "search.length_penalty",
     "batch_multiplier": "training.accumulate",
@@ -47,15 +47,7 @@ FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest
     "voc_limit": "tokenizer.vocab_size",
     "word_vec_size": "model.embedding_size",
 }
-
-
-_SHOWN = 80  # characters of what someone wrote
-
-
-_UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of the error
-
-
-_PLAIN_WORDS = {  # for those in pydantic's messages
+PLAIN_WORDS = {  # for some words of pydantic's messages
     "a valid integer": "a whole number",
     "a valid number": "a number",
     "a valid string": "a string",
@@ -64,18 +56,26 @@ _PLAIN_WORDS = {  # for those in pydantic's messages
     "less than or equal to": "at most",
     "False": "false",
 }
+UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of this error
+LONGEST = 80  # characters of a key or a value in a message
 
 
 @dataclass(frozen=True)
 class Source:
-    """A YAML text: what to call it, the path of keys at which its value stands in the config, and its syntax tree."""
+    """A YAML text that a config was made of.
+
+    Attributes:
+        name: of the file, or `override`.
+        keys: the path at which its value stands in the config; empty for a file.
+        node: its syntax tree; None for an empty text.
+    """
 
     name: str
     keys: tuple[str, ...]
     node: yaml.Node | None
 
     def find(self, path: Sequence[str | int]) -> tuple[yaml.Node | None, yaml.Node | None]:
-        """The node that spells the last key of a path known here, and the node of its value, None if it has none."""
+        """Return the node that spells the last key of a path that is in this text, and the node of its value."""
         spelled, node = self.node, self.node
         for key in path[len(self.keys) :]:
             pairs = node.value if isinstance(node, yaml.MappingNode) else []
@@ -86,62 +86,51 @@ class Source:
         return spelled, node
 
 
-def report(errors: ValidationError, where: str, sources: Sequence[Source]) -> str:
-    """The line on one of the errors: an unknown key first, as it may be why another key is missing."""
-    error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in _UNKNOWN_KEY)
+def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> str:
+    """Explain one of pydantic's errors in a line; `where` names the config if none of the sources has the key."""
+    # an unknown key first: it may be a misspelling of another key that is missing
+    error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in UNKNOWN_KEY)
     path = [str(key) for key in error["loc"]]
+
+    # the text that had the last word on this key, and what it says there
     written = None
     for source in reversed(sources):
         if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
             spelled, node = source.find(path)
-            written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= _SHOWN else None
+            written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= LONGEST else None
             line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
             where = source.name + line
             break
-    return f"{where}: {printable(_explained(error, path, written))}"
+    return f"{where}: {printable(_describe(error, path, written))}"
 
 
-def _explained(error: Any, path: Sequence[str], written: str | None) -> str:
-    """One error of pydantic in our words; `written` is the value as the YAML spells it."""
-    key, value, kind = ".".join(path)[:_SHOWN], error["input"], error["type"]
+def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
+    """Describe an error of pydantic in our words; `written` is the value as the YAML spells it."""
+    key, value, kind = ".".join(path)[:LONGEST], error["input"], error["type"]
+    # rules of our own, missing and unknown keys, sections
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "missing":
         return f"{key} is missing"
-    if kind in _UNKNOWN_KEY:
-        return f"{key} is not a key; {_hint(path)}"
+    if kind in UNKNOWN_KEY:
+        return f"{key} is not a key; {_suggest(path)}"
     if kind == "model_type":
         keys = ", ".join(sections()[key].model_fields)
-        return f"{key} is {shown(value, written)}; it must be a section with keys of {keys}"
+        return f"{key} is {show(value, written)}; it must be a section with keys of {keys}"
+
+    # values
     if kind == "string_type" and written:
-        return f'{key} is {shown(value, written)}; it must be a string, so quote it: "{written}"'
+        return f'{key} is {show(value, written)}; it must be a string, so quote it: "{written}"'
     rule = re.sub(r"^(Input|String|Value) should", "it must", error["msg"])
-    for theirs, ours in _PLAIN_WORDS.items():
+    for theirs, ours in PLAIN_WORDS.items():
         rule = rule.replace(theirs, ours)
     if kind == "literal_error" and (guess := nearest(str(value), re.findall(r"'([^']*)'", rule))):
         rule += f"; did you mean {guess}?"
-    return f"{key} is {shown(value, written)}; {rule}"
+    return f"{key} is {show(value, written)}; {rule}"
 
 
-def shown(value: Any, written: str | None) -> str:
-    """A value as its writer would recognize it, with what YAML made of it where that surprises."""
-    if isinstance(value, dict | list):
-        return "a section" if isinstance(value, dict) else "a list"
-    if isinstance(value, str):
-        return f"{value!r:.{_SHOWN}}"
-    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-    if value is None and not written:
-        return "empty"
-    return f"{written}, which YAML reads as {read}" if written and written != read else read
-
-
-def printable(text: str) -> str:
-    """Text that stays in its line and does nothing to a terminal."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def _hint(path: Sequence[str]) -> str:
-    """What a reader who wrote this unknown key may have meant."""
+def _suggest(path: Sequence[str]) -> str:
+    """Suggest what someone who wrote this unknown key may have meant."""
     *parents, name = path
     section = ".".join(parents)
     keys = {path: list(kind.model_fields) for path, kind in sections().items()}
@@ -154,8 +143,25 @@ def _hint(path: Sequence[str]) -> str:
     return f"the keys of {section or 'a config'} are {', '.join(keys[section])}"
 
 
+def show(value: Any, written: str | None) -> str:
+    """Return a value as its writer would recognize it, and what YAML reads it as if that is a surprise."""
+    if isinstance(value, dict | list):
+        return "a section" if isinstance(value, dict) else "a list"
+    if isinstance(value, str):
+        return f"{value!r:.{LONGEST}}"
+    if value is None and not written:
+        return "empty"
+    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{written}, which YAML reads as {read}" if written and written != read else read
+
+
+def printable(text: str) -> str:
+    """Return the text with control characters spelled out, so that it stays in its line."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """The allowed name most like this one, whatever its case, or None when none is close."""
+    """Return the allowed name that is most like this one in any case, or None if none is close."""
     folded = {other.lower(): other for other in allowed}
     close = difflib.get_close_matches(name.lower(), folded, n=1)
     return folded[close[0]] if close else None

@@ -1,9 +1,10 @@
-"""Every key of a config: its type, its default and its meaning, here and nowhere else.
+"""Every key of a config: its type, its default and, below it, its meaning; then the rules between keys.
 
-`Config`, below the sections it is made of, is the whole file; a key is named by its path, `model.attention.score`.
+`Config` is the whole file; the sections it is made of stand above it. docs/config.md is written from this page.
 """
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Annotated, Any, Literal, get_args
 
 import yaml
@@ -29,20 +30,11 @@ def canonical_score(name: Any) -> Any:
 
 
 Positive = Annotated[int, Field(ge=1)]
-
-
 Natural = Annotated[int, Field(ge=0)]
-
-
 Text = Annotated[str, Field(min_length=1)]
-
-
+NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-
-
 Cell = Literal["rnn", "gru", "lstm"]
-
-
 Score = Annotated[
     Literal["none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head"],
     BeforeValidator(canonical_score),
@@ -50,228 +42,218 @@ Score = Annotated[
 
 
 class Section(BaseModel):
-    """What all sections share: an unknown key is an error, a string is never taken for a number, nothing changes."""
+    """A section of the config. An unknown key is an error, a string is never read as a number, and nothing changes."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
+    )
 
 
 class DataConfig(Section):
-    """The parallel text. A path is a prefix (`data/train`: `train.en` beside `train.de`), a .tsv or a .jsonl file."""
+    """The parallel text. A path is a .tsv or .jsonl file, or a prefix: `data/train` means `train.en` and `train.de`."""
 
-    train: Text = Field(description="sentence pairs to learn from")
-    dev: Text = Field(description="sentence pairs to validate on: they choose the best checkpoint")
-    test: Text | None = Field(default=None, description="sentence pairs to measure the finished model on")
-    src: Text = Field(description="source language: the file suffix, the first column of a TSV, the key in a JSONL")
-    tgt: Text = Field(description="target language: the file suffix, the second column of a TSV, the key in a JSONL")
-    max_length: Positive = Field(
-        default=100, description="tokens a side, without `</s>`; longer training pairs are dropped"
-    )
+    train: Text
+    """sentence pairs to learn from"""
+    dev: Text
+    """sentence pairs to validate on; they decide which checkpoint is the best"""
+    test: Text | None = None
+    """sentence pairs to measure the trained model on"""
+    src: Text
+    """source language: the file suffix, the first column of a TSV, the key in a JSONL"""
+    tgt: Text
+    """target language: the file suffix, the second column of a TSV, the key in a JSONL"""
+    max_length: Positive = 100
+    """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
 
 
 class TokenizerConfig(Section):
     """How a line becomes tokens. The tokenizer is learned from the training pairs and kept with the run."""
 
-    type: Literal["unigram", "bpe", "char", "word"] = Field(default="unigram", description="unit of text")
-    vocab_size: int = Field(
-        default=2000, ge=5, description="a ceiling, with the 4 special tokens; a side each if not `joint`"
-    )
-    joint: bool = Field(default=True, description="one vocabulary for both languages, not one each")
-    word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = Field(
-        default="split",
-        description="`type: word` only: torchtext's name of what finds the words; `split` cuts at white space; "
-        "all but `split` and `basic_english` need a package of their own",
-    )
-    lowercase: bool = Field(
-        default=False, description="lowercase both sides, so that translations are lowercase as well"
-    )
-    sampling: float = Field(
-        default=0.0,
-        ge=0,
-        le=1,
-        description="subwords only: cut training text into pieces at random, anew each epoch. `bpe`: how often a merge "
-        "is left out (0.1); `unigram`: alpha, where less is wilder (0.2 to 0.5); 0 is off. Sentences get longer, so "
-        "that batches may go beyond `training.batch_tokens`",
-    )
+    type: Literal["unigram", "bpe", "char", "word"] = "unigram"
+    """kind of token: a subword (`unigram`, `bpe`), a character or a word"""
+    vocab_size: Annotated[int, Field(ge=5)] = 2000
+    """largest number of tokens in the vocabulary, the 4 special ones included; if not `joint`, in each of the two"""
+    joint: bool = True
+    """use one vocabulary for both languages instead of one for each"""
+    word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = "split"
+    """only for `type: word`: torchtext's name of the tokenizer that finds the words; `split` cuts at white space; all
+    but `split` and `basic_english` need a package of their own"""
+    lowercase: bool = False
+    """lowercase both sides; translations are then lowercase too"""
+    sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """only for subwords: cut training text into randomly chosen pieces, anew in each epoch. With `bpe`: the probability
+    of leaving out a merge (0.1 is usual); with `unigram`: alpha, where smaller is more random (0.2 to 0.5); 0: off.
+    Sentences get longer, so that batches may exceed `training.batch_tokens`"""
 
 
 class PretrainedConfig(Section):
-    """Word vectors to start from: text files, a word and its numbers a line. Only with `tokenizer.type: word`."""
+    """Word vectors to start from: text files, a word and its numbers per line. Only for `tokenizer.type: word`."""
 
-    src: Text | None = Field(default=None, description="vectors of source words; null: they start random")
-    tgt: Text | None = Field(default=None, description="vectors of target words; null: they start random")
+    src: Text | None = None
+    """vectors of source words; null: random"""
+    tgt: Text | None = None
+    """vectors of target words; null: random"""
 
 
 class EncoderConfig(Section):
-    """The network that reads the source. `cell`, `bidirectional` and `residual` are of `type: rnn` only."""
+    """The network that reads the source. `cell`, `bidirectional` and `residual` are only for `type: rnn`."""
 
-    type: Literal["rnn", "self_attention"] = Field(
-        default="rnn",
-        description="kind of encoder: a recurrent network, or self-attention over embeddings with positions",
-    )
-    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
-    hidden_size: Positive = Field(default=256, description="units of an encoder state; each of two directions has half")
-    num_layers: Positive = Field(default=1, description="layers on top of each other")
-    bidirectional: bool = Field(default=True, description="read the source in both directions")
-    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
-    self_attention_layers: Natural = Field(
-        default=0, description="`type: rnn` only: layers of self-attention on top of the recurrent ones"
-    )
-    num_heads: Positive = Field(default=4, description="self-attention only: heads; must divide `hidden_size`")
+    type: Literal["rnn", "self_attention"] = "rnn"
+    """a recurrent network, or self-attention over embeddings with positions"""
+    cell: Cell = "lstm"
+    """kind of recurrent cell; `rnn` is the plain tanh cell"""
+    hidden_size: Positive = 256
+    """size of an encoder state; each of two directions has half"""
+    num_layers: Positive = 1
+    """number of layers"""
+    bidirectional: bool = True
+    """read the source in both directions"""
+    residual: bool = False
+    """add a layer's input to its output, from the second layer on"""
+    self_attention_layers: Natural = 0
+    """only for `type: rnn`: number of self-attention layers on top of the recurrent ones"""
+    num_heads: Positive = 4
+    """heads of self-attention; must divide `hidden_size`"""
 
 
 class AttentionConfig(Section):
-    """How the decoder looks at the source; in a `transformer` decoder every layer does so."""
+    """How the decoder looks at the source. In a `transformer` decoder every layer does so."""
 
-    score: Score = Field(
-        default="general",
-        description="how well a decoder state and a source position fit; `dot`, `scaled_dot` and "
-        "`cosine` need the same `hidden_size` in encoder and decoder",
-    )
-    num_heads: Positive = Field(
-        default=4,
-        description="`multi_head` only: heads; must divide `model.decoder.hidden_size`; "
-        "the self-attention of a `transformer` decoder has as many",
-    )
-    chunk_size: Natural = Field(
-        default=0,
-        description="`concat` only: target positions scored at a time, 0 for all; fewer take less memory, more time",
-    )
-    window: Literal["global", "local_m", "local_p"] = Field(
-        default="global",
-        description="source positions looked at: all, or those around the target position (`local_m`), or around a "
-        "predicted one (`local_p`) (Luong et al. 2015)",
-    )
-    window_size: Positive = Field(
-        default=10, description="`local_m` and `local_p` only: D, the positions on either side of the center"
-    )
-    coverage: bool = Field(default=False, description="let the score see the sum of earlier weights (Tu et al. 2016)")
-    convolution: bool = Field(
-        default=False, description="let the score see a convolution of the last weights (Chorowski et al. 2015)"
-    )
-    temperature: float = Field(
-        default=1.0, ge=0.01, description="what scores are divided by before the softmax; below 1 sharpens the weights"
-    )
+    score: Score = "general"
+    """how to score the match of a decoder state and a source position; `dot`, `scaled_dot` and `cosine` need the same
+    `hidden_size` in encoder and decoder"""
+    num_heads: Positive = 4
+    """only for `multi_head`: number of heads; must divide `model.decoder.hidden_size`; the self-attention of a
+    `transformer` decoder has as many"""
+    chunk_size: Natural = 0
+    """only for `concat`: target positions scored at a time; fewer need less memory and more time; 0: all"""
+    window: Literal["global", "local_m", "local_p"] = "global"
+    """source positions looked at: all (`global`), those around the target position (`local_m`) or those around a
+    predicted position (`local_p`) (Luong et al. 2015)"""
+    window_size: Positive = 10
+    """only for `local_m` and `local_p`: D, the number of positions on either side of the center"""
+    coverage: bool = False
+    """let the score see the sum of all earlier weights (Tu et al. 2016)"""
+    convolution: bool = False
+    """let the score see a convolution of the previous weights (Chorowski et al. 2015)"""
+    temperature: Annotated[float, Field(ge=0.01)] = 1.0
+    """scores are divided by it before the softmax; below 1 sharpens the weights"""
 
     @property
     def past(self) -> str:
-        """What of earlier weights enters the score, as `build_attention` names it."""
+        """The feature of earlier weights that enters the score, as `build_attention` names it."""
         return "coverage" if self.coverage else "convolution" if self.convolution else "none"
 
 
 class DecoderConfig(Section):
-    """The network that writes the target. `cell` and what is below `num_layers` are not of `type: transformer`."""
+    """The network that writes the target. `cell`, `residual` and `input_feeding` are not for `type: transformer`."""
 
-    type: Literal["rnn", "bahdanau", "transformer"] = Field(
-        default="rnn",
-        description="kind of decoder: recurrent, looking after its step (`rnn`, Luong et al. 2015) or before it "
-        "(`bahdanau`, 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)",
-    )
-    cell: Cell = Field(default="lstm", description="kind of recurrent cell; `rnn` is the plain tanh one")
-    hidden_size: Positive = Field(default=256, description="units of a decoder state")
-    num_layers: Positive = Field(default=1, description="layers on top of each other")
-    residual: bool = Field(default=False, description="add a layer's input to its output, from the second layer on")
-    input_feeding: bool = Field(
-        default=False,
-        description="give the last attentional state to the next step (Luong et al. 2015): slower training",
-    )
+    type: Literal["rnn", "bahdanau", "transformer"] = "rnn"
+    """a recurrent network that looks at the source after its step (`rnn`, Luong et al. 2015) or before it (`bahdanau`,
+    Bahdanau et al. 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)"""
+    cell: Cell = "lstm"
+    """kind of recurrent cell; `rnn` is the plain tanh cell"""
+    hidden_size: Positive = 256
+    """size of a decoder state"""
+    num_layers: Positive = 1
+    """number of layers"""
+    residual: bool = False
+    """add a layer's input to its output, from the second layer on"""
+    input_feeding: bool = False
+    """give the previous attentional state to the next step (Luong et al. 2015); training is slower"""
 
 
 class ModelConfig(Section):
     """The network."""
 
-    embedding_size: Positive = Field(default=256, description="units of a token's vector")
-    dropout: Probability = Field(default=0.2, description="share of units silenced in training")
-    tie_embeddings: Literal["none", "decoder", "all"] = Field(
-        default="decoder",
-        description="`decoder`: target embeddings are the output weights as well; `all`: and the source embeddings, "
-        "which needs `tokenizer.joint: true`",
-    )
-    pretrained_embeddings: PretrainedConfig | None = Field(default=None, description="word vectors to start from")
+    embedding_size: Positive = 256
+    """size of a token's embedding"""
+    dropout: Probability = 0.2
+    """probability of dropping a unit in training"""
+    tie_embeddings: Literal["none", "decoder", "all"] = "decoder"
+    """`decoder`: the target embeddings are also the output weights; `all`: so are the source embeddings, which needs
+    `tokenizer.joint: true`"""
+    pretrained_embeddings: PretrainedConfig | None = None
+    """word vectors to start from"""
     encoder: EncoderConfig = EncoderConfig()
     attention: AttentionConfig = AttentionConfig()
     decoder: DecoderConfig = DecoderConfig()
 
 
 class TrainingConfig(Section):
-    """How the network learns. An update is one step of the optimizer; a validation measures on `data.dev`."""
+    """How the network learns. An update is one step of the optimizer; a validation measures the model on `data.dev`."""
 
-    batch_type: Literal["tokens", "sentences"] = Field(default="tokens", description="what the size of a batch counts")
-    batch_tokens: Positive = Field(
-        default=2048,
-        description="with `batch_type: tokens`: ceiling on the tokens of either side of a batch, padding included",
-    )
-    batch_sentences: Positive = Field(default=64, description="with `batch_type: sentences`: pairs a batch")
-    max_updates: Positive = Field(default=600, description="updates after which training ends")
-    max_minutes: float | None = Field(
-        default=None,
-        gt=0,
-        description="minutes of training, over all resumptions and without validations, after which it validates, "
-        "saves and ends, unless it has ended before",
-    )
-    accumulate: Positive = Field(default=1, description="batches an update: their gradients are added up")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="rule of an update")
-    learning_rate: float = Field(default=2.0e-3, gt=0, description="the peak of the schedule")
-    weight_decay: float = Field(default=0.0, ge=0, description="as the optimizer of torch defines it")
-    schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = Field(
-        default="constant",
-        description="the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`",
-    )
-    warmup_updates: Natural = Field(
-        default=0, description="updates in which the learning rate climbs from 0 to its peak"
-    )
-    decay_factor: float = Field(
-        default=0.5, gt=0, lt=1, description="`plateau` only: what multiplies the learning rate"
-    )
-    decay_patience: Positive = Field(
-        default=2, description="`plateau` only: validations without improvement before a decay"
-    )
-    coverage_loss: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the coverage loss, which makes looking at the same place again cost; "
-        "with `model.attention.coverage`, See et al. (2017) used 1",
-    )
-    label_smoothing: Probability = Field(default=0.1, description="probability spread over the whole vocabulary")
-    clip_norm: float = Field(default=1.0, ge=0, description="largest norm of the gradient, 0 for no limit")
-    validate_every: Positive = Field(default=100, description="updates between validations; each saves a checkpoint")
-    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = Field(
-        default="bleu", description="what the best checkpoint is best in, on `data.dev` translated greedily"
-    )
-    patience: Natural = Field(default=5, description="validations without improvement that end training, 0 for never")
-    save_every: Positive | None = Field(
-        default=None, description="updates between checkpoints beside those of validations; null: those alone"
-    )
-    keep: Positive = Field(default=3, description="newest checkpoints kept, beside the best")
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        default="auto", description="numbers computed with; `auto`: bf16 autocast on a GPU that supports it, else fp32"
-    )
-    device: str = Field(
-        default="auto",
-        pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$",
-        description="`auto` takes a GPU where there is one; `cuda:1` is the second",
-    )
+    batch_type: Literal["tokens", "sentences"] = "tokens"
+    """unit in which the size of a batch is limited"""
+    batch_tokens: Positive = 2048
+    """only for `batch_type: tokens`: largest number of tokens on either side of a batch, padding included"""
+    batch_sentences: Positive = 64
+    """only for `batch_type: sentences`: sentence pairs of a batch"""
+    max_updates: Positive = 600
+    """training ends after this many updates"""
+    max_minutes: Annotated[float | None, Field(gt=0)] = None
+    """training ends after this many minutes if it has not ended before; validations do not count, time before a resume
+    does; null: no limit"""
+    accumulate: Positive = 1
+    """batches per update; their gradients are added up"""
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    """rule that turns gradients into an update"""
+    learning_rate: Annotated[float, Field(gt=0)] = 2.0e-3
+    """highest learning rate of the schedule"""
+    weight_decay: NonNegative = 0.0
+    """as torch's optimizer defines it"""
+    schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = "constant"
+    """the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`"""
+    warmup_updates: Natural = 0
+    """updates in which the learning rate rises from 0 to its highest value"""
+    decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """only for `plateau`: factor that the learning rate is multiplied by"""
+    decay_patience: Positive = 2
+    """only for `plateau`: validations without improvement before the learning rate decays"""
+    coverage_loss: NonNegative = 0.0
+    """weight of the coverage loss, a penalty on looking at the same place again; with `model.attention.coverage`, See
+    et al. (2017) used 1"""
+    label_smoothing: Probability = 0.1
+    """probability spread over the whole vocabulary"""
+    clip_norm: NonNegative = 1.0
+    """largest norm of the gradient; 0: no limit"""
+    validate_every: Positive = 100
+    """updates between validations; each saves a checkpoint"""
+    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = "bleu"
+    """measure that decides which checkpoint is the best, on `data.dev` translated greedily"""
+    patience: Natural = 5
+    """training ends after this many validations without improvement; 0: no such limit"""
+    save_every: Positive | None = None
+    """updates between additional checkpoints; null: only validations save one"""
+    keep: Positive = 3
+    """number of newest checkpoints kept, besides the best one"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """number format of the computation; `auto`: bf16 on a GPU that supports it, otherwise fp32"""
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")] = "auto"
+    """`auto`: a GPU if there is one; `cuda:1`: the second GPU"""
 
 
 class SearchConfig(Section):
-    """How a translation is searched for."""
+    """How to search for a translation."""
 
-    beam: Positive = Field(default=5, description="hypotheses kept at each step; 1 is greedy search")
-    length_penalty: float = Field(default=0.6, ge=0, description="alpha of GNMT's penalty (Wu et al. 2016), 0 for none")
-    max_length: Positive | None = Field(
-        default=None, description="tokens of a translation, at most; null: 3 x source tokens + 20"
-    )
-    batch_size: Positive = Field(default=64, description="sentences translated at a time")
-    shortlist: bool = Field(
-        default=False,
-        description="search among frequent target tokens and likely translations of the source's alone, which takes "
-        "half the time with 6,000 words; many translations change, BLEU hardly does. Validations search among all",
-    )
+    beam: Positive = 5
+    """hypotheses kept at each step; 1 is greedy search"""
+    length_penalty: NonNegative = 0.6
+    """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
+    max_length: Positive | None = None
+    """largest number of tokens in a translation; null: 3 x source tokens + 20"""
+    batch_size: Positive = 64
+    """sentences translated at a time"""
+    shortlist: bool = False
+    """search only among frequent target tokens and likely translations of the source tokens. With 6,000 words this
+    takes half the time; many translations change, BLEU hardly does. Validations search among all"""
 
 
 class Config(Section):
-    """A whole experiment: `load_config` makes one, `to_yaml` writes it. Only `data` has keys that must be given."""
+    """A whole experiment. Only `data` has keys that must be given."""
 
-    seed: int = Field(default=1, ge=0, le=2**32 - 1, description="start of all random numbers")
+    seed: Annotated[int, Field(ge=0, le=2**32 - 1)] = 1
+    """seed of all random numbers"""
     data: DataConfig
     tokenizer: TokenizerConfig = TokenizerConfig()
     model: ModelConfig = ModelConfig()
@@ -279,19 +261,19 @@ class Config(Section):
     search: SearchConfig = SearchConfig()
 
     def to_yaml(self) -> str:
-        """All keys as YAML, in the order above; `load_config` reads it back to an equal config."""
+        """Write all keys as YAML, in the order above; `load_config` reads it back to an equal config."""
         return yaml.dump(self.model_dump(), Dumper=Dumper, sort_keys=False, allow_unicode=True)
 
     @model_validator(mode="after")
     def _check(self) -> "Config":
-        """What must hold between keys, each rule on its own; the first one broken is the error."""
-        for broken in _broken_rules(self):
+        """Raise the first rule between keys that is broken."""
+        for broken in chain(_text_rules(self), _encoder_rules(self.model), _decoder_rules(self)):
             raise ValueError(broken)
         return self
 
 
 def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[Section]]:
-    """The class of each section by its path: `model.encoder` is `EncoderConfig`, the empty path is `Config`."""
+    """Return the class of each section by its path: `model.encoder` is `EncoderConfig`, the empty path `Config`."""
     found = {path: section}
     for key, field in section.model_fields.items():
         for kind in (field.annotation, *get_args(field.annotation)):
@@ -300,20 +282,22 @@ def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[
     return found
 
 
-def _broken_rules(config: Config) -> Iterator[str]:
+# ---------------------------------------------------------------------------------------------- rules between keys
+#
+# Each function yields a message for every rule that is broken: the keys, their values, the fix.
+
+
+def _text_rules(config: Config) -> Iterator[str]:
     data, tokenizer, model = config.data, config.tokenizer, config.model
     pretrained = model.pretrained_embeddings
-    if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
-        yield f"tokenizer.sampling is {tokenizer.sampling}: {tokenizer.type} has one way to cut a text; write 0"
     if data.src == data.tgt:
-        yield f"data.src and data.tgt are both {data.src!r}; they name two different languages"
-    yield from _broken_encoder_rules(model)
-    yield from _broken_attention_rules(model)
-    yield from _broken_transformer_rules(model)
-    if config.training.coverage_loss and model.attention.score == "none":
-        yield "training.coverage_loss has nothing to weigh with model.attention.score none; set it to 0"
+        yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
+    if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
+        yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
+
+    # pretrained word vectors
     if pretrained and (pretrained.src or pretrained.tgt):
         if tokenizer.type != "word":
             yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type}"
@@ -324,34 +308,45 @@ def _broken_rules(config: Config) -> Iterator[str]:
             )
 
 
-def _broken_encoder_rules(model: ModelConfig) -> Iterator[str]:
+def _encoder_rules(model: ModelConfig) -> Iterator[str]:
     encoder = model.encoder
-    alone = encoder.type == "self_attention"
-    if not alone and encoder.bidirectional and encoder.hidden_size % 2:
-        yield (
-            f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even, "
-            "each direction has half"
-        )
-    if (alone or encoder.self_attention_layers) and encoder.hidden_size % encoder.num_heads:
+    is_rnn = encoder.type == "rnn"
+    if is_rnn and encoder.bidirectional and encoder.hidden_size % 2:
+        yield f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even"
+    if (not is_rnn or encoder.self_attention_layers) and encoder.hidden_size % encoder.num_heads:
         yield (
             f"model.encoder.num_heads is {encoder.num_heads}; it must divide model.encoder.hidden_size "
             f"({encoder.hidden_size})"
         )
-    if alone and (encoder.hidden_size != model.embedding_size or encoder.hidden_size % 2):
+    if not is_rnn and (encoder.hidden_size != model.embedding_size or encoder.hidden_size % 2):
         yield (
-            f"model.encoder.type self_attention needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
-            f"model.embedding_size ({model.embedding_size}), and even; make them so"
+            f"model.encoder.type self_attention needs an even model.encoder.hidden_size ({encoder.hidden_size}) equal "
+            f"to model.embedding_size ({model.embedding_size}); change them"
         )
-    if alone and encoder.self_attention_layers:
+    if not is_rnn and encoder.self_attention_layers:
         yield (
-            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is for "
-            "model.encoder.type rnn: with self_attention, model.encoder.num_layers counts the layers"
+            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is only for "
+            "model.encoder.type rnn, so set it to 0: with self_attention, model.encoder.num_layers counts the layers"
         )
 
 
-def _broken_attention_rules(model: ModelConfig) -> Iterator[str]:
+_NO_WINDOW = {  # scores that have none, and why
+    "none": "it looks nowhere",
+    "location": "its table of positions is finite, and a window beyond its end would be empty",
+}
+_NO_PAST = {  # scores that cannot see earlier weights, and why
+    "none": "it looks nowhere",
+    "cosine": "it compares keys of length 1, and an added feature would change the length",
+    "location": "it does not see the keys, to which the feature is added",
+}
+
+
+def _decoder_rules(config: Config) -> Iterator[str]:
+    model = config.model
     encoder, attention, decoder = model.encoder, model.attention, model.decoder
     score = f"model.attention.score {attention.score}"
+
+    # sizes
     if attention.score in ("dot", "scaled_dot", "cosine") and encoder.hidden_size != decoder.hidden_size:
         yield (
             f"{score} needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
@@ -362,47 +357,31 @@ def _broken_attention_rules(model: ModelConfig) -> Iterator[str]:
             f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size "
             f"({decoder.hidden_size})"
         )
+
+    # what a score can be combined with
     if attention.coverage and attention.convolution:
-        yield "model.attention.coverage and model.attention.convolution are both true; the score sees one of them"
+        yield "model.attention.coverage and model.attention.convolution are both true; set one of them to false"
     if attention.window != "global" and attention.score in _NO_WINDOW:
         why = _NO_WINDOW[attention.score]
         yield f"{score} has no window {attention.window}: {why}; use model.attention.window global"
     if attention.past != "none" and attention.score in _NO_PAST:
         why = _NO_PAST[attention.score]
         yield f"{score} has no {attention.past}: {why}; set model.attention.{attention.past} false"
+    if attention.score == "none" and config.training.coverage_loss:
+        yield f"training.coverage_loss is {config.training.coverage_loss}; with {score} it must be 0"
 
-
-_NO_WINDOW = {
-    "none": "it looks nowhere",
-    "location": "its table of positions ends, and a window beyond the end would be empty",
-}
-
-
-_NO_PAST = {
-    "none": "it looks nowhere",
-    "cosine": "it compares directions, and a feature added to a key of length 1 would change the length",
-    "location": "its score does not see the keys, where the feature enters",
-}
-
-
-def _broken_transformer_rules(model: ModelConfig) -> Iterator[str]:
-    attention, decoder = model.attention, model.decoder
+    # the transformer decoder
     if decoder.type != "transformer":
         return
+    if attention.score != "multi_head":
+        yield f"model.decoder.type transformer needs model.attention.score multi_head; it is {attention.score}"
     if decoder.hidden_size != model.embedding_size or decoder.hidden_size % 2:
         yield (
-            f"model.decoder.type transformer needs model.decoder.hidden_size ({decoder.hidden_size}) equal to "
-            f"model.embedding_size ({model.embedding_size}), and even; make them so"
+            f"model.decoder.type transformer needs an even model.decoder.hidden_size ({decoder.hidden_size}) equal to "
+            f"model.embedding_size ({model.embedding_size}); change them"
         )
-    if attention.score != "multi_head":
-        yield (
-            f"model.decoder.type transformer looks with several heads, and model.attention.score is {attention.score}; "
-            "set model.attention.score multi_head"
-        )
+    at_once = "model.decoder.type transformer computes all positions at once"
     if attention.past != "none":
-        yield (
-            f"model.decoder.type transformer sees all positions at once and has no {attention.past}; "
-            f"set model.attention.{attention.past} false"
-        )
+        yield f"{at_once} and has no {attention.past}; set model.attention.{attention.past} false"
     if decoder.input_feeding:
-        yield "model.decoder.type transformer has no step to feed; set model.decoder.input_feeding false"
+        yield f"{at_once} and has no input_feeding; set model.decoder.input_feeding false"

@@ -1,8 +1,6 @@
-"""The configuration: one YAML file, typed. Each key has its type, its default and its meaning here and nowhere else.
+"""Reading a config: a YAML file and the `section.key=value` overrides of a command line become a `Config`.
 
-`Config`, below the sections it is made of, is the whole file; a key is named by its path, `model.attention.score`.
-`load_config` reads a file and the `section.key=value` overrides of a command line. A config never changes once made. A
-mistake is an error of one line that names the file and line, the key, the value and what may stand there.
+A mistake is an error of one line that names the file and line, the key, the value and what is allowed.
 """
 
 import os
@@ -14,21 +12,18 @@ import yaml
 from pydantic import ValidationError
 
 from seq2seq.config.dialect import Loader
-from seq2seq.config.explaining import Source, printable, report, shown
+from seq2seq.config.explaining import Source, explain, printable, show
 from seq2seq.config.keys import Config, Section
 from seq2seq.errors import UserError
 
-# ---------------------------------------------------------------------------------------------------- the sections
-
-
-# ------------------------------------------------------------------------------------------------------ public API
-
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """The config in a YAML file, with `section.key=value` overrides applied; values are read as YAML too.
+    """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too.
 
-    Raises UserError for a file that cannot be read, a syntax error, and a key or a value that is wrong.
+    Raises:
+        UserError: the file cannot be read, is not YAML, or a key or a value is wrong.
     """
+    # the file
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -38,7 +33,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raise UserError(f"{path}:{line}: this is not UTF-8 text; convert it, for example with iconv") from None
     data, source = _read_yaml(text, str(path))
     if not isinstance(data, dict | None):
-        raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {shown(data, None)}")
+        raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {show(data, None)}")
+
+    # the overrides, each on top of the ones before
     sources = [source]
     for override in overrides:
         key, equals, value_text = override.partition("=")
@@ -46,25 +43,32 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         if not equals or not all(keys):
             raise UserError(f"override {override!r:.80}: write section.key=value, such as search.beam=5")
         value, source = _read_yaml(value_text, "override", keys)
-        data = _replaced(data, keys, value)
+        data = _replace(data, keys, value)
         sources.append(source)
-    return _validated(data, str(path), sources)
+    return _validate(data, str(path), sources)
 
 
 def parse_config(data: dict[str, Any], where: str) -> Config:
-    """The config in nested dicts; `where` starts the message of an error. Raises UserError."""
-    return _validated(data, where, [])
+    """Make a config from nested dicts.
+
+    Raises:
+        UserError: a key or a value is wrong; the message begins with `where`.
+    """
+    return _validate(data, where, [])
 
 
 def resolve_paths(config: Config) -> Config:
-    """A copy whose data and embedding paths are absolute, so that it means the same from every directory."""
+    """Return a copy with absolute paths of data and embeddings, which means the same in every working directory."""
     model, pretrained = config.model, config.model.pretrained_embeddings
     if pretrained:
-        model = model.model_copy(
-            update={"pretrained_embeddings": pretrained.model_copy(update=_absolute(pretrained, "src", "tgt"))}
-        )
+        pretrained = pretrained.model_copy(update=_absolute(pretrained, "src", "tgt"))
+        model = model.model_copy(update={"pretrained_embeddings": pretrained})
     data = config.data.model_copy(update=_absolute(config.data, "train", "dev", "test"))
     return config.model_copy(update={"data": data, "model": model})
+
+
+def _absolute(section: Section, *keys: str) -> dict[str, str]:
+    return {key: os.path.abspath(path) for key in keys if (path := getattr(section, key)) is not None}
 
 
 def flatten_keys(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -76,10 +80,8 @@ def flatten_keys(section: dict[str, Any], path: str = "") -> Iterator[tuple[str,
             yield f"{path}{key}", value
 
 
-# ------------------------------------------------------------------------------------------------- reading the YAML
-
-
 def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, Source]:
+    """Return the value of a YAML text, and the text's syntax tree, in which errors look for the line of a key."""
     try:
         loader = Loader(text)
         node = loader.get_single_node()
@@ -94,23 +96,16 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, S
         raise UserError(f"{printable(where)}: {printable(problem):.200}") from None
 
 
-def _replaced(data: Any, keys: Sequence[str], value: Any) -> Any:
-    """A copy of nested dicts with one value replaced; what is no dict on the way there becomes one."""
+def _replace(data: Any, keys: Sequence[str], value: Any) -> Any:
+    """Return a copy of nested dicts in which the value at a path of keys is replaced; missing dicts are created."""
     if not keys:
         return value
     section = data if isinstance(data, dict) else {}
-    return {**section, keys[0]: _replaced(section.get(keys[0]), keys[1:], value)}
+    return {**section, keys[0]: _replace(section.get(keys[0]), keys[1:], value)}
 
 
-# ------------------------------------------------------------------------------------------------ explaining errors
-
-
-def _validated(data: dict[str, Any] | None, where: str, sources: Sequence[Source]) -> Config:
+def _validate(data: dict[str, Any] | None, where: str, sources: Sequence[Source]) -> Config:
     try:
         return Config.model_validate(data or {})
     except ValidationError as error:
-        raise UserError(report(error, where, sources)) from None
-
-
-def _absolute(section: Section, *keys: str) -> dict[str, str]:
-    return {key: os.path.abspath(path) for key in keys if (path := getattr(section, key)) is not None}
+        raise UserError(explain(error, where, sources)) from None

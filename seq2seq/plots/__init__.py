@@ -1,7 +1,7 @@
 """Pictures of what a model looks at, and of how it learned.
 
-They are drawn from plain values: an `AttentionMap`, the records of `metrics.jsonl`. Only pictures in files need
-matplotlib, an extra; the terminal and the page need nothing.
+They are drawn from plain values: an `AttentionMap`, or the records of `metrics.jsonl`. Only pictures in files need
+matplotlib, an optional package; the terminal and the page need nothing.
 """
 
 from seq2seq.decoding.attention_map import AttentionMap, beside, readable

@@ -1,4 +1,4 @@
-"""How well the models of a comparison do: a row a combination, with a dot for each of its seeds."""
+"""The picture of a comparison: a row for each combination, with a dot for each of its seeds."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,29 +7,31 @@ from statistics import mean, stdev
 from seq2seq.plots import figures
 
 BLUE, PALE = "#1f6fb4", "#9aa5b1"
-LEAST = 1.0  # width of the scale: what is closer together shall look so
+MIN_WIDTH = 1.0  # of the scale, so that close scores look close
 
 
 def save_comparison(
     path: Path, title: str, unit: str, labels: Sequence[str], scores: Sequence[Sequence[float]]
 ) -> None:
-    """A `.png` or `.svg` file: each seed a dot, their mean a bar across, a line one standard deviation to either side.
+    """Draw the scores of a comparison into a `.png` or `.svg` file.
 
-    The best mean is blue. The scale is as wide as the scores lie apart, since their differences are what matters.
+    Each seed is a dot, their mean a bar, and a line reaches one standard deviation to either side. The best mean is
+    blue. The scale shows only the range of the scores, because their differences matter.
 
     Args:
         path: the file to write.
         title: what is compared.
         unit: what a score is.
-        labels: of the rows, from above.
-        scores: of each row, one a seed, higher is better.
+        labels: the names of the rows, from the top.
+        scores: for each row one score per seed; higher is better.
 
     Raises:
-        UserError: another ending, a folder that is not there, or matplotlib is not installed.
+        UserError: the ending is another one, the folder does not exist, or matplotlib is not installed.
     """
     figures.check(path)
     from matplotlib.figure import Figure
 
+    # a row for each combination
     means = [mean(row) for row in scores]
     figure = Figure(figsize=(8, 0.42 * len(labels) + 1.1), layout="constrained")
     axes = figure.add_subplot()
@@ -43,6 +45,8 @@ def save_comparison(
         axes.annotate(
             shown, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=10, color=figures.QUIET
         )
+
+    # labels and scale
     families = figures.fonts(path, {*"".join(labels)})
     axes.set_yticks(range(len(labels)), labels, fontfamily=families, fontsize=10, parse_math=False)
     axes.set_ylim(len(labels) - 0.4, -0.6)
@@ -52,7 +56,7 @@ def save_comparison(
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
     low, high = axes.get_xlim()
-    widen = max(0.0, LEAST - (high - low)) / 2
+    widen = max(0.0, MIN_WIDTH - (high - low)) / 2
     axes.set_xlim(low - widen, high + widen)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -1,4 +1,4 @@
-"""How a model learned: the curves of a run, drawn from the records of its `metrics.jsonl`."""
+"""The learning curves of a run, drawn from the records of its `metrics.jsonl`."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,67 +15,62 @@ BLUE, ORANGE, GREEN, PURPLE, PALE = "#1f6fb4", "#d9822b", "#3a8f5c", "#8257a8", 
 
 
 def save_curves(path: Path, metrics: Records) -> None:
-    """The learning curves of a run, a `.png` or `.svg` file: loss, scores on the dev set, learning rate, speed.
+    """Draw the learning curves of a run into a `.png` or `.svg` file: loss, scores, learning rate and speed.
 
-    Where validations measured the attention, two more panels say how it developed. A ring marks the best validation of
+    Two more panels show how the attention developed if the validations measured it. A ring marks the best validation of
     each loss and score.
 
     Args:
         path: the file to write.
-        metrics: the lines of the run's `metrics.jsonl`.
+        metrics: the records of the run's `metrics.jsonl`.
 
     Raises:
-        UserError: nothing is logged yet, another ending, a folder that is not there, or matplotlib is not installed.
+        UserError: nothing is logged yet, the ending is another one, the folder does not exist, or matplotlib is not
+            installed.
     """
     if not metrics:
         raise UserError(f"{path}: there are no metrics to draw yet; train at least until the first record is logged")
     figures.check(path)
     from matplotlib.figure import Figure
 
+    # two rows of panels, or three
     train, dev = ([r for r in metrics if r["split"] == split] for split in ("train", "dev"))
-    looked = any(r.get(key) is not None for r in dev for key in r if key.startswith("attention_"))
-    heights = (3, 2, 1.5) if looked else (2, 1)
+    has_attention = any(r.get(key) is not None for r in dev for key in r if key.startswith("attention_"))
+    heights = (3, 2, 1.5) if has_attention else (2, 1)
     figure = Figure(figsize=(11, 1.5 * sum(heights) + 2), layout="constrained")
     (loss, scores), *attention, (rate, speed) = figure.subplots(len(heights), 2, sharex=True, height_ratios=heights)
-    _draw_learning(loss, scores, train, dev)
-    for spread, reach in attention:
-        _draw_attention(spread, reach, dev)
-    _draw_pace(rate, speed, train)
-    figures.save(figure, path)
 
-
-def _draw_learning(loss: "Axes", scores: "Axes", train: Records, dev: Records) -> None:
+    # losses and scores
     _curve(loss, train, "loss", "train: the objective", PALE)
     _curve(loss, dev, "loss", "dev: cross entropy", BLUE, best=min)
-    _finish(loss, "Loss", "nats a target token")
+    _finish(loss, "Loss", "nats per target token")
     _curve(scores, dev, "bleu", "BLEU", BLUE, best=max)
     _curve(scores, dev, "chrf", "chrF", ORANGE, best=max)
     _curve(scores, dev, "exact_match", "exact match", GREEN, best=max)
     _finish(scores, "Scores on the dev set", "from 0 to 100")
     scores.set_ylim(-2, 104)
 
+    # the health of the attention, of which no value is the best
+    for spread, reach in attention:
+        _curve(spread, dev, "attention_entropy", "entropy", BLUE)
+        _curve(spread, dev, "attention_eos", "weight on </s>", ORANGE)
+        _finish(spread, "Attention: spread", "0: one token, 1: all alike")
+        _curve(reach, dev, "attention_coverage", "coverage: share of the source", GREEN)
+        _curve(reach, dev, "attention_diagonality", "diagonality: in the order of the source", PURPLE)
+        _finish(reach, "Attention: reach and order", "0: none, 1: all")
+        for axes in (spread, reach):
+            low, high = axes.get_ylim()
+            axes.set_ylim(min(low, -0.02), max(high, 1.04))
 
-def _draw_attention(spread: "Axes", reach: "Axes", dev: Records) -> None:
-    """What `training.health` measured; none of it has a best value."""
-    _curve(spread, dev, "attention_entropy", "entropy", BLUE)
-    _curve(spread, dev, "attention_eos", "weight on </s>", ORANGE)
-    _finish(spread, "Attention: spread", "0 one token, 1 all alike")
-    _curve(reach, dev, "attention_coverage", "coverage: share of the source", GREEN)
-    _curve(reach, dev, "attention_diagonality", "diagonality: in the source's order", PURPLE)
-    _finish(reach, "Attention: reach and order", "0 none, 1 all")
-    for axes in (spread, reach):
-        low, high = axes.get_ylim()
-        axes.set_ylim(min(low, -0.02), max(high, 1.04))
-
-
-def _draw_pace(rate: "Axes", speed: "Axes", train: Records) -> None:
+    # learning rate and speed
     _curve(rate, train, "learning_rate", "", figures.QUIET)
     _finish(rate, "Learning rate", "size of a step")
     _curve(speed, train, "tokens_per_second", "", figures.QUIET)
-    _finish(speed, "Speed", "target tokens a second")
+    _finish(speed, "Speed", "target tokens per second")
     for axes in (rate, speed):
         axes.set_xlabel("updates")
         axes.set_ylim(bottom=0)
+    figures.save(figure, path)
 
 
 def _curve(
@@ -86,7 +81,7 @@ def _curve(
     color: str,
     best: Callable[..., dict[str, Any]] | None = None,
 ) -> None:
-    """Draw a number of the records over updates; a ring and the legend say where it is `best` (`min` or `max`)."""
+    """Draw one number of the records over the updates; a ring and the legend show its `best` value (`min` or `max`)."""
     points = [record for record in records if record.get(key) is not None]
     if not points:
         return
@@ -100,6 +95,7 @@ def _curve(
 
 
 def _finish(axes: "Axes", title: str, unit: str) -> None:
+    """Give a panel its title, unit, grid and legend."""
     axes.set_title(title, loc="left", fontsize=11, fontweight="bold")
     axes.set_ylabel(unit)
     axes.grid(color="#e6e6e6", linewidth=0.8)

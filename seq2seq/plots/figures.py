@@ -1,13 +1,15 @@
-"""What every picture in a file needs: an ending that we write, fonts that have the letters, and matplotlib.
+"""What every picture in a file needs: a known ending, matplotlib, and fonts that have all its letters.
 
-It is an extra, used through its figures alone: no window, no state shared with a caller's own plots.
+matplotlib is an optional package. Only its `Figure` is used, which opens no window and shares no state with a caller's
+own plots.
 """
 
 import logging
 import unicodedata
 import warnings
+from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from seq2seq.errors import UserError
 
@@ -17,57 +19,75 @@ if TYPE_CHECKING:
 log = logging.getLogger("seq2seq")
 
 ENDINGS = (".png", ".svg")
-QUIET = "#5c6773"  # of labels
+QUIET = "#5c6773"  # the color of labels
 
 
 def check(path: Path) -> None:
-    """Before anything is drawn: an ending that we write, and matplotlib."""
+    """Raise a UserError, before anything is drawn, if the ending is unknown or matplotlib is missing."""
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: pictures are {' or '.join(ENDINGS)} files; give the file one of these endings")
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError('pictures need matplotlib, which is not installed: pip install "seq2seq[plot]"') from None
+        raise UserError('pictures need matplotlib, which is not installed; pip install "seq2seq[plot]"') from None
 
 
 def save(figure: "Figure", path: Path) -> None:
-    """Write the figure. In SVG letters stay letters: they can be searched, and the viewer's fonts draw them."""
+    """Write a figure to a file. In SVG text stays text, which can be searched and is drawn with the viewer's fonts."""
     from matplotlib import rc_context
 
+    # long sentences make large figures: at most 20,000 pixels
     dpi = min(160, 20_000 / max(figure.get_size_inches()))
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
-        warnings.filterwarnings("ignore", "Glyph .* missing from")  # `fonts` says it once, and what to do
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # `fonts` has warned already, and says what to do
         try:
             figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.2)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 
 
-def fonts(path: Path, characters: set[str]) -> list[str]:
-    """Font families that together have the characters; the log names those that no installed font has.
+class _Font(NamedTuple):
+    """An installed font, and the code points of its characters."""
 
-    The folders of the system are looked through afresh: matplotlib's own list is as old as its first use here.
+    file: str
+    family: str
+    is_regular: bool
+    characters: Set[int]
+
+
+def fonts(path: Path, characters: set[str]) -> list[str]:
+    """Find font families that together have all characters; warn of those that no font has.
+
+    The font folders are searched anew, because matplotlib's own list is as old as its first use on this machine.
     """
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
+    # what the default font lacks
     families, missing = ["DejaVu Sans"], {ord(c) for c in characters}
     missing -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
-    installed = []
+
+    # the installed fonts, and the characters of each
+    installed: list[_Font] = []
     for file in sorted(font_manager.findSystemFonts()) if missing else []:
         try:
             font = FT2Font(file)
-        except (RuntimeError, OSError):  # not a font that matplotlib can read
+        except (RuntimeError, OSError):  # matplotlib cannot read this font
             continue
         if font.scalable:
-            installed.append((font.style_name == "Regular", file, font.family_name, font.get_charmap().keys()))
+            is_regular = font.style_name == "Regular"
+            installed.append(_Font(file, font.family_name, is_regular, font.get_charmap().keys()))
+
+    # add the font that has most of the missing characters, again and again; prefer regular styles
     while missing and installed:
-        _, file, family, has = max(installed, key=lambda font: (len(missing & font[3]), font[0]))
-        if not missing & has:
+        best = max(installed, key=lambda font: (len(missing & font.characters), font.is_regular))
+        if not missing & best.characters:
             break
-        font_manager.fontManager.addfont(file)
-        families.append(family)
-        missing -= has
+        font_manager.fontManager.addfont(best.file)
+        families.append(best.family)
+        missing -= best.characters
+
+    # a .png shows boxes for the rest; the viewer of an .svg may have a font
     if missing and path.suffix.lower() == ".png":
         shown = ", ".join(map(chr, sorted(missing)[:5])) + (", ..." if len(missing) > 5 else "")
         scripts = {unicodedata.name(chr(c), "?").split()[0] for c in missing}

@@ -1,9 +1,9 @@
-"""Attention as a picture in a file: a heat map, or one a head, side by side."""
+"""Attention as a picture in a file: one heat map for each head."""
 
 from collections.abc import Iterator, Sequence
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.plots import figures
@@ -12,46 +12,53 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-CELL, SMALL_CELL = 0.3, 0.18  # inches, of one panel and of many
+CELL, SMALL_CELL = 0.3, 0.18  # inches: the side of a cell in a single panel, and in one of several
 GAP_X, GAP_Y = 0.3, 0.5  # inches between panels; a panel's name stands below it
-LETTER = 0.085  # inches, of a panel's name
+LETTER = 0.085  # inches: the width of a letter in a panel's name
 
 
 def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") -> None:
-    """The weights as a heat map, a `.png` or `.svg` file; it grows with the sentence.
+    """Draw the weights as heat maps into a `.png` or `.svg` file, whose size grows with the sentence.
 
-    Several heads are panels of the same size and colors, each above its name.
+    Several heads are panels of the same size and colors, each with its name below.
 
     Args:
         path: the file to write.
         map: the weights.
-        rows: what the rows are, as the picture says it.
+        rows: the label of the rows.
 
     Raises:
-        UserError: another ending, a folder that is not there, or matplotlib is not installed.
+        UserError: the ending is another one, the folder does not exist, or matplotlib is not installed.
     """
     figures.check(path)
     from matplotlib.figure import Figure
 
-    one = len(map.heads) == 1
+    # texts and sizes; only a single panel has room for large letters
+    is_single = len(map.heads) == 1
     columns, labels = ([readable(token) for token in tokens] for tokens in (map.columns, map.rows))
     families = figures.fonts(path, {*"".join([*columns, *labels, *map.heads])})
-    text: dict[str, Any] = {"fontfamily": families, "fontsize": 10 if one else 7, "parse_math": False}
-    cell = CELL if one else SMALL_CELL
+    text: dict[str, Any] = {"fontfamily": families, "fontsize": 10 if is_single else 7, "parse_math": False}
+    cell = CELL if is_single else SMALL_CELL
+
+    # a panel for each head; only the outer ones name their tokens
     figure = Figure()
     panels = list(_grid(figure, map.heads, cell * len(columns), cell * len(labels)))
-    for (axes, top, left), name, weights in zip(panels, map.heads, map.weights, strict=True):
+    for panel, name, weights in zip(panels, map.heads, map.weights, strict=True):
+        axes = panel.axes
         mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
         axes.invert_yaxis()
-        axes.set_xticks([i + 0.5 for i in range(len(columns))] if top else [], columns if top else [], **text)
-        axes.set_yticks([i + 0.5 for i in range(len(labels))] if left else [], labels if left else [], **text)
+        x_labels, y_labels = columns if panel.is_top else [], labels if panel.is_left else []
+        axes.set_xticks([i + 0.5 for i in range(len(x_labels))], x_labels, **text)
+        axes.set_yticks([i + 0.5 for i in range(len(y_labels))], y_labels, **text)
         axes.tick_params(axis="x", labelrotation=90, labeltop=True, labelbottom=False)
-        axes.tick_params(length=0, pad=2 if not one else 4)
+        axes.tick_params(length=0, pad=4 if is_single else 2)
         axes.spines[:].set_visible(False)
-        if not one:
+        if not is_single:
             below: dict[str, Any] = {"xytext": (0, -5), "textcoords": "offset points", "va": "top"}
             axes.annotate(name, (0, 0), xycoords="axes fraction", **below, **{**text, "fontsize": 9})
-    first = panels[0][0]
+
+    # names of rows and columns, and the scale of the colors
+    first = panels[0].axes
     first.xaxis.set_label_position("top")
     first.set_xlabel("source", color=figures.QUIET, labelpad=8)
     first.set_ylabel(rows, color=figures.QUIET, labelpad=8)
@@ -63,19 +70,28 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
     figures.save(figure, path)
 
 
-def _grid(figure: "Figure", names: Sequence[str], width: float, height: float) -> Iterator[tuple["Axes", bool, bool]]:
-    """A panel a name, `width` by `height` inches, and whether it is in the top row and in the left column.
+class _Panel(NamedTuple):
+    """The axes of a head, and whether they are in the top row and in the left column."""
 
-    They make a sheet that is somewhat wider than high, with its rows about equally long.
-    """
+    axes: "Axes"
+    is_top: bool
+    is_left: bool
+
+
+def _grid(figure: "Figure", names: Sequence[str], width: float, height: float) -> Iterator[_Panel]:
+    """Yield a panel of `width` by `height` inches for each name; together they are somewhat wider than high."""
+    # how many panels across and down, in rows of about the same length
     longest = max(map(len, names)) if len(names) > 1 else 0
     pitch_x, pitch_y = GAP_X + max(width, LETTER * longest), GAP_Y + height
     across = min(len(names), max(1, round(sqrt(1.5 * len(names) * pitch_y / pitch_x))))
     down = ceil(len(names) / across)
     across = ceil(len(names) / down)
+
+    # place them from the top left
     whole_x, whole_y = pitch_x * across - GAP_X, pitch_y * down - GAP_Y
     figure.set_size_inches(whole_x, whole_y)
     for i in range(len(names)):
         row, column = divmod(i, across)
         x, y = column * pitch_x, whole_y - row * pitch_y - height
-        yield figure.add_axes((x / whole_x, y / whole_y, width / whole_x, height / whole_y)), row == 0, column == 0
+        axes = figure.add_axes((x / whole_x, y / whole_y, width / whole_x, height / whole_y))
+        yield _Panel(axes, row == 0, column == 0)

@@ -7,21 +7,21 @@ from wcwidth import wcswidth
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 
-SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, " ·"))  # least weight; cell, about a square
-NARROWEST = 40  # columns of a terminal that a picture still fits
+SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, " ·"))  # the least weight of each cell
+NARROWEST = 40  # no picture is made narrower than this many columns
 
 
 def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
-    """The weights as text: a row a token that looks, a column a token looked at, darker for more.
+    """Draw the weights as text: a row looks at the columns, and a darker cell is a greater weight.
 
-    A long source takes several panels, below each other; several heads stand below each other under their names.
+    A long source is cut into panels, which stand below each other. So do several heads, each under its name.
 
     Args:
         map: the weights.
-        width: columns of the terminal, by default those of the one there is.
+        width: columns of the terminal, by default those of the terminal in use.
     """
     width = max(width or shutil.get_terminal_size().columns, NARROWEST)
-    rows, columns = ([_clipped(readable(t), width // 3) for t in tokens] for tokens in (map.rows, map.columns))
+    rows, columns = ([_clip(readable(t), width // 3) for t in tokens] for tokens in (map.rows, map.columns))
     parts = []
     for name, weights in zip(map.heads, map.weights.tolist(), strict=True):
         parts += [name] if len(map.heads) > 1 else []
@@ -31,16 +31,16 @@ def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
 
 
 def shade(weight: float) -> str:
-    """The cell of a weight."""
+    """Return the cell for a weight."""
     return next((cell for least, cell in SHADES if weight >= least), SHADES[-1][1])
 
 
 def _panels(
     rows: Sequence[str], columns: Sequence[str], weights: Sequence[Sequence[float]], width: int
 ) -> Iterator[str]:
-    """The heat map of a head, in panels that fit: each a staircase of column labels above its rows."""
+    """Yield the heat map of a head in panels that fit; each has a staircase of column labels above its rows."""
     margin = max(map(wcswidth, rows), default=0)
-    for start, stop in _cuts([wcswidth(column) for column in columns], width - margin - 1):
+    for start, stop in _cut([wcswidth(column) for column in columns], width - margin - 1):
         header = [" " * (margin + 1) + " │" * i + f" ┌ {column}" for i, column in enumerate(columns[start:stop])]
         lines = [
             f"{' ' * (margin - wcswidth(label))}{label} {''.join(map(shade, row[start:stop]))}"
@@ -49,8 +49,8 @@ def _panels(
         yield "\n".join([*header, *lines])
 
 
-def _cuts(widths: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-    """Cut columns so that each panel with its header, a staircase, is at most `width` wide: (start, stop)."""
+def _cut(widths: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
+    """Yield the (start, stop) of the columns of each panel, so that it and its header are at most `width` wide."""
     start = 0
     for i, token_width in enumerate(widths):
         if i > start and 2 * (i - start) + len(" ┌ ") + token_width > width:
@@ -59,8 +59,8 @@ def _cuts(widths: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
     yield start, len(widths)
 
 
-def _clipped(text: str, width: int) -> str:
-    """The text, or as much of its beginning as fits, and `…`."""
+def _clip(text: str, width: int) -> str:
+    """Return the text, or as much of its beginning as fits, with `…` at its end."""
     if wcswidth(text) <= width:
         return text
     end = next(end for end in range(len(text), -1, -1) if wcswidth(text[:end]) < width)

@@ -1,0 +1,30 @@
+"""Read the data, learn the vocabularies, build the model, run one step forward, and print what was found. Then list the
+lines of the data that look wrong, and what to do about them. Nothing is changed. What it finds is advice: the exit
+code is 0.
+"""
+
+import argparse
+import json
+
+from seq2seq.commands import options
+
+HELP = "look for faults in the data, build the model and run one step; change nothing"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the config."""
+    options.add_config(parser)
+    options.add_json(parser)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Print each fact as soon as it is known, or all of them as JSON."""
+    from seq2seq.config import load_config
+    from seq2seq.doctor.check import facts
+
+    found = facts(load_config(args.config, args.overrides))
+    if args.json:
+        print(json.dumps({fact.name: fact.data for fact in found}))
+        return
+    for fact in found:
+        print("\n".join(fact.lines), flush=True)

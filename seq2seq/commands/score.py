@@ -1,0 +1,31 @@
+"""Print the log-probability that the model gives to each of some given translations: one number per line, a sum of
+natural logarithms over the tokens, `</s>` included.
+"""
+
+import argparse
+
+from seq2seq.commands import console, options
+from seq2seq.errors import UserError
+
+HELP = "print the log-probability of given translations"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the two files."""
+    options.add_run(parser)
+    parser.add_argument("--src", required=True, metavar="FILE", help="source lines")
+    parser.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Score each pair of lines."""
+    from seq2seq.data.corpus import read_sides
+
+    pairs = read_sides(args.src, args.tgt)
+    translator = console.load_translator(args.run)
+    try:
+        scores = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])
+    except UserError as error:
+        raise UserError(f"{args.src} with {args.tgt}: {error}") from None
+    for score in scores:
+        print(f"{score:.6f}")

@@ -1,0 +1,104 @@
+"""Translate text: one line out for every line in. On a terminal, without --input, this is a session: type a sentence
+to see its translation.
+"""
+
+import argparse
+import json
+import sys
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, TextIO
+
+from seq2seq.commands import console, options
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.decoding.translation import Translation
+    from seq2seq.decoding.translator import Translator
+
+HELP = "translate lines of text, or in a session on a terminal"
+BATCHES_AT_A_TIME = 16  # of a file: they are sorted by length together, so that little of a batch is padding
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what to translate, how, and what to print."""
+    options.add_run(parser)
+    options.add_input_and_output(parser)
+    options.add_search(parser)
+    nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
+    add = parser.add_argument
+    add("--nbest", type=int, default=1, metavar="N", help=nbest)
+    add("--json", action="store_true", help="print one JSON object per line, with scores and tokens")
+    add("--attention", action="store_true", help="with --json or in a session: the attention weights")
+
+    # random translations
+    temperature = "with --sample: below 1, likely tokens are drawn more often; above 1, less often (default: 1)"
+    top_p = "with --sample: draw from the smallest set of tokens whose probabilities sum to P (default: 1)"
+    add = parser.add_argument_group("random translations").add_argument
+    add("--sample", action="store_true", help="draw translations at random instead of searching")
+    add("--temperature", type=float, default=1.0, metavar="T", help=temperature)
+    add("--top-k", type=int, default=0, metavar="K", help="with --sample: draw from the K most likely tokens")
+    add("--top-p", type=float, default=1.0, metavar="P", help=top_p)
+    add("--seed", type=int, metavar="N", help="with --sample: the random seed (default: 1)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Open a session on a terminal; otherwise translate all lines of the input."""
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    if on_terminal and not (args.input or args.output or args.json or args.sample):
+        from seq2seq.runs.run import Run
+        from seq2seq.serving.session import session
+
+        language = Run.open(args.run).config().data.src
+        session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
+    else:
+        _translate_lines(translator, args)
+
+
+def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None:
+    from seq2seq.decoding.translation import Sampling
+
+    # check the options before the output is opened
+    if args.attention and not args.json:
+        raise UserError("--attention needs --json, or a session: a line of text has no room for a matrix")
+    if args.sample and (args.nbest > 1 or args.beam is not None):
+        raise UserError("--sample draws one translation of each line; leave --nbest and --beam out")
+    if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
+        raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
+    console.check_output_is_not_input(args.input, args.output)
+    translator.checked_beam(args.beam, args.nbest)
+    seed = 1 if args.seed is None else args.seed
+    sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
+
+    # a pipe gets its answers batch by batch; the lines of a file may wait for each other
+    size = translator.search.batch_size * (BATCHES_AT_A_TIME if args.input and not sampling else 1)
+    batches = console.read_batches(args.input, size)
+
+    # translate, in the order of the lines
+    number = 0
+    with console.open_output(args.output) as out:
+        for lines in batches:
+            translations = translator.translate(
+                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
+            )
+            for translation in translations:
+                _write(out, number, translation, args)
+                number += 1
+            if sampling:
+                sampling = replace(sampling, seed=seed + number)  # other random numbers for the next lines
+            out.flush()
+
+
+def _write(out: TextIO, number: int, translation: "Translation", args: argparse.Namespace) -> None:
+    """Write the translation of a line as JSON, as an n-best list, or as plain text."""
+    if args.json:
+        keys = asdict(translation)
+        if not args.attention:
+            del keys["attention"]
+        out.write(json.dumps(keys, ensure_ascii=False) + "\n")
+    elif args.nbest == 1:
+        out.write(translation.text + "\n")
+    else:
+        out.write(f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n")
+        for other in translation.alternatives:
+            out.write(f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n")
