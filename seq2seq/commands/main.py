@@ -338,7 +338,7 @@ def _check_translate(args: argparse.Namespace) -> None:
 
 def score(args: argparse.Namespace) -> None:
     """Print the log-probability (natural, `</s>` included) that the model gives each translation, a number a line."""
-    from seq2seq.data.corpus import read_sides
+    from seq2seq.data.formats import read_sides
 
     pairs = read_sides(args.src, args.tgt)
     translator = _translator(args.run)
@@ -628,7 +628,7 @@ def _chunks(path: str | None, size: int) -> Iterator[Iterator[list[str]]]:
 
     So an input that cannot be read is known before an output is opened, which that would empty.
     """
-    from seq2seq.data.corpus import decode_lines
+    from seq2seq.data.formats import decode_lines
 
     with _binary_input(path) as (file, name):
         lines = decode_lines(file, name)
@@ -664,7 +664,7 @@ def _must_differ(source: str | None, output: str | None) -> None:
 @contextmanager
 def _binary_input(path: str | None) -> Iterator[tuple[BinaryIO, str]]:
     """Standard input, or a file, unpacked where it is gzipped; with the name that stands in errors."""
-    from seq2seq.data.corpus import read_bytes
+    from seq2seq.data.formats import read_bytes
 
     if path is None:
         yield sys.stdin.buffer, "standard input"
