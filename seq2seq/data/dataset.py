@@ -46,8 +46,17 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
         UserError: a line is at fault, or a file has changed while it was read.
     """
     rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
-    yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
-    for name, digest in (digests or {}).items():
+    try:
+        yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
+    except UserError:
+        _must_be_unchanged(config, digests or {})  # a change explains the fault better
+        raise
+    _must_be_unchanged(config, digests or {})
+
+
+def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
+    """Raise UserError if a file of the training pairs no longer has the digest that it had."""
+    for name, digest in digests.items():
         file = Path(config.data.train).parent / name
         if not file.is_file() or _digest(file) != digest:
             raise UserError(
