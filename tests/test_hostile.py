@@ -13,31 +13,18 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import faults
 import pytest
-from faults import (
-    FILES,
-    LINES,
-    ORDINARY,
-    ROWS,
-    STRANGE,
-    TEN_MB,
-    largest_file,
-    mistake,
-    rows_as,
-    without_permission,
-    write_lines,
-    write_pairs,
-)
+from faults import before_the_first, largest_file, mistake, rows_as, without_permission, write_lines, write_pairs
 from tiny import write_config
 
 from seq2seq.commands.main import main
 from seq2seq.data import dataset, store
-from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding import translator as translation
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.evaluation.evaluate import evaluate
 
-SOURCES = [src.encode() for src, _ in ROWS]
+SOURCES = [src.encode() for src, _ in faults.ROWS]
 SHORT = {"max_updates": 2, "validate_every": 2}
 CUT = "cut {} after 2,000 tokens; write a sentence a line"
 full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
@@ -104,15 +91,15 @@ def commands_on(config, folder):
 
 def pairs_at_fault(folder):
     """Pairs with a fault of each kind, in a folder each, and what must be said."""
-    (src, tgt), (table, _) = rows_as("en", ROWS), rows_as("tsv", ROWS)
-    faults = [
-        ("en", LINES["bad UTF-8"][0](src), tgt, ":3: byte 10"),
-        ("tsv.gz", [*table, b"a\tb\tc"], None, ":41: 3 tab"),
-    ]
-    faults += [("en", [*src, b"more"], tgt, " has 41 lines but "), ("tsv", [], None, ": empty; a corpus needs at")]
-    for number, (reader, lines, other, says) in enumerate(faults):
-        (folder / str(number)).mkdir()
-        yield folder / str(number), f"{write_pairs(folder / str(number), reader, lines, other)}{says}"
+    (src, tgt), (table, _) = rows_as("en", faults.ROWS), rows_as("tsv", faults.ROWS)
+    for name, reader, lines, other, says in (
+        ("a line", "en", faults.LINES["bad UTF-8"][0](src), tgt, ":3: byte 10"),
+        ("a row", "tsv.gz", [*table, b"a\tb\tc"], None, ":41: 3 tab-separated cells"),
+        ("a side", "en", [*src, b"more"], tgt, " has 41 lines but "),
+        ("a file", "tsv", [], None, ": empty; a corpus needs at least"),
+    ):
+        (folder / name).mkdir()
+        yield folder / name, f"{write_pairs(folder / name, reader, lines, other)}{says}"
 
 
 @pytest.mark.parametrize("command", ["train", "check", "bench", "compare", "train on dev"])
@@ -125,7 +112,7 @@ def test_every_command_that_reads_pairs_refuses_a_fault_of_each_kind(tmp_path, r
 
 
 def test_nothing_but_blank_lines_or_lines_of_10_mb_is_an_error(tmp_path, refused):
-    for lines in ([b" \t\xe2\x80\xa8"], [b"x" * TEN_MB + b"\tdie"]):
+    for lines in ([b" \t\xe2\x80\xa8"], [b"x" * 10_000_000 + b"\tdie"]):
         file = write_pairs(tmp_path, "tsv", lines)
         refused(["check", write_config(tmp_path, data={"train": str(file)})], "every line of the training corpus is bl")
 
@@ -134,7 +121,7 @@ def test_nothing_but_blank_lines_or_lines_of_10_mb_is_an_error(tmp_path, refused
 
 
 def test_a_pair_is_counted_once_and_a_training_and_a_check_say_so(tmp_path, accepted):
-    rows = [("a\0", "b\0"), ("a", "b\0"), ("\0", "b"), ("a " * 200 + "\0", "b"), *ROWS]
+    rows = [("a\0", "b\0"), ("a", "b\0"), ("\0", "b"), ("a " * 200 + "\0", "b"), *faults.ROWS]
     write_pairs(tmp_path, "tsv", *rows_as("tsv", rows))
     config = write_config(tmp_path, data={"train": str(tmp_path / "pairs")}, training=SHORT)
     said = "kept 42 of 44 pairs; dropped 1 blank and 1 longer than 100 tokens; cleaned 4 with control or broken"
@@ -143,11 +130,11 @@ def test_a_pair_is_counted_once_and_a_training_and_a_check_say_so(tmp_path, acce
 
 
 def test_strange_characters_in_lines_to_translate_are_cleaned_and_move_no_line(run, tmp_path, accepted):
-    texts = STRANGE | ORDINARY
+    texts = faults.STRANGE | faults.ORDINARY
     clean = write_lines(tmp_path, "clean", [b"old dog", *(text.encode() for text in texts.values())])
     lines = [b"\xef\xbb\xbfold dog", *(text.encode() for text in texts)]
     strange = write_lines(tmp_path, "strange", [line + b"\r" for line in lines])
-    for command in ("translate --json", "attention json"):
+    for command in ("translate", "attention json"):
         assert accepted(reading(command, run, strange, None)) == accepted(reading(command, run, clean, None))
     scores = [accepted(reading("score --tgt", run, *files)) for files in ((strange, clean), (clean, strange))]
     assert scores[0] == scores[1]
@@ -161,17 +148,18 @@ def test_a_lone_surrogate_in_python_is_cleaned(run):
 
 # --------------------------------------------------------------------------------------------------- a line of 10 MB
 
-LONG = {"words": "the cat " * (TEN_MB // 8), "one word": "x" * TEN_MB, "spaces": " " * TEN_MB, "NULs": "\0" * TEN_MB}
+MEGABYTES = 10_000_000
+LONG = {"words": "the cat " * (MEGABYTES // 8)} | {text: text * MEGABYTES for text in "x \0"}
 
 
 def test_a_long_dev_line_neither_stops_a_training_nor_counts_in_its_loss(tmp_path, accepted, caplog):
     long = "the cat " * LONGEST
-    write_pairs(tmp_path, "en", *rows_as("en", [(long, "die"), ("the", long), *ROWS]))
+    write_pairs(tmp_path, "en", *rows_as("en", [(long, "die"), ("the", long), *faults.ROWS]))
     data = {"dev": str(tmp_path / "pairs"), "test": None}
     config = write_config(tmp_path, data=data, training=SHORT, search={"beam": 1, "max_length": 10})
     with caplog.at_level(logging.WARNING, "seq2seq"):
         accepted(["train", config, "--run", tmp_path / "run"])
-    assert "cut 1 line after 2,000 tokens; write a sentence a line" in caplog.messages
+    assert CUT.format("1 line") in caplog.messages
     losses = [json.loads(line).get("loss") for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert all(0 < loss < 20 for loss in losses)
 
@@ -190,16 +178,8 @@ def test_lines_of_10_mb_are_cut_and_translated_in_their_place(run, tmp_path, acc
         lines = accepted(["translate", run, "--input", long]).split("\n")
     assert len(lines) == len(LONG) + 3
     assert [lines[0], *lines[-2:]] == accepted(["translate", run, "--input", short]).split("\n")
-    assert [bool(line) for line in lines[1:-2]] == [name not in ("spaces", "NULs") for name in LONG]
-    assert caplog.messages == ["cut 2 lines after 2,000 tokens; write a sentence a line"]
-
-
-def test_no_tokenizer_is_given_more_of_a_line_than_it_can_need(run, monkeypatch, short_translations):
-    translator, seen = Translator.load(run), []
-    real = translator.tokenizers.src.encode
-    monkeypatch.setattr(translator.tokenizers.src, "encode", lambda text: seen.append(len(text)) or real(text))
-    translator.translate([LONG["words"], LONG["one word"]], beam=1)
-    assert seen == [LONGEST * LONGEST_TOKEN] * 2
+    assert [bool(line) for line in lines[1:-2]] == [name not in " \0" for name in LONG]
+    assert caplog.messages == [CUT.format("2 lines")]
 
 
 def test_a_line_of_as_many_tokens_as_are_allowed_is_whole_and_one_more_is_cut(run, caplog, short_translations):
@@ -210,14 +190,14 @@ def test_a_line_of_as_many_tokens_as_are_allowed_is_whole_and_one_more_is_cut(ru
         (cut,) = translator.translate(["cat " * (LONGEST + 1)], attention=False)
     assert whole == cut
     assert len(whole.source_tokens) == LONGEST + 1  # with </s>
-    assert caplog.messages == ["cut 1 line after 2,000 tokens; write a sentence a line"]
+    assert caplog.messages == [CUT.format("1 line")]
 
 
 def test_evaluate_cuts_a_source_and_a_reference_of_10_mb(run, caplog, short_translations):
     with caplog.at_level(logging.WARNING, "seq2seq"):
         found = evaluate(Translator.load(run), [LONG["words"], "the cat"], [["die Katze", LONG["words"]]])
     assert found.references == [["die Katze", " ".join(["the cat"] * (LONGEST // 2))]]
-    cut = ["cut 1 line after 2,000 tokens; write a sentence a line", "cut 1 reference after 2,000 words"]
+    cut = [CUT.format("1 line"), "cut 1 reference after 2,000 words"]
     assert sorted(caplog.messages) == cut
 
 
@@ -241,20 +221,18 @@ def reading(command, run, file, other):
     """A command that reads a file of lines."""
     return {
         "translate": ["translate", run, "--input", file],
-        "translate --json": ["translate", run, "--input", file, "--json"],
         "attention json": ["attention", run, "--input", file, "--format", "json"],
         "evaluate --src": ["evaluate", run, "--src", file, "--ref", other],
         "evaluate --ref": ["evaluate", run, "--src", other, "--ref", file],
-        "evaluate --ref --ref": ["evaluate", run, "--src", other, "--ref", other, file],
         "score --src": ["score", run, "--src", file, "--tgt", other],
         "score --tgt": ["score", run, "--src", other, "--tgt", file],
     }[command]
 
 
 ON_LINES = ["translate", "attention json"]
-ON_TWO_FILES = ["evaluate --src", "evaluate --ref", "evaluate --ref --ref", "score --src", "score --tgt"]
-EVERY = [("translate", "lines", fault) for fault in (*LINES, "a folder")]
-EVERY += [("translate", "lines.gz", fault) for fault in (*LINES, *FILES)]
+ON_TWO_FILES = ["evaluate --src", "evaluate --ref", "score --src", "score --tgt"]
+EVERY = [("translate", "lines", fault) for fault in (*faults.LINES, "a folder")]
+EVERY += [("translate", "lines.gz", fault) for fault in (*faults.LINES, *faults.FILES)]
 EVERY += [(command, "lines", fault) for command in (*ON_LINES, *ON_TWO_FILES) for fault in ("missing", "no permission")]
 EVERY += [(command, "lines", "bad UTF-8") for command in (*ON_LINES[1:], *ON_TWO_FILES)]
 EVERY += [(command, "lines.gz", "cut short") for command in (*ON_LINES[1:], *ON_TWO_FILES)]
@@ -263,13 +241,13 @@ EVERY += [(command, "lines.gz", "cut short") for command in (*ON_LINES[1:], *ON_
 @pytest.mark.parametrize(("command", "name", "fault"), EVERY)
 def test_lines_at_fault_are_an_error_that_names_file_line_and_fix(run, tmp_path, refused, command, name, fault):
     other, kept = write_lines(tmp_path, "other", SOURCES), write_lines(tmp_path, "kept", [b"kept"])
-    file = write_lines(tmp_path, name, LINES[fault][0](SOURCES) if fault in LINES else SOURCES)
+    file = write_lines(tmp_path, name, faults.LINES[fault][0](SOURCES) if fault in faults.LINES else SOURCES)
     arguments, while_ = reading(command, run, file, other), None
-    if command in ON_LINES and fault != "bad UTF-8":  # which is found when the first lines are read
+    if command in ON_LINES:
         arguments += ["--output", kept]
         kept.chmod(0o666)
-    if fault in LINES:
-        needed = [f"{file}{LINES[fault][1]}"]
+    if fault in faults.LINES:
+        needed = [f"{file}{faults.LINES[fault][1]}"]
     elif fault == "missing":
         file.unlink()
         needed = [f"{file}: ", "No such file or directory; give a file that can be"]
@@ -277,8 +255,8 @@ def test_lines_at_fault_are_an_error_that_names_file_line_and_fix(run, tmp_path,
         while_ = without_permission(file, places=[run])
         needed = [f"{file}: ", "Permission denied; give a file that can be"]
     else:
-        FILES[fault][0](file)
-        needed = [f"{file}: ", FILES[fault][1].removeprefix("cannot be read: ")]
+        faults.FILES[fault][0](file)
+        needed = [f"{file}: ", faults.FILES[fault][1].removeprefix("cannot be read: ")]
     refused(arguments, *needed, while_=while_)
     assert kept.read_bytes() == b"kept\n"
 
@@ -319,34 +297,32 @@ def test_every_command_refuses_a_config_or_word_vectors_at_fault(tmp_path, refus
     refused(arguments, f"{file}: No such file or directory")
     file.write_bytes(b"seed: 1\nseed: 2\n")
     refused(arguments, f"{file}:2: the key seed stands here twice")
+    file.write_bytes(b"data: " + b"[" * 2000)
+    refused(arguments, f"{file}: nested too deep; docs/config.md explains every key")
     refused(arguments, f"{file}: Permission denied", while_=without_permission(file))
-    vectors = write_lines(tmp_path, "vectors", [b"cat" + b" 0.5" * 24, b"dog" + b" 0.5" * 23])
-    config = write_config(tmp_path, model={"pretrained_embeddings": {"src": str(vectors)}})
-    if command != "bench":  # it measures speed: any numbers do
-        says = f"{vectors}:2: 23 numbers after the word; every line needs 24"
-        refused(commands_on(config, tmp_path / "run")[command], says)
+    for lines, says in (
+        ([b"cat" + b" 0.5" * 24, b"dog" + b" 0.5" * 23], "{}:2: 23 numbers after the word; every line needs 24"),
+        ([b"cat 1 2 3"], "{}, with vectors of 3 numbers; set model.embedding_size to 3 (it is 24)"),
+    ):
+        vectors = write_lines(tmp_path, "vectors", lines)
+        config = write_config(tmp_path, model={"pretrained_embeddings": {"src": str(vectors)}})
+        if command != "bench":  # it measures speed: any numbers do
+            refused(commands_on(config, tmp_path / "run")[command], says.format(vectors))
 
 
-def test_an_override_at_fault_is_an_error_of_one_line(tmp_path, refused):
-    config = write_config(tmp_path)
-    for text in ("seed=\x1b[2J", "seed=a\nb", "seed=\ud800", "a\nb=1", "=", "seed"):
-        refused(["check", config, text])
-
-
-IN_A_RUN = [  # a file in the run folder, what is in it, what is said after its name
-    ("config.yaml", b"data: [", ":1: "),
-    ("config.yaml", b"\xff", ":1: this is not UTF-8 text"),
-    ("tokenizer/joint.txt", b"", ": "),
-    ("tokenizer/joint.txt", b"\xff\xfe", ": "),
-    ("tokenizer/tokenizer.json", b"[]", ": "),
-    ("tokenizer/tokenizer.json", b"[" * 100_000, ": "),
-]
-
-
-@pytest.mark.parametrize(("name", "content", "says"), IN_A_RUN)
-def test_a_damaged_file_of_a_run_is_named(spare, refused, name, content, says):
-    (spare / name).write_bytes(content)
-    assert f"{spare}/{name}{says}" in mistake(Translator.load, spare)
+def test_a_damaged_file_of_a_run_or_one_that_may_not_be_read_is_named(spare):
+    for name, content, says in (
+        ("config.yaml", b"data: [", "config.yaml:1: "),
+        ("config.yaml", b"\xff", "config.yaml:1: this is not UTF-8 text"),
+        ("tokenizer/joint.txt", b"\xff\xfe", "tokenizer/joint.txt: "),
+        ("tokenizer/tokenizer.json", b"[" * 100_000, "tokenizer/tokenizer.json: "),
+    ):
+        whole = (spare / name).read_bytes()
+        (spare / name).write_bytes(content)
+        assert f"{spare}/{says}" in mistake(Translator.load, spare)
+        (spare / name).write_bytes(whole)
+        with without_permission(spare / name):
+            assert str(spare / name) in mistake(Translator.load, spare)
 
 
 def test_every_command_on_a_run_names_its_damaged_file(spare, tmp_path, refused):
@@ -356,26 +332,14 @@ def test_every_command_on_a_run_names_its_damaged_file(spare, tmp_path, refused)
         refused(on_run(command, spare, lines), f"{spare}/tokenizer/joint.txt: ")
 
 
-def test_a_file_of_a_run_that_may_not_be_read_is_named(spare, refused):
-    for name in ("config.yaml", "tokenizer/joint.txt", "tokenizer/tokenizer.json"):
-        with without_permission(spare / name):
-            assert str(spare / name) in mistake(Translator.load, spare)
-
-
-METRICS = {  # the second line
-    b'{"update": 1': "metrics.jsonl, line 2: damaged, not JSON",
-    b'{"update": 1, "split": "\xff"}': "metrics.jsonl, line 2: damaged, not JSON",
-    b"[]": "metrics.jsonl, line 2: damaged, '[]' where a JSON object should be",
-    b'{"update": 1}': "metrics.jsonl, line 2: damaged, it has no 'split'",
-}
-
-
 def test_damaged_metrics_are_named_with_their_line(spare, refused, accepted):
     content = (spare / "metrics.jsonl").read_bytes()
     first, _, *others = content.split(b"\n")
-    for line, says in METRICS.items():
+    for line, says in ((b"\xff", "not JSON"), (b"[]", "'[]' where"), (b'{"update": 1}', "it has no 'split'")):
         (spare / "metrics.jsonl").write_bytes(b"\n".join([first, line, *others]))
-        refused(["plot", spare], f"{spare}/{says}", "delete the line")
+        refused(["plot", spare], f"{spare}/metrics.jsonl, line 2: damaged, {says}", "delete the line")
+    (spare / "metrics.jsonl").write_bytes(b"")
+    refused(["plot", spare], "there are no metrics to draw yet; train at least")
     (spare / "metrics.jsonl").write_bytes(content[:-7])  # cut short by a kill
     accepted(["plot", spare])
 
@@ -383,7 +347,7 @@ def test_damaged_metrics_are_named_with_their_line(spare, refused, accepted):
 # ----------------------------------------------------------------------------------- a file that changes meanwhile
 
 
-def test_a_training_whose_file_changes_is_refused_and_goes_on_when_the_old_one_is_back(
+def test_a_training_whose_file_changes_is_refused_and_goes_on_with_the_old_one(
     tmp_path, monkeypatch, refused, accepted
 ):
     monkeypatch.setattr(store, "CHUNK", 16)
@@ -435,28 +399,31 @@ def test_a_standard_output_that_is_full_is_an_error(run, tmp_path, monkeypatch, 
         refused(on_run(command, run, lines), says)
 
 
+def in_a_process(arguments, **more):
+    command = [sys.executable, "-m", "seq2seq", *map(str, arguments)]
+    return subprocess.run(command, stderr=subprocess.PIPE, text=True, **more)
+
+
 @full_device
 def test_a_standard_output_that_is_full_leaves_python_nothing_to_add(run, tmp_path):
     lines = write_lines(tmp_path, "lines", SOURCES)
-    command = [sys.executable, "-m", "seq2seq", *map(str, on_run("score", run, lines))]
     with open("/dev/full", "wb") as full:
-        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.returncode == 2
-    assert done.stderr.count("\n") == 1
+        done = in_a_process(on_run("score", run, lines), stdout=full)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
 
 
-@full_device
-@pytest.mark.parametrize("command", ON_LINES)
-def test_an_output_file_that_is_full_is_an_error(run, tmp_path, refused, command):
-    arguments = [*reading(command, run, write_lines(tmp_path, "lines", SOURCES), None), "--output", "/dev/full"]
-    refused(arguments, "--output /dev/full: cannot be written: No space left on device; make")
+def test_what_was_cut_is_said_on_standard_error(run, tmp_path):
+    src, ref = write_lines(tmp_path, "src", [b"cat"]), write_lines(tmp_path, "ref", [b"die " * (LONGEST + 1)])
+    done = in_a_process(["evaluate", run, "--src", src, "--ref", ref], stdout=subprocess.DEVNULL)
+    assert (done.returncode, done.stderr) == (0, "cut 1 reference after 2,000 words\n")
 
 
-def test_a_translation_that_fills_the_disk_is_an_error_that_names_the_file(run, tmp_path, refused):
+def test_an_output_that_fills_the_disk_is_an_error_that_names_the_file(run, tmp_path, refused):
     lines, out = write_lines(tmp_path, "lines", SOURCES * 20), tmp_path / "out"
-    arguments = ["translate", run, "--input", lines, "--output", out]
-    refused(arguments, f"--output {out}: cannot be written: File too large", while_=largest_file(500))
-    assert out.stat().st_size <= 500
+    for command in ON_LINES:
+        arguments = [*reading(command, run, lines, None), "--output", out]
+        refused(arguments, f"--output {out}: cannot be written: File too large", while_=largest_file(500))
+        assert out.stat().st_size <= 500
 
 
 def test_an_evaluation_that_cannot_be_kept_leaves_the_last_one_whole(spare, refused, accepted):
@@ -468,7 +435,7 @@ def test_an_evaluation_that_cannot_be_kept_leaves_the_last_one_whole(spare, refu
 
 
 def test_a_store_that_fills_the_disk_is_an_error_and_goes_on_when_there_is_room(tmp_path, refused, accepted):
-    write_pairs(tmp_path, "tsv", *rows_as("tsv", ROWS * 60))
+    write_pairs(tmp_path, "tsv", *rows_as("tsv", faults.ROWS * 60))
     config = write_config(tmp_path, data={"train": str(tmp_path / "pairs")}, training=SHORT)
     train = ["train", config, "--run", tmp_path / "run"]
     says = f"{tmp_path}/run/store: cannot be written: File too large; mend that and go on with --resume"

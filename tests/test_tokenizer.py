@@ -1,5 +1,6 @@
 """Text to ids and back, for every type of tokenizer."""
 
+import json
 import random
 import string
 
@@ -199,14 +200,30 @@ def test_an_unknown_word_tokenizer_names_the_key(capsys):
 def test_a_broken_or_missing_file_is_named_when_loading(tmp_path, type, file):
     train(type).save(tmp_path)
     (tmp_path / file).write_bytes(b"garbage")
-    with pytest.raises(
-        UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run folder again"
-    ):
+    with pytest.raises(UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run f"):
         load_tokenizers(tmp_path)
     (tmp_path / file).unlink()
-    with pytest.raises(
-        UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run folder again"
-    ):
+    with pytest.raises(UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run f"):
+        load_tokenizers(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda model: b"", lambda model: model[:3000], lambda model: model[80:]])
+def test_a_damaged_model_of_sentencepiece_is_named(tmp_path, damage):
+    train("bpe").save(tmp_path)
+    (tmp_path / "joint.model").write_bytes(damage((tmp_path / "joint.model").read_bytes()))
+    with pytest.raises(UserError, match=r"joint\.model: not a readable sentencepiece model; copy the run folder again"):
+        load_tokenizers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"word_tokenizer": 3}, {"word_tokenizer": "nonsense"}, {"type": "wrod"}, {"type": ["word"]}, {"joint": "no"}],
+)
+def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, wrong):
+    train("word").save(tmp_path)
+    right = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(right | wrong))
+    with pytest.raises(UserError, match="tokenizer"):
         load_tokenizers(tmp_path)
 
 
