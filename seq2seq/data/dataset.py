@@ -18,6 +18,8 @@ from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
+NO_DIGESTS: Mapping[str, str] = {}  # nothing is compared
+
 T = TypeVar("T")
 
 
@@ -35,12 +37,12 @@ class Corpora(NamedTuple):
         return cls(dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
 
 
-def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
+def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Iterator[Row]:
     """Yield the training pairs one by one, as they stand; on a terminal, a bar shows how many if they take long.
 
     Args:
         config: whose training pairs.
-        digests: of their files before they are read, to be compared when the last pair has been read.
+        digests: of their files before; they are compared when the last pair has been read.
 
     Raises:
         UserError: a line is at fault, or a file has changed while it was read.
@@ -49,9 +51,9 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
     try:
         yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
     except UserError:
-        _must_be_unchanged(config, digests or {})  # a change explains the fault better
+        _must_be_unchanged(config, digests)  # a change explains the fault better
         raise
-    _must_be_unchanged(config, digests or {})
+    _must_be_unchanged(config, digests)
 
 
 def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
@@ -65,7 +67,7 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
             )
 
 
-def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
+def learn_tokenizers(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Tokenizers:
     """Learn the vocabularies from the training pairs. All pairs are read, and so checked; a sample is held in memory.
 
     Args:
@@ -75,10 +77,13 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
     Raises:
         UserError: as `training_text`, or a vocabulary cannot be learned.
     """
+    # read all, keep a sample
     tokenizer, max_length = config.tokenizer, config.data.max_length
     rows = (row for row in training_text(config, digests) if not is_too_long(row, max_length))
     most = MAX_TRAINING_LINES // (2 if tokenizer.joint else 1)
     pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
+
+    # learn
     return train_tokenizers(
         tokenizer.type,
         tokenizer.vocab_size,
@@ -123,7 +128,7 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
         config: whose training pairs.
         folder: of the store.
         tokenizers: folder of the vocabularies.
-        digests: of the files of the training pairs when the run was begun; if empty, changes are not noticed.
+        digests: of the files of the training pairs when the run was begun; without any, changes are not noticed.
 
     Raises:
         UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
