@@ -110,11 +110,11 @@ def plan(chunks: Chunks, epoch: int, part: int, seed: int, size: int, batch_type
         rng = np.random.default_rng([seed, epoch, 1 + part])
 
     # where each of their pairs starts, and how long it is
-    lengths_by_chunk = [chunks.lengths(chunk) for chunk in chosen.tolist()]
-    starts_by_chunk = [
-        chunks.begins[chunk] + _starts(each) for chunk, each in zip(chosen.tolist(), lengths_by_chunk, strict=True)
-    ]
-    lengths, starts = np.concatenate(lengths_by_chunk), np.concatenate(starts_by_chunk)
+    starts_by_chunk, lengths_by_chunk = [], []
+    for chunk in chosen.tolist():
+        lengths_by_chunk.append(chunks.lengths(chunk))
+        starts_by_chunk.append(chunks.begins[chunk] + _starts(lengths_by_chunk[-1]))
+    starts, lengths = np.concatenate(starts_by_chunk), np.concatenate(lengths_by_chunk)
 
     # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
     shuffled = rng.permutation(len(lengths))
@@ -125,9 +125,9 @@ def plan(chunks: Chunks, epoch: int, part: int, seed: int, size: int, batch_type
 
     # cut before a pair that does not fit; it is the widest so far, so that all would be padded to its width
     cuts = [0]
-    for row, width in enumerate(widths.tolist()):
-        if row > cuts[-1] and (row + 1 - cuts[-1]) * width > size:
-            cuts.append(row)
+    for i, width in enumerate(widths.tolist()):
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * width > size:
+            cuts.append(i)
     batches = np.split(rows, cuts[1:])
 
     # shuffle the batches

@@ -31,7 +31,8 @@ class Tokenizer(Protocol):
         """Return the ids of normalized text, without bos and eos."""
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Return what `encode` returns for each line, sooner."""
+        """Return what `encode` returns for each line."""
+        return [self.encode(line) for line in lines]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids, one normalized line; pad, bos and eos are left out."""
@@ -49,7 +50,7 @@ class Tokenizer(Protocol):
         """Write the vocabulary to a file called `name`, with the ending of its kind, in `folder`."""
 
 
-class SubwordTokenizer:
+class SubwordTokenizer(Tokenizer):
     """A sentencepiece model with byte fallback: no word is unknown, and `decode` restores the text.
 
     The one exception: U+2581, sentencepiece's own mark for a space, is decoded as a space.
@@ -132,7 +133,7 @@ class SubwordTokenizer:
         return self._processor.encode(_cased(text, self.lowercase))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Return what `encode` returns for each line, with sentencepiece's threads, one for each processor."""
+        """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
         return self._processor.encode([_cased(line, self.lowercase) for line in lines], num_threads=-1)
 
     def sample(self, rows: list[list[int]], alpha: float, seed: int) -> list[list[int]]:
@@ -167,7 +168,7 @@ class SubwordTokenizer:
         return self._processor.get_piece_size()
 
 
-class WordTokenizer:
+class WordTokenizer(Tokenizer):
     """torchtext's tokenizer and vocabulary: the most frequent words have an id, all others are `<unk>`.
 
     `decode` joins words with a space. It does not undo what the torchtext tokenizer did; `split` leaves nothing to
@@ -221,10 +222,6 @@ class WordTokenizer:
         """Return the ids of the words of normalized text, without bos and eos."""
         ids = (self._vocab[word] for word in self._split(_cased(text, self.lowercase)))
         return [i if i > EOS else UNK for i in ids]
-
-    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Return what `encode` returns for each line."""
-        return [self.encode(line) for line in lines]
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
@@ -314,7 +311,7 @@ def load_tokenizers(folder: Path) -> Tokenizers:
     keys = read_json(path, ("type", "joint", "lowercase", "word_tokenizer"), fix)
     type, joint, lowercase = keys["type"], keys["joint"], keys["lowercase"]
     if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
-        raise UserError(f"{path}: damaged, it has a wrong value; {fix}")
+        raise UserError(f"{path}: damaged, a value is not what was written; {fix}")
 
     # the vocabularies
     def load(name: str) -> Tokenizer:
