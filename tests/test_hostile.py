@@ -446,6 +446,7 @@ def test_a_store_that_fills_the_disk_is_an_error_and_goes_on_when_there_is_room(
 
 
 def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, refused):
+    pytest.importorskip("matplotlib.pyplot")  # its first import needs permissions that are gone below
     (tmp_path / "closed").mkdir()
     lines, new = write_lines(tmp_path, "lines", SOURCES), tmp_path / "closed" / "new"
     config = write_config(tmp_path)
