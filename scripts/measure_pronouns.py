@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.data.corpus import read_lines
+from seq2seq.data.formats import read_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import split_texts

@@ -229,7 +229,7 @@ def test_padding_share_counts_all_parts(small_parts):
 
 
 def test_a_position_beyond_its_part_goes_on_with_the_next(small_parts):
-    """As one of before there were parts may be: it counted the batches of the whole epoch."""
+    """As when a run is resumed with larger batches."""
     batches = in_parts(random_pairs(200))
     _, first = next(batches.stream(Position(0, part=1)))
     _, beyond = next(batches.stream(Position(0, index=10**6)))

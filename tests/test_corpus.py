@@ -1,27 +1,48 @@
 """Reading, checking and encoding parallel text."""
 
 import gzip
+import io
 import json
 import tracemalloc
 import unicodedata
 
 import pytest
+from faults import (
+    FILES,
+    JSONL,
+    LINES,
+    ORDINARY,
+    READERS,
+    ROWS,
+    STRANGE,
+    SURROGATES,
+    TEN_MB,
+    TSV,
+    mistake,
+    rows_as,
+    without_permission,
+    write_pairs,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import write_config
 
-from seq2seq.data.corpus import Pair, encode_corpus, read_lines, read_pairs, stream_pairs
+from seq2seq.config import load_config
+from seq2seq.data.corpus import LONGEST_TOKEN, Pair, encode_corpus, encode_pairs, read_pairs
+from seq2seq.data.dataset import evenly_spaced, learn_tokenizers
+from seq2seq.data.formats import decode_lines, read_lines, stream_pairs
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import EOS
+from seq2seq.text.tokenizer import EOS, train_tokenizers
 
 ANY_TEXT = st.text(st.characters(), max_size=40)
 
 
 class Letters:
-    """One token a letter: enough of a tokenizer for encode_corpus."""
+    """A tokenizer with one token a letter."""
 
-    def encode(self, text):
-        return [ord(letter) for letter in text]
+    def encode_lines(self, lines):
+        return [[ord(letter) for letter in line] for line in lines]
 
 
 def write_sides(folder, src, tgt, ending=""):
@@ -89,25 +110,6 @@ def test_blank_lines_count_as_lines(tmp_path):
     assert read_lines(tmp_path / "text") == ["", "", "a", ""]
 
 
-def test_bad_utf_8_is_reported_with_its_line_and_byte(tmp_path):
-    (tmp_path / "text").write_bytes("fine\nä\n".encode() + b"ab\xe9 c\n")
-    with pytest.raises(UserError, match=r"text:3: byte 3 of the line \(0xe9\) is not UTF-8"):
-        read_lines(tmp_path / "text")
-
-
-@pytest.mark.parametrize("damage", [lambda d: d[:-9], lambda d: b"plain text", lambda d: d[:12] + b"\xff" * 8 + d[20:]])
-def test_a_damaged_gzip_file_is_the_users_to_mend(tmp_path, damage):
-    (tmp_path / "text.gz").write_bytes(damage(gzip.compress(b"some lines of text, some lines more\n" * 5)))
-    with pytest.raises(UserError, match=r"text\.gz: not a whole gzip file"):
-        read_lines(tmp_path / "text.gz")
-
-
-def test_a_missing_file_and_a_directory_are_the_users_to_mend(tmp_path):
-    for path in (tmp_path / "missing", tmp_path):
-        with pytest.raises(UserError, match=f"{path}: cannot be read"):
-            read_lines(path)
-
-
 @pytest.mark.parametrize("ending", ["", ".gz"])
 def test_two_files_are_read_side_by_side_and_normalized(tmp_path, ending):
     prefix = write_sides(tmp_path, "a\u2028b\n\nc\r\n", "x\ny \tz\n\n", ending)
@@ -129,50 +131,6 @@ def test_two_files_come_before_a_table(tmp_path):
     prefix = write_sides(tmp_path, "a\n", "x\n")
     (tmp_path / "p.tsv").write_text("other\tother\n", encoding="utf-8")
     assert read_pairs(prefix, "en", "de") == [("a", "x")]
-
-
-def test_a_missing_corpus_lists_what_was_looked_for(tmp_path):
-    with pytest.raises(UserError, match=r"nothing found; looked for .*p\.en with .*p\.de, .*p\.tsv and .*p\.jsonl"):
-        read_pairs(tmp_path / "p", "en", "de")
-
-
-def test_a_missing_side_names_the_one_that_exists(tmp_path):
-    (tmp_path / "p.en").write_text("a\n", encoding="utf-8")
-    with pytest.raises(UserError, match=r"only .*p\.en exists"):
-        read_pairs(tmp_path / "p", "en", "de")
-
-
-def test_sides_of_different_length_are_named_with_the_first_line_alone(tmp_path):
-    prefix = write_sides(tmp_path, "a\nb\n", "x\ny\nz\n")
-    with pytest.raises(UserError, match=r"p\.en has 2 lines but .*p\.de has 3: .*p\.de:3 has no partner"):
-        read_pairs(prefix, "en", "de")
-
-
-def test_an_empty_corpus_is_an_error(tmp_path):
-    with pytest.raises(UserError, match=r"p\.en: empty"):
-        read_pairs(write_sides(tmp_path, "", ""), "en", "de")
-
-
-@pytest.mark.parametrize(("row", "count"), [("a", 1), ("a\tb\tc", 3)])
-def test_a_tsv_row_without_two_cells_is_reported_with_its_line(tmp_path, row, count):
-    (tmp_path / "p.tsv").write_text(f"a\tx\n{row}\n", encoding="utf-8")
-    with pytest.raises(UserError, match=rf"p\.tsv:2: {count} tab-separated cells"):
-        read_pairs(tmp_path / "p", "en", "de")
-
-
-@pytest.mark.parametrize(
-    ("row", "message"),
-    [
-        ("{", "not JSON"),
-        ("[1]", "is not an object"),
-        ('{"en": "a"}', r"\"de\" is missing among \['en'\]"),
-        ('{"en": "a", "de": 3}', '"de" is 3, not a string'),
-    ],
-)
-def test_a_bad_json_row_is_reported_with_its_line(tmp_path, row, message):
-    (tmp_path / "p.jsonl").write_text(f'{{"en": "a", "de": "x"}}\n{row}\n', encoding="utf-8")
-    with pytest.raises(UserError, match=rf"p\.jsonl:2: .*{message}"):
-        read_pairs(tmp_path / "p", "en", "de")
 
 
 def test_kept_pairs_end_in_eos():
@@ -234,3 +192,152 @@ def test_an_unequal_side_is_found_when_the_shorter_ends(tmp_path, src, tgt):
         UserError, match=rf"p\.en has {src.count(chr(10))} lines .* has {tgt.count(chr(10))}: .*p\.{longer}:3 has"
     ):
         next(stream)
+
+
+@settings(deadline=None)
+@given(st.integers(0, 500), st.integers(1, 40))
+def test_a_sample_is_evenly_spaced_and_all_where_there_are_few(number, most):
+    kept = evenly_spaced(iter(range(number)), most)
+    assert kept == list(range(0, number, kept[1] if len(kept) > 1 else number or 1))
+    assert min(number, most / 2) <= len(kept) <= most
+    assert len(kept) == number or number > most
+
+
+# ------------------------------------------------------------------------------------------- every fault, every reader
+
+ROWS_AT_FAULT = {
+    "one cell": (TSV, b"the cat", ": 1 tab-separated cells; a row needs exactly 2"),
+    "three cells": (TSV, b"the\tcat\tdie Katze", ": 3 tab-separated cells; a row needs exactly 2"),
+    "not JSON": (JSONL, b'{"en": "the', ": not JSON"),
+    "a list": (JSONL, b'["the", "die"]', ': \'["the", "die"]\' is not an object; write {'),
+    "a key is missing": (JSONL, b'{"en": "the"}', ": key \"de\" is missing among ['en']; give"),
+    "a number": (JSONL, b'{"en": "the", "de": 1}', ': key "de" is 1, not a string; give'),
+    "null": (JSONL, b'{"en": null, "de": "x"}', ': key "en" is None, not a string; give'),
+    "100,000 brackets": (JSONL, b"[" * 100_000, ": not JSON"),
+    "10 MB of keys": (JSONL, b'{"' + b"k" * TEN_MB + b'": 1}', ': key "en" is missing among'),
+    "a line that would be two": (JSONL, b'"the \xe2\x80\xa8\xc2\x85 cat"', "is not an object; write {"),
+}
+CASES = [(reader, fault) for reader in READERS for fault in LINES]
+CASES += [(reader, fault) for fault, (readers, *_) in ROWS_AT_FAULT.items() for reader in readers]
+CASES += [(reader, fault) for reader in READERS for fault in FILES if reader.endswith(".gz") or fault == "a folder"]
+
+
+def pairs_at_fault(folder, reader, fault):
+    """Write pairs with a fault; what must be said."""
+    lines, other = rows_as(reader, ROWS)
+    if fault in LINES:
+        change, says = LINES[fault]
+        return [f"{write_pairs(folder, reader, change(lines), other)}{says}"]
+    if fault in ROWS_AT_FAULT:
+        _, row, *says = ROWS_AT_FAULT[fault]
+        file = write_pairs(folder, reader, [*lines[:3], row, *lines[4:]], other)
+        return [f"{file}:4: ", *says]
+    file = write_pairs(folder, reader, lines, other)
+    damage, says = FILES[fault]
+    damage(file)
+    return [f"{file}: {says}"]
+
+
+@pytest.mark.parametrize(("reader", "fault"), CASES)
+def test_pairs_at_fault_are_an_error_that_names_file_line_and_fix(tmp_path, reader, fault):
+    needed = pairs_at_fault(tmp_path, reader, fault)
+    said = mistake(read_pairs, tmp_path / "pairs", "en", "de")
+    assert all(part in said for part in needed), said
+
+
+SIDES_AT_FAULT = {  # the sides, what is said
+    "no partner": ("a\nb\n", "x\ny\nz\n", "pairs.en has 2 lines but {}.de has 3: {}.de:3 has no partner"),
+    "more sources": ("a\nb\nc", "x\n", "pairs.en has 3 lines but {}.de has 1: {}.en:2 has no partner"),
+    "one empty side": ("", "x\n", "pairs.en has 0 lines but {}.de has 1: {}.de:1 has no partner"),
+    "empty": ("", "", "pairs.en: empty; a corpus needs at least one sentence pair"),
+    "one side": ("a\n", None, "pairs: only {}.en exists; looked for {}.en with {}.de"),
+    "nothing": (None, None, "pairs: nothing found; looked for {}.en with {}.de, {}.tsv and {}.jsonl"),
+}
+
+
+@pytest.mark.parametrize("fault", SIDES_AT_FAULT)
+def test_sides_that_do_not_fit_are_an_error(tmp_path, fault):
+    src, tgt, says = SIDES_AT_FAULT[fault]
+    for language, text in (("en", src), ("de", tgt)):
+        if text is not None:
+            (tmp_path / f"pairs.{language}").write_text(text, encoding="utf-8")
+    assert says.replace("{}", str(tmp_path / "pairs")) in mistake(read_pairs, tmp_path / "pairs", "en", "de")
+
+
+@pytest.mark.parametrize("reader", [*TSV, *JSONL])
+def test_an_empty_table_is_an_error(tmp_path, reader):
+    file = write_pairs(tmp_path, reader, [])
+    assert f"{file}: empty; a corpus needs at least one sentence pair" in mistake(read_pairs, file, "en", "de")
+
+
+def test_pairs_that_the_system_does_not_give_are_an_error(tmp_path):
+    (tmp_path / "closed").mkdir()
+    file = write_pairs(tmp_path, "tsv", *rows_as("tsv", ROWS))
+    denied = "cannot be read: Permission denied; give a file that can be read"
+    with without_permission(file):
+        assert f"{file}: {denied}" in mistake(read_pairs, file, "en", "de")
+    with without_permission(tmp_path / "closed"):
+        assert denied in mistake(read_pairs, tmp_path / "closed" / "pairs", "en", "de")
+    assert "cannot be read: File name too long; give" in mistake(read_pairs, "x" * 300, "en", "de")
+
+
+def test_a_device_that_breaks_while_it_is_read_is_an_error():
+    class Broken(io.RawIOBase):
+        def readinto(self, buffer):
+            raise OSError(5, "Input/output error")
+
+        def readable(self):
+            return True
+
+    lines = decode_lines(io.BufferedReader(Broken()), "tape")
+    assert mistake(list, lines) == "tape: cannot be read: Input/output error; give a file that can be read"
+
+
+# -------------------------------------------------------------------------------------------------- what is cleaned
+
+
+def kept_of(folder):
+    """What is kept of the pairs in a folder, and the report."""
+    return encode_pairs(stream_pairs(folder / "pairs", "en", "de"), Letters(), Letters(), 100)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_strange_characters_are_cleaned_and_counted_and_ordinary_ones_are_only_cleaned(tmp_path, reader):
+    ordinary = {text: clean for text, clean in ORDINARY.items() if not (reader in TSV and "\t" in text)}
+    texts = STRANGE | ordinary | (SURROGATES if reader in JSONL else {})
+    write_pairs(tmp_path, reader, *rows_as(reader, [(text, "die") for text in texts]))
+    kept, report = kept_of(tmp_path)
+    assert ["".join(map(chr, src[:-1])) for src, _ in kept] == list(texts.values())
+    assert report.cleaned == len(texts) - len(ordinary)
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_byte_order_mark_at_the_start_and_carriage_returns_at_the_ends_change_nothing(tmp_path, reader):
+    lines, other = rows_as(reader, ROWS)
+    write_pairs(tmp_path, reader, lines, other)
+    clean = kept_of(tmp_path)
+    write_pairs(tmp_path, reader, [b"\xef\xbb\xbf" + lines[0] + b"\r", *(line + b"\r" for line in lines[1:])], other)
+    assert kept_of(tmp_path) == clean
+    assert clean[1].cleaned == 0
+
+
+# ---------------------------------------------------------------------------------------------------- lines of 10 MB
+
+
+def test_a_line_of_10_mb_is_dropped_and_counted_and_teaches_no_vocabulary(tmp_path):
+    learned = []
+    for rows in ([("the cat " * (TEN_MB // 8), "die"), ("the", "x" * TEN_MB), *ROWS], ROWS):
+        write_pairs(tmp_path, "en", *rows_as("en", rows))
+        data, tokenizer = {"train": str(tmp_path / "pairs")}, {"type": "unigram", "vocab_size": 400}
+        tokenizers = learn_tokenizers(load_config(write_config(tmp_path, data=data, tokenizer=tokenizer)))
+        learned.append(tokenizers.src.pieces(range(len(tokenizers.src))))
+        _, report = encode_pairs(rows, tokenizers.src, tokenizers.tgt, 100)
+        assert (report.kept, report.too_long) == (len(ROWS), len(rows) - len(ROWS))
+    assert learned[0] == learned[1]
+
+
+def test_a_line_is_too_long_by_its_characters_only_where_its_tokens_would_be_too_many():
+    """The longest piece that sentencepiece learns is far from what a token is given."""
+    lines = ["x" * n for n in range(1, 200)] * 5
+    pieces = train_tokenizers("bpe", 1000, True, False, "split", lines, lines).src
+    assert max(map(len, pieces.pieces(range(len(pieces))))) <= 16 < LONGEST_TOKEN

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from tiny import write_config
 
 from seq2seq.commands.main import main
-from seq2seq.data.corpus import stream_pairs
+from seq2seq.data.formats import stream_pairs
 from seq2seq.doctor import findings as doctor
 from seq2seq.doctor.findings import (
     ADVICE,

@@ -11,7 +11,8 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import Config, load_config, parse_config
-from seq2seq.data.corpus import Pair, encode_pairs, read_lines, read_pairs
+from seq2seq.data.corpus import Pair, encode_pairs, read_pairs
+from seq2seq.data.formats import read_lines
 from seq2seq.decoding.search import Limits, beam_search, length_penalty, sample
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import is_broken, normalize
@@ -136,8 +137,8 @@ def test_what_is_not_broken_is_changed_in_nothing_but_its_spaces_and_its_form(te
 class Characters:
     """One token a character."""
 
-    def encode(self, text):
-        return list(map(ord, text))
+    def encode_lines(self, lines):
+        return [list(map(ord, line)) for line in lines]
 
 
 @settings(deadline=None, max_examples=100)

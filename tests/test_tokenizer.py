@@ -1,5 +1,6 @@
 """Text to ids and back, for every type of tokenizer."""
 
+import json
 import random
 import string
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, WordTokenizer, load_tokenizers, sample, train_tokenizers
+from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, WordTokenizer, load_tokenizers, train_tokenizers
 
 SUBWORDS = ["unigram", "bpe", "char"]
 TYPES = [*SUBWORDS, "word"]
@@ -86,6 +87,13 @@ def test_decode_prints_normalized_text_whatever_the_ids(trained, type):
     for _ in range(50):
         text = trained[type].decode(rng.choices(range(len(trained[type])), k=12))
         assert text == normalize(text)
+
+
+@pytest.mark.parametrize("type", TYPES)
+def test_lines_that_are_encoded_together_have_the_ids_that_each_has_alone(trained, type):
+    lines = ["", *SPELLED, *corpus(), "Unseen!"]
+    assert trained[type].encode_lines(lines) == [trained[type].encode(line) for line in lines]
+    assert trained[type].encode_lines([]) == []
 
 
 @pytest.mark.parametrize("type", TYPES)
@@ -192,10 +200,30 @@ def test_an_unknown_word_tokenizer_names_the_key(capsys):
 def test_a_broken_or_missing_file_is_named_when_loading(tmp_path, type, file):
     train(type).save(tmp_path)
     (tmp_path / file).write_bytes(b"garbage")
-    with pytest.raises(UserError, match=f"{file}: not a readable"):
+    with pytest.raises(UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run f"):
         load_tokenizers(tmp_path)
     (tmp_path / file).unlink()
-    with pytest.raises(UserError, match=f"{file}: not a readable"):
+    with pytest.raises(UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run f"):
+        load_tokenizers(tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda model: b"", lambda model: model[:3000], lambda model: model[80:]])
+def test_a_damaged_model_of_sentencepiece_is_named(tmp_path, damage):
+    train("bpe").save(tmp_path)
+    (tmp_path / "joint.model").write_bytes(damage((tmp_path / "joint.model").read_bytes()))
+    with pytest.raises(UserError, match=r"joint\.model: not a readable sentencepiece model; copy the run folder again"):
+        load_tokenizers(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"word_tokenizer": 3}, {"word_tokenizer": "nonsense"}, {"type": "wrod"}, {"type": ["word"]}, {"joint": "no"}],
+)
+def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, wrong):
+    train("word").save(tmp_path)
+    right = json.loads((tmp_path / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer.json").write_text(json.dumps(right | wrong))
+    with pytest.raises(UserError, match="tokenizer"):
         load_tokenizers(tmp_path)
 
 
@@ -219,12 +247,3 @@ def test_pieces_of_a_word_have_one_number_and_words_are_what_stands_between_spac
 def test_every_token_of_a_word_vocabulary_is_a_word():
     tokenizer = WordTokenizer(["the", "cat"], "split", False)
     assert tokenizer.word_numbers([*tokenizer.encode("the cat dog"), EOS]) == [0, 1, 2, 3]
-
-
-@settings(deadline=None)
-@given(st.integers(0, 500), st.integers(1, 40))
-def test_a_sample_is_evenly_spaced_and_all_where_there_are_few(number, most):
-    kept = sample(iter(range(number)), most)
-    assert kept == list(range(0, number, kept[1] if len(kept) > 1 else number or 1))
-    assert min(number, most / 2) <= len(kept) <= most
-    assert len(kept) == number or number > most

@@ -5,6 +5,7 @@ import ssl
 
 import pytest
 import torch
+from faults import without_permission
 
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import WordTokenizer
@@ -67,6 +68,12 @@ def test_no_progress_bar_is_shown(tmp_path, words, capfd):
         ("cat 1 2 3\n\n", r"vectors\.txt:2: 0 numbers"),
         ("cat 1 2 3\ndog 4 5 x\n", r"vectors\.txt:2: could not convert .*'x'"),
         ("cat 1 2\ndog 3 4\n", r"vectors\.txt:1: 2 numbers"),
+        ("cat 1 2 3\ndog 4\n", r"vectors\.txt:2: 1 numbers after the word; every line needs 3"),
+        ("cat 1 2 3\n\0\n", r"vectors\.txt:2: 0 numbers after the word"),
+        ("cat\t1\t2\t3\n", r"vectors\.txt:1: 0 numbers after the word; every line needs 3"),
+        ("dog 1 2 nan\n", r"vectors\.txt:1: a number is not finite; write it out, or leave the word out"),
+        ("cat 1 2 3\ndog 1 2 -inf\n", r"vectors\.txt:2: a number is not finite"),
+        ("\ufeffdog 1 2 3\n", r"vectors\.txt:1: begins with a byte order mark"),
         ("2 3\n", r"vectors\.txt: not a file of word vectors"),
         ("", r"vectors\.txt: not a file of word vectors"),
     ],
@@ -76,12 +83,27 @@ def test_a_line_that_is_no_vector_is_named(tmp_path, words, text, message):
         load_vectors(write(tmp_path, text), words)
 
 
-def test_a_missing_file_is_named(tmp_path, words):
-    with pytest.raises(UserError, match="missing: no such file"):
-        load_vectors(tmp_path / "missing", words)
+def test_a_file_that_cannot_be_read_is_named(tmp_path, words):
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(UserError, match=f"{path}: no such file; give a local text file of word vectors"):
+            load_vectors(path, words)
+    with (
+        without_permission(write(tmp_path, LINES)),
+        pytest.raises(UserError, match="cannot be read: Permission denied"),
+    ):
+        load_vectors(tmp_path / "vectors.txt", words)
 
 
-def test_a_file_that_is_not_gzip_is_named(tmp_path, words):
-    (tmp_path / "vectors.gz").write_bytes(b"cat 1 2 3\n")
+@pytest.mark.parametrize("damage", [lambda data: b"cat 1 2 3\n", lambda data: data[:-9]])
+def test_a_file_that_is_not_whole_gzip_is_named(tmp_path, words, damage):
+    file = write(tmp_path, LINES, "vectors.gz")
+    file.write_bytes(damage(file.read_bytes()))
     with pytest.raises(UserError, match=r"vectors\.gz: cannot be read"):
-        load_vectors(tmp_path / "vectors.gz", words)
+        load_vectors(file, words)
+
+
+def test_a_word_that_is_no_utf_8_is_left_out_and_carriage_returns_do_no_harm(tmp_path, words):
+    (tmp_path / "vectors").write_bytes(b"3 3\r\ndog 1 2 3\r\n\xff 1 2 3\r\nbird 4 5 6\r\n")
+    vectors, found = load_vectors(tmp_path / "vectors", words)
+    assert found.tolist() == [False] * 4 + [True, True, False]
+    assert vectors[5].tolist() == [4, 5, 6]

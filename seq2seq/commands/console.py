@@ -71,7 +71,7 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     Raises:
         UserError: the input cannot be read, or is not UTF-8.
     """
-    from seq2seq.data.corpus import decode_lines, stream_lines
+    from seq2seq.data.formats import decode_lines, stream_lines
 
     if path is None and sys.stdin.isatty():
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)

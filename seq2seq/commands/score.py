@@ -19,7 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score each pair of lines."""
-    from seq2seq.data.corpus import read_sides
+    from seq2seq.data.formats import read_sides
 
     pairs = read_sides(args.src, args.tgt)
     translator = console.load_translator(args.run)

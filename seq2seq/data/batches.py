@@ -1,12 +1,13 @@
-"""Batches of sentence pairs of like length, in an order that (seed, epoch) fixes, from any position on.
+"""Batches of sentence pairs of similar length, in an order that seed and epoch determine, from any position on.
 
-The plan of an epoch, which pairs form which batch, depends on nothing but the corpus, the size, the seed and the epoch.
-So a few numbers that name the next batch are all that a resumed run needs to go on exactly. A large corpus is planned a
-part at a time: each epoch deals its chunks anew into parts of `PART` chunks.
+The plan of an epoch, which pairs form which batch, depends only on the corpus, the batch size, the seed and the epoch.
+So a resumed run needs no more than the position of its next batch. A large corpus is planned a part at a time: each
+epoch shuffles its chunks and divides them into parts of about `PART` chunks.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -14,10 +15,13 @@ import torch
 from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 
-from seq2seq.data.store import EncodedPair, flatten
+from seq2seq.data.corpus import EncodedPair
+from seq2seq.data.store import flatten
 from seq2seq.text.tokenizer import BOS, PAD
 
-PART = 32  # chunks, of a store 262,144 pairs: what is planned, and held in memory, at a time
+PART = 32  # chunks, at most; those of a store hold 262,144 pairs, which are planned and held in memory together
+
+BatchType = Literal["tokens", "sentences"]
 
 
 class Batch(NamedTuple):
@@ -26,11 +30,11 @@ class Batch(NamedTuple):
     src: Int64[Tensor, "batch src"]  # every sentence ends in EOS
     src_lengths: Int64[Tensor, " batch"]  # EOS included
     tgt_in: Int64[Tensor, "batch tgt"]  # BOS y_1 ... y_n: what the decoder reads
-    tgt_out: Int64[Tensor, "batch tgt"]  # y_1 ... y_n EOS: what it must say
+    tgt_out: Int64[Tensor, "batch tgt"]  # y_1 ... y_n EOS: what the decoder must predict
     tokens: int  # target tokens, EOS included, padding not
 
     def to(self, device: torch.device | str) -> "Batch":
-        """The same batch on another device."""
+        """Copy the batch to another device."""
         src, src_lengths, tgt_in, tgt_out = (tensor.to(device, non_blocking=True) for tensor in self[:4])
         return Batch(src, src_lengths, tgt_in, tgt_out, self.tokens)
 
@@ -41,7 +45,7 @@ class Position:
 
     epoch: int = 0
     index: int = 0
-    part: int = 0  # a checkpoint of before there were parts lacks it
+    part: int = 0
 
 
 @runtime_checkable  # so that tests check signatures
@@ -52,7 +56,7 @@ class Chunks(Protocol):
     begins: list[int]  # where in `tokens` each chunk begins
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        """The number of source and of target ids of each pair of a chunk."""
+        """Return the number of source and of target ids of each pair of a chunk."""
 
 
 class _InMemory:
@@ -67,18 +71,186 @@ class _InMemory:
         return self._lengths
 
 
+# -------------------------------------------------------------------------------------------------------------- plan
+
+
+class Plan(NamedTuple):
+    """A part of an epoch: which pairs form which batch. A pair is a row of `starts` and `lengths`."""
+
+    epoch: int
+    part: int
+    starts: Int[np.ndarray, " pairs"]  # where in `Chunks.tokens` each pair starts
+    lengths: Int[np.ndarray, "pairs 2"]  # the number of its source and of its target ids
+    batches: list[Int[np.ndarray, " batch"]]  # the rows of each batch
+
+
+class PlannedBatch(NamedTuple):
+    """A batch that was planned but not made."""
+
+    plan: Plan
+    number: int  # in the plan, from 0
+    after: Position  # of the batch that follows
+
+
+def plan(chunks: Chunks, epoch: int, part: int, seed: int, size: int, batch_type: BatchType) -> Plan:
+    """Plan a part of an epoch: shuffle its pairs, sort them by length, cut them into batches, shuffle the batches.
+
+    Args:
+        chunks: the corpus.
+        epoch: counted from 0.
+        part: of the epoch, counted from 0.
+        seed: together with `epoch` and `part` it determines the order.
+        size: of a batch, see `Batches`.
+        batch_type: what `size` counts.
+    """
+    # which chunks: all of a small corpus; of a large one those that the epoch deals to this part
+    chosen, rng = np.arange(len(chunks.begins)), np.random.default_rng([seed, epoch])
+    if (parts := count_parts(chunks)) > 1:
+        chosen = np.array_split(rng.permutation(chosen), parts)[part]
+        rng = np.random.default_rng([seed, epoch, 1 + part])
+
+    # where each of their pairs starts, and how long it is
+    starts_by_chunk, lengths_by_chunk = [], []
+    for chunk in chosen.tolist():
+        lengths_by_chunk.append(chunks.lengths(chunk))
+        starts_by_chunk.append(chunks.begins[chunk] + _starts(lengths_by_chunk[-1]))
+    starts, lengths = np.concatenate(starts_by_chunk), np.concatenate(lengths_by_chunk)
+
+    # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
+    shuffled = rng.permutation(len(lengths))
+    src, tgt = lengths[shuffled].T
+    widths = np.maximum(src, tgt) if batch_type == "tokens" else np.ones(len(lengths), dtype=int)
+    by_length = np.lexsort((tgt, src, widths))
+    rows, widths = shuffled[by_length], widths[by_length]
+
+    # cut before a pair that does not fit; it is the widest so far, so that all would be padded to its width
+    cuts = [0]
+    for i, width in enumerate(widths.tolist()):
+        if i > cuts[-1] and (i + 1 - cuts[-1]) * width > size:
+            cuts.append(i)
+    batches = np.split(rows, cuts[1:])
+
+    # shuffle the batches
+    return Plan(epoch, part, starts, lengths, [batches[i] for i in rng.permutation(len(batches))])
+
+
+def count_parts(chunks: Chunks) -> int:
+    """Count the parts of at most `PART` chunks that an epoch has."""
+    return -(-len(chunks.begins) // PART)
+
+
+# ----------------------------------------------------------------------------------------------------------- batches
+
+
+class Batches:
+    """The batches of a corpus, epoch after epoch: every pair once an epoch, pairs of similar length together.
+
+    With `batch_type` "sentences", `size` is the number of pairs in a batch. With "tokens", it is a ceiling on the
+    positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
+    is a batch of its own. Each epoch shuffles the pairs of equal lengths and the batches; see `plan`.
+
+    With `sampling`, the tokens of a batch are drawn anew when it is made, from (seed, epoch, part, index). The plan
+    uses the lengths before sampling, so that a batch with more tokens may be larger than `size`.
+    """
+
+    def __init__(
+        self,
+        pairs: Sequence[EncodedPair] | Chunks,
+        size: int,
+        batch_type: BatchType,
+        seed: int,
+        sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
+    ):
+        self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
+        self._parts = count_parts(self._chunks)
+        self._size = size
+        self._batch_type = batch_type
+        self._seed = seed
+        self._sampling = sampling
+
+    def len_of_epoch(self, epoch: int) -> int:
+        """Return the number of batches of an epoch."""
+        return sum(len(planned.batches) for planned in self._plans(epoch))
+
+    def padding_share(self, epoch: int = 0) -> float:
+        """Return the share of an epoch's positions, on both sides, that hold padding: 0 is none."""
+        real = padded = 0
+        for planned in self._plans(epoch):
+            real += int(planned.lengths.sum())
+            padded += sum(len(rows) * int(planned.lengths[rows].max(axis=0).sum()) for rows in planned.batches)
+        return 1 - real / padded
+
+    def iterate(self, epoch: int) -> Iterator[Batch]:
+        """Yield the batches of an epoch."""
+        for planned in self._plans(epoch):
+            for index in range(len(planned.batches)):
+                yield self._make(planned, index)
+
+    def stream(self, position: Position, rank: int = 0, size: int = 1) -> Iterator[tuple[Position, Batch]]:
+        """Yield batches without end, each with the position after it, from which a training resumes.
+
+        Several processes share the batches: of each `size` consecutive batches, the process gets the one of its
+        `rank`, and the position after all of them. The last batches of an epoch may go together with the first of the
+        next: none is left out.
+
+        Args:
+            position: the first batch.
+            rank: of this process, from 0.
+            size: the number of processes.
+        """
+        upcoming = self._planned_from(position)
+        while True:
+            turn = list(islice(upcoming, size))  # a batch for each process
+            yield turn[-1].after, self._make(turn[rank].plan, turn[rank].number)
+
+    def _plans(self, epoch: int) -> Iterator[Plan]:
+        """Yield the plan of each part of an epoch."""
+        for part in range(self._parts):
+            yield self._plan(epoch, part)
+
+    def _plan(self, epoch: int, part: int) -> Plan:
+        return plan(self._chunks, epoch, part, self._seed, self._size, self._batch_type)
+
+    def _planned_from(self, position: Position) -> Iterator[PlannedBatch]:
+        """Yield without end where each batch is planned."""
+        while True:
+            epoch, part = position.epoch, position.part
+            planned = self._plan(epoch, part)
+            next_part = Position(epoch, part=part + 1) if part + 1 < self._parts else Position(epoch + 1)
+            for index in range(position.index, len(planned.batches)):
+                is_last = index + 1 == len(planned.batches)
+                yield PlannedBatch(planned, index, next_part if is_last else Position(epoch, index + 1, part))
+            position = next_part
+
+    def _make(self, planned: Plan, index: int) -> Batch:
+        """Make a batch that was planned."""
+        rows, tokens = planned.batches[index], self._chunks.tokens
+        starts, lengths = planned.starts[rows], planned.lengths[rows]
+        if self._sampling is None:
+            return _pad_pairs(tokens, starts, lengths)
+
+        # draw other tokens for the same texts
+        middles, ends = starts + lengths[:, 0], starts + lengths.sum(axis=1)
+        bounds = zip(starts.tolist(), middles.tolist(), ends.tolist(), strict=True)
+        pairs = [(tokens[start:middle].tolist(), tokens[middle:end].tolist()) for start, middle, end in bounds]
+        return make_batch(self._sampling(pairs, (self._seed, planned.epoch, planned.part, index)))
+
+
+# ----------------------------------------------------------------------------------------------------------- padding
+
+
 def make_batch(pairs: Sequence[EncodedPair]) -> Batch:
     """Pad pairs of token ids, both sides ending in EOS, into one batch, in the order given."""
     lengths, tokens = flatten(pairs, np.dtype(np.int32))
-    return _batch(tokens, _starts(lengths), lengths)
+    return _pad_pairs(tokens, _starts(lengths), lengths)
 
 
-def _batch(
+def _pad_pairs(
     tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, "batch 2"]
 ) -> Batch:
-    """The batch of the pairs that start there in `tokens`."""
+    """Make a batch of the pairs that start at `starts` in `tokens`."""
     src, tgt = lengths.T
-    tgt_in = _pad(tokens, starts + src - 1, tgt)  # one token behind
+    tgt_in = _pad(tokens, starts + src - 1, tgt)  # the target, one token later
     tgt_in[:, 0] = BOS
     src_lengths = torch.from_numpy(src.astype(np.int64))
     return Batch(_pad(tokens, starts, src), src_lengths, tgt_in, _pad(tokens, starts + src, tgt), int(tgt.sum()))
@@ -87,7 +259,7 @@ def _batch(
 def _pad(
     tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, " batch"]
 ) -> Int64[Tensor, "batch length"]:
-    """Rows of so many tokens from each start on, padded with PAD."""
+    """Copy a row of tokens from each start, as many as `lengths` says, padded with PAD."""
     columns = np.arange(lengths.max())
     real = columns < lengths[:, None]
     padded = np.full(real.shape, PAD, dtype=np.int64)
@@ -96,122 +268,6 @@ def _pad(
 
 
 def _starts(lengths: Int[np.ndarray, "pairs 2"]) -> Int[np.ndarray, " pairs"]:
-    """Where each pair starts, the first at 0."""
+    """Return where each pair starts, the first at 0."""
     sizes = lengths.sum(axis=1)
     return np.cumsum(sizes) - sizes
-
-
-class _Part(NamedTuple):
-    """Some chunks of a corpus, planned: where each pair starts, its lengths, and the pairs of each batch."""
-
-    place: tuple[int, int]  # its epoch, and which part of that it is
-    starts: Int[np.ndarray, " pairs"]
-    lengths: Int[np.ndarray, "pairs 2"]
-    batches: list[Int[np.ndarray, " batch"]]
-
-
-class Batches:
-    """The batches of a corpus, epoch after epoch: every pair once an epoch, pairs of like length together.
-
-    With `batch_type` "sentences", `size` is the number of pairs in a batch. With "tokens", it is a ceiling on the
-    positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
-    makes a batch alone. Each epoch deals pairs of equal lengths anew and shuffles the batches; of more than `PART`
-    chunks it deals the chunks into parts and does so within each.
-
-    With `sampling` the pieces of a batch are drawn when it is made, from (seed, epoch, part, index). It is planned by
-    the lengths that the corpus has without, so that more pieces may make a batch larger than `size`.
-    """
-
-    def __init__(
-        self,
-        pairs: Sequence[EncodedPair] | Chunks,
-        size: int,
-        batch_type: Literal["tokens", "sentences"],
-        seed: int,
-        sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
-    ):
-        self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
-        self._parts = range(-(-len(self._chunks.begins) // PART))
-        self._size = size
-        self._batch_type = batch_type
-        self._seed = seed
-        self._sampling = sampling
-        self._planned: _Part | None = None
-
-    def len_of_epoch(self, epoch: int) -> int:
-        """The number of batches in an epoch."""
-        return sum(len(self._part(epoch, part).batches) for part in self._parts)
-
-    def iterate(self, epoch: int) -> Iterator[Batch]:
-        """The batches of an epoch."""
-        for part in self._parts:
-            planned = self._part(epoch, part)
-            for index in range(len(planned.batches)):
-                yield self._batch(planned, index)
-
-    def stream(self, position: Position, rank: int = 0, size: int = 1) -> Iterator[tuple[Position, Batch]]:
-        """Batches without end from `position` on, each with the position after it: the one to resume from.
-
-        Of several processes that read together, `size` batches at a time, each gets the one of its `rank`, with the
-        position after all of them. An epoch's last batches go with the first of the next: none is left out.
-        """
-        for turn, (after, planned, index) in enumerate(self._planned_from(position)):
-            if turn % size == rank:
-                batch = self._batch(planned, index)
-            if turn % size == size - 1:
-                yield after, batch
-
-    def _planned_from(self, position: Position) -> Iterator[tuple[Position, _Part, int]]:
-        while True:
-            epoch, part = position.epoch, position.part
-            planned = self._part(epoch, part)
-            following = Position(epoch, part=part + 1) if part < self._parts[-1] else Position(epoch + 1)
-            for i in range(position.index, len(planned.batches)):
-                yield (Position(epoch, i + 1, part) if i + 1 < len(planned.batches) else following), planned, i
-            position = following
-
-    def padding_share(self, epoch: int = 0) -> float:
-        """The share of an epoch's positions, on both sides, that hold padding: 0 is none."""
-        real = padded = 0
-        for part in self._parts:
-            planned = self._part(epoch, part)
-            real += int(planned.lengths.sum())
-            padded += sum(len(rows) * int(planned.lengths[rows].max(axis=0).sum()) for rows in planned.batches)
-        return 1 - real / padded
-
-    def _batch(self, planned: _Part, index: int) -> Batch:
-        rows, tokens = planned.batches[index], self._chunks.tokens
-        starts, lengths = planned.starts[rows], planned.lengths[rows]
-        if self._sampling is None:
-            return _batch(tokens, starts, lengths)
-        bounds = np.stack([starts, starts + lengths[:, 0], starts + lengths.sum(1)], axis=1).tolist()
-        pairs = [(tokens[src:tgt].tolist(), tokens[tgt:end].tolist()) for src, tgt, end in bounds]
-        return make_batch(self._sampling(pairs, (self._seed, *planned.place, index)))
-
-    def _part(self, epoch: int, part: int) -> _Part:
-        if self._planned is None or self._planned.place != (epoch, part):
-            self._planned = self._plan(epoch, part)
-        return self._planned
-
-    def _plan(self, epoch: int, part: int) -> _Part:
-        order, rng = np.arange(len(self._chunks.begins)), np.random.default_rng([self._seed, epoch])
-        if len(self._parts) > 1:
-            order, rng = rng.permutation(order), np.random.default_rng([self._seed, epoch, 1 + part])
-        chunks = np.array_split(order, len(self._parts))[part].tolist()
-        by_chunk = [self._chunks.lengths(chunk) for chunk in chunks]
-        starts = [self._chunks.begins[chunk] + _starts(each) for chunk, each in zip(chunks, by_chunk, strict=True)]
-        lengths = np.concatenate(by_chunk)
-        return _Part((epoch, part), np.concatenate(starts), lengths, self._deal(lengths, rng))
-
-    def _deal(self, lengths: Int[np.ndarray, "pairs 2"], rng: np.random.Generator) -> list[Int[np.ndarray, " batch"]]:
-        """Which pairs form which batch: deal, sort by length, cut where the next pair would not fit, shuffle."""
-        costs = lengths.max(axis=1) if self._batch_type == "tokens" else np.ones(len(lengths), dtype=int)
-        dealt = rng.permutation(len(lengths))
-        src, tgt = lengths[dealt].T
-        ordered = dealt[np.lexsort((tgt, src, costs[dealt]))]  # by cost, then src, then tgt; ties as dealt
-        cuts = [0]
-        for row, cost in enumerate(costs[ordered].tolist()):
-            if row > cuts[-1] and (row + 1 - cuts[-1]) * cost > self._size:  # costs ascend: this one is the widest
-                cuts.append(row)
-        batches = np.split(ordered, cuts[1:])
-        return [batches[i] for i in rng.permutation(len(batches))]

@@ -1,81 +1,89 @@
 """What a config says about data, made real: the corpora, the vocabularies, the token ids, the batches."""
 
-import logging
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from itertools import islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from tqdm import tqdm
 
 from seq2seq.config import Config
 from seq2seq.data.batches import Batches, Chunks
-from seq2seq.data.corpus import Pair, Report, corpus_files, encode_pairs, is_too_long, read_pairs, stream_pairs
+from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
+from seq2seq.data.formats import Row, corpus_files, stream_pairs
 from seq2seq.data.sampling import SubwordSampling
-from seq2seq.data.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
-from seq2seq.data.worker import Worker
+from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
-from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
+from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
 
-log = logging.getLogger("seq2seq")
+MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
-NOBODY_LOOKS: Mapping[str, str] = {}
+NO_DIGESTS: Mapping[str, str] = {}  # nothing is compared
+
+T = TypeVar("T")
 
 
 class Corpora(NamedTuple):
-    """The text that is held in memory; that of training, which may be large, only passes by: `training_text`."""
+    """The pairs that are held in memory; those of training, which may be many, are streamed by `training_text`."""
 
     dev: list[Pair]
     test: list[Pair] | None
 
     @classmethod
     def read(cls, config: Config) -> "Corpora":
-        """The splits of a config; UserError for the first file at fault."""
+        """Read the dev and test pairs of a config; raise UserError for the first file at fault."""
         data = config.data
         dev = read_pairs(data.dev, data.src, data.tgt)
         return cls(dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
 
 
-def training_text(config: Config) -> Iterator[Row]:
-    """The training pairs as they stand, one by one; on a terminal a bar shows how many, if they take long.
-
-    Raises:
-        UserError: at the first line at fault.
-    """
-    rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
-    yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
-
-
-def learn_tokenizers(config: Config, digests: Mapping[str, str] = NOBODY_LOOKS) -> Tokenizers:
-    """Learn the vocabularies from the training pairs, all of which are read and so checked.
-
-    A large corpus is read in a process of its own: the sample that it holds would stay in the memory of this one.
+def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Iterator[Row]:
+    """Yield the training pairs one by one, as they stand; on a terminal, a bar shows how many if they take long.
 
     Args:
         config: whose training pairs.
-        digests: of their files before; none, and nobody looks whether they change.
+        digests: of their files before; they are compared when the last pair has been read.
 
     Raises:
-        UserError: a line at fault, a vocabulary that cannot be learned, or a file that has changed meanwhile.
+        UserError: a line is at fault, or a file has changed while it was read.
     """
-    with _watched(config, digests):
-        if next(islice(training_text(config), FEW * CHUNK, None), None) is None:
-            return _learn(config)
-        log.info("learning the vocabulary")
-        with tempfile.TemporaryDirectory() as folder, Worker() as worker:
-            worker.begin(_learn_into, Path(folder), config)
-            worker.result()
-            return load_tokenizers(Path(folder))
+    rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
+    try:
+        yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
+    except UserError:
+        _must_be_unchanged(config, digests)  # a change explains the fault better
+        raise
+    _must_be_unchanged(config, digests)
 
 
-def _learn(config: Config) -> Tokenizers:
-    tokenizer = config.tokenizer
-    short = (row for row in training_text(config) if not is_too_long(row, config.data.max_length))
-    rows = sample(short, MAX_TRAINING_LINES // (2 if tokenizer.joint else 1))
-    pairs = [Pair.normalized(*row) for row in rows]
+def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
+    """Raise UserError if a file of the training pairs no longer has the digest that it had."""
+    for name, digest in digests.items():
+        file = Path(config.data.train).parent / name
+        if not file.is_file() or _digest(file) != digest:
+            raise UserError(
+                f"{file}: has changed while it was read; when nothing writes into it any more, train in another "
+                "folder with --run DIR, or put the old file back and go on with --resume"
+            )
+
+
+def learn_tokenizers(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Tokenizers:
+    """Learn the vocabularies from the training pairs. All pairs are read, and so checked; a sample is held in memory.
+
+    Args:
+        config: whose training pairs.
+        digests: as for `training_text`.
+
+    Raises:
+        UserError: as `training_text`, or a vocabulary cannot be learned.
+    """
+    # read all, keep a sample
+    tokenizer, max_length = config.tokenizer, config.data.max_length
+    rows = (row for row in training_text(config, digests) if not is_too_long(row, max_length))
+    most = MAX_TRAINING_LINES // (2 if tokenizer.joint else 1)
+    pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
+
+    # learn
     return train_tokenizers(
         tokenizer.type,
         tokenizer.vocab_size,
@@ -87,12 +95,23 @@ def _learn(config: Config) -> Tokenizers:
     )
 
 
-def _learn_into(folder: Path, config: Config) -> None:
-    _learn(config).save(folder)
+def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
+    """Return every k-th item, where k is the smallest power of two that gives at most `most` items.
+
+    Every part of a corpus counts, and nothing is random. No more than `most + 1` items are held at a time.
+    """
+    kept: list[T] = []
+    step = 1
+    for number, item in enumerate(items):
+        if number % step == 0:
+            kept.append(item)
+        if len(kept) > most:  # too many: keep every second from here on
+            kept, step = kept[::2], 2 * step
+    return kept
 
 
 def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
-    """Raise UserError where no training pair is left to train on; reads as far as to the first that is."""
+    """Raise UserError if no training pair is left to train on; read no further than to the first that is kept."""
     max_length = config.data.max_length
     report = Report(0, 0, 0, max_length)
     for row in training_text(config):
@@ -103,63 +122,33 @@ def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
 
 
 def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mapping[str, str]) -> Store:
-    """The token ids of the training pairs, in a folder.
+    """Open the store of the training pairs in a folder, or build it there.
 
     Args:
         config: whose training pairs.
-        folder: of the store, which is made unless it is there.
+        folder: of the store.
         tokenizers: folder of the vocabularies.
-        digests: of their files when the run was begun; none, and nobody looks whether they change.
+        digests: of the files of the training pairs when the run was begun; without any, changes are not noticed.
 
     Raises:
-        UserError: as `prepare`; or a file has changed since the run was begun, and no store is left.
+        UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
     """
-
-    def rows() -> Iterator[Row]:  # drawn only where a store is to be made
-        with _watched(config, digests, folder):
-            yield from training_text(config)
-
-    return prepare(folder, rows(), tokenizers, config.data.max_length, digests)
-
-
-@contextmanager
-def _watched(config: Config, digests: Mapping[str, str], store: Path | None = None) -> Iterator[None]:
-    """Raise UserError where a file of the training pairs is not what it was, now that it has been read.
-
-    That comes before what else was wrong, such as a line that was half written; and a store made of it is removed.
-    """
-    fault = None
-    try:
-        yield
-    except UserError as error:
-        fault = error
-    try:
-        found = data_digests(config)["train"] if digests else {}
-    except UserError:  # one is gone
-        found = {}
-    if changed := [name for name, digest in digests.items() if found.get(name) != digest]:
-        if store:
-            remove(store)
-        raise UserError(
-            f"{Path(config.data.train).parent / changed[0]}: has changed while it was read; when nothing writes into "
-            "it any more, train in another folder with --run DIR, or put the old file back and go on with --resume"
-        )
-    if fault:
-        raise fault
+    rows = training_text(config, digests)  # read only if the store must be built
+    return open_or_build(folder, rows, tokenizers, config.data.max_length, digests)
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:
-    """The training batches of a config."""
+    """Make the training batches of a config."""
     training, alpha = config.training, config.tokenizer.sampling
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
     return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)
 
 
 def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """SHA-256 of the files of each split, by name.
+    """Return the SHA-256 of the files of each split, by the name of the file.
 
     Raises:
-        UserError: a file that cannot be found or read.
+        UserError: a file cannot be found or read.
     """
     data, found = config.data, {}
     for split in ("train", "dev", "test"):
@@ -170,8 +159,9 @@ def data_digests(config: Config) -> dict[str, dict[str, str]]:
 
 
 def _digest(file: Path) -> str:
+    """Return the SHA-256 of a file; raise UserError if it cannot be read."""
     try:
         digest: str = fingerprint(file)["sha256"]
     except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be") from None
+        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
     return digest

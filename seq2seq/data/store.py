@@ -1,106 +1,127 @@
-"""The token ids of a training corpus on disk: made once, mapped into memory, so that memory does not grow with it.
+"""The token ids of a training corpus on disk: made once, then mapped into memory, so that memory does not grow with it.
 
-store.json     what it was made from            chunks.jsonl   a line a chunk: the pairs kept and dropped, digests
-lengths.bin    of each pair kept the number of its source ids and of its target ids
-tokens.bin     of each pair kept its source ids, then its target ids; both end in EOS
+lengths.bin    for each pair the number of its source ids and of its target ids
+tokens.bin     for each pair its source ids, then its target ids; both end in EOS
+store.json     what the store was made from, and for each chunk what was kept, dropped and written
 
-A chunk is `CHUNK` pairs of text: what one process tokenizes, what is checked as one, and what an epoch moves as one.
+A chunk is `CHUNK` pairs of text: they are tokenized together, checked together, and moved together by an epoch.
 """
 
 import hashlib
-import json
-import os
 import shutil
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
-from functools import lru_cache
-from itertools import accumulate, chain, islice
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Integer
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from seq2seq.data.corpus import Report, encode_pairs
-from seq2seq.data.worker import in_order
+from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
+from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
 from seq2seq.files import publish
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 CHUNK = 8192  # pairs
-FEW = 8  # chunks: less is done sooner without other processes
-PROCESSES = min(os.cpu_count() or 1, 8)
 
-EncodedPair = tuple[list[int], list[int]]
-Row = tuple[str, str]  # source and target as they stand in the corpus
-
-_FILES = ("lengths.bin", "tokens.bin", "chunks.jsonl")
 _LENGTH = np.dtype("<i4")
 
 
-@dataclass(frozen=True)
-class Encoding:
-    """How text becomes the bytes of a store."""
+class Strict(BaseModel):
+    """A section of `store.json`, in which every key has its exact type."""
 
-    tokenizers: Path  # the folder of the vocabularies
-    max_length: int  # tokens a side, EOS not counted; longer pairs are dropped
-    dtype: np.dtype  # of a token id
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
-class Chunk(NamedTuple):
-    """What became of a chunk of text: a line of `chunks.jsonl`."""
+class Inputs(Strict):
+    """Everything that the bytes of a store depend on."""
 
-    kept: int
-    blank: int
-    too_long: int
+    chunk: int
+    dtype: Literal["<u2", "<i4"]  # of a token id
+    max_length: int  # tokens of a side, EOS not counted
+    data: dict[str, str]  # digests of the files of the corpus
+    tokenizer: dict[str, str]  # digests of the files of the vocabularies
+
+
+class ChunkRecord(Strict):
+    """What was kept and dropped of a chunk of text, and what was written."""
+
+    report: Report
     tokens: int
-    sha256: list[str]  # of its lengths and of its tokens
-    cleaned: int = 0  # not counted in stores of version 0.1.0
+    lengths_sha256: str
+    tokens_sha256: str
+
+
+class StoreRecord(Strict):
+    """The content of `store.json`."""
+
+    inputs: Inputs
+    chunks: list[ChunkRecord]
 
 
 class Store:
-    """The encoded pairs of a corpus on disk, in chunks; `prepare` makes one.
+    """The encoded pairs of a corpus on disk, in chunks; `open_or_build` makes one.
 
     Attributes:
+        inputs: what the store was made from.
         report: what was kept and dropped.
         tokens: the ids of all pairs, mapped into memory.
         begins: where in `tokens` each chunk begins.
+
+    Raises:
+        UserError: `store.json` is damaged, or a file does not have the size that was written.
     """
 
-    def __init__(self, folder: Path, encoding: Encoding):
+    def __init__(self, folder: Path):
+        # store.json
         self._folder = folder
         try:
-            chunks = [Chunk(**json.loads(line)) for line in (folder / "chunks.jsonl").read_bytes().splitlines()]
-        except (OSError, ValueError, TypeError) as error:
-            raise self._damaged("chunks.jsonl", str(error)) from None
-        self.report = _report(chunks, encoding)
-        self._chunks = [chunk for chunk in chunks if chunk.kept]
-        *self.begins, tokens = accumulate((chunk.tokens for chunk in self._chunks), initial=0)
-        *self._first_pairs, pairs = accumulate((chunk.kept for chunk in self._chunks), initial=0)
-        self.tokens = self._mapped("tokens.bin", encoding.dtype, tokens)
-        self._lengths = self._mapped("lengths.bin", _LENGTH, 2 * pairs).reshape(-1, 2)
+            record = StoreRecord.model_validate_json((folder / "store.json").read_bytes())
+        except OSError as error:
+            raise self._damaged("store.json", str(error.strerror)) from None
+        except ValidationError as error:
+            fault = error.errors()[0]
+            place = "".join(f"{key}: " for key in fault["loc"])
+            raise self._damaged("store.json", f"{place}{fault['msg']}") from None
+        self.inputs = record.inputs
+        self.report = _report(record)
+
+        # where each chunk begins; one of which no pair was kept is left out
+        self._chunks = [chunk for chunk in record.chunks if chunk.report.kept]
         self._unchecked = set(range(len(self._chunks)))
+        self.begins: list[int] = []
+        self._first_pairs: list[int] = []
+        tokens = pairs = 0
+        for chunk in self._chunks:
+            self.begins.append(tokens)
+            self._first_pairs.append(pairs)
+            tokens += chunk.tokens
+            pairs += chunk.report.kept
+
+        # map the files
+        self.tokens = self._map("tokens.bin", np.dtype(self.inputs.dtype), tokens)
+        self._lengths = self._map("lengths.bin", _LENGTH, 2 * pairs).reshape(-1, 2)
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        """The number of source and of target ids of each pair of a chunk, which is checked when first asked for.
+        """Return the number of source and of target ids of each pair of a chunk, which is checked at its first use.
 
         Raises:
-            UserError: its bytes are not what was written.
+            UserError: the bytes of the chunk are not what was written.
         """
-        first, begin = self._first_pairs[chunk], self.begins[chunk]
-        written = self._chunks[chunk]
-        lengths = self._lengths[first : first + written.kept]
+        record, begin, first = self._chunks[chunk], self.begins[chunk], self._first_pairs[chunk]
+        lengths = self._lengths[first : first + record.report.kept]
         if chunk in self._unchecked:
-            tokens = self.tokens[begin : begin + written.tokens]
-            found = _digests(lengths.tobytes(), tokens.tobytes())
-            for name, digest, expected in zip(_FILES, found, written.sha256, strict=False):
-                if digest != expected:
-                    raise self._damaged(name, "not what was written")
+            if _digest(self.tokens[begin : begin + record.tokens].tobytes()) != record.tokens_sha256:
+                raise self._damaged("tokens.bin", "not what was written")
+            if _digest(lengths.tobytes()) != record.lengths_sha256:
+                raise self._damaged("lengths.bin", "not what was written")
             self._unchecked.remove(chunk)
         return lengths
 
-    def _mapped(self, name: str, dtype: np.dtype, size: int) -> np.ndarray:
+    def _map(self, name: str, dtype: np.dtype, size: int) -> np.ndarray:
+        """Map a file of `size` numbers into memory."""
         try:
             found, expected = (self._folder / name).stat().st_size, size * dtype.itemsize
             if found != expected:
@@ -114,135 +135,89 @@ class Store:
         return UserError(f"{self._folder / name}: damaged, {reason}; {fix}")
 
 
-def prepare(folder: Path, rows: Iterable[Row], tokenizers: Path, max_length: int, data: Mapping[str, str]) -> Store:
-    """The store in a folder where it was made of the same, else a new one.
+def open_or_build(
+    folder: Path, rows: Iterable[Row], tokenizers: Path, max_length: int, data: Mapping[str, str]
+) -> Store:
+    """Open the store in a folder if it was built from the same inputs, else build it.
 
-    It is written beside the folder, which it becomes when whole; where that was stopped, it goes on after the last
-    whole chunk.
+    A store is built beside the folder, in `.NAME`, and renamed when it is complete. One that was cut short is built
+    anew.
 
     Args:
-        folder: where the store lies, in a folder that is there.
-        rows: the training corpus, not yet normalized.
+        folder: where the store lies; the folder above must exist.
+        rows: the training corpus, not yet normalized; it is read only if a store must be built.
         tokenizers: the folder of the vocabularies.
-        max_length: tokens a side, EOS not counted; longer pairs are dropped.
-        data: digests of the corpus' files.
+        max_length: tokens of a side, EOS not counted; longer pairs are dropped.
+        data: digests of the files of the corpus.
 
     Raises:
         UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
     """
+    # open it if it was built from the same
     vocabularies = load_tokenizers(tokenizers)
-    dtype = np.dtype("<u2" if max(len(vocabularies.src), len(vocabularies.tgt)) <= 2**16 else "<i4")
-    encoding = Encoding(tokenizers, max_length, dtype)
-    made_from = {
-        "format": 1,
-        "chunk": CHUNK,
-        "dtype": dtype.str,
-        "max_length": max_length,
-        "data": dict(data),
-        "tokenizer": {file.name: _digests(file.read_bytes()) for file in sorted(tokenizers.iterdir())},
-    }
+    inputs = Inputs(
+        chunk=CHUNK,
+        dtype="<u2" if max(len(vocabularies.src), len(vocabularies.tgt)) <= 2**16 else "<i4",
+        max_length=max_length,
+        data=dict(data),
+        tokenizer={file.name: _digest(file.read_bytes()) for file in sorted(tokenizers.iterdir())},
+    )
+    if folder.exists() and (store := Store(folder)).inputs == inputs:
+        return store
+
+    # build it beside, and rename it when it is complete
+    unfinished = folder.with_name(f".{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
     try:
-        if not _is_made_from(folder, made_from):
-            unfinished = _unfinished(folder)
-            if not _is_made_from(unfinished, made_from):
-                shutil.rmtree(unfinished, ignore_errors=True)
-                unfinished.mkdir()
-                (unfinished / "store.json").write_text(json.dumps(made_from, indent=2) + "\n", encoding="utf-8")
-            _write(unfinished, iter(rows), encoding)
-            publish(unfinished, folder)
+        unfinished.mkdir()
+        _write(unfinished, iter(rows), vocabularies, inputs)
+        publish(unfinished, folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; mend that and go on with --resume") from None
-    return Store(folder, encoding)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)  # after an error; else it has its new name
+    return Store(folder)
 
 
-def remove(folder: Path) -> None:
-    """Delete the store in a folder, and what was written of one."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.rmtree(_unfinished(folder), ignore_errors=True)
+def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: Inputs) -> None:
+    """Tokenize a corpus chunk by chunk, and write the files of its store."""
+    chunks = []
+    with open(folder / "lengths.bin", "wb") as lengths_file, open(folder / "tokens.bin", "wb") as tokens_file:
+        while chunk := list(islice(rows, CHUNK)):
+            # normalize, tokenize, drop and count
+            pairs, report = encode_pairs(chunk, tokenizers.src, tokenizers.tgt, inputs.max_length)
+
+            # append what was kept
+            lengths, tokens = flatten(pairs, np.dtype(inputs.dtype))
+            lengths_file.write(lengths.tobytes())
+            tokens_file.write(tokens.tobytes())
+
+            # remember what was written
+            record = ChunkRecord(
+                report=report,
+                tokens=len(tokens),
+                lengths_sha256=_digest(lengths.tobytes()),
+                tokens_sha256=_digest(tokens.tobytes()),
+            )
+            chunks.append(record)
+
+    store = StoreRecord(inputs=inputs, chunks=chunks)
+    _report(store).must_keep_a_pair()
+    (folder / "store.json").write_text(store.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def flatten(
     pairs: Sequence[EncodedPair], dtype: np.dtype
 ) -> tuple[Int[np.ndarray, "pairs 2"], Integer[np.ndarray, " n"]]:
-    """The lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
+    """Return the lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
     lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs], _LENGTH).reshape(-1, 2)
     return lengths, np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), dtype, int(lengths.sum()))
 
 
-def _unfinished(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}")
+def _report(store: StoreRecord) -> Report:
+    """Add up what was kept and dropped of all chunks."""
+    return sum((chunk.report for chunk in store.chunks), start=Report(0, 0, 0, store.inputs.max_length))
 
 
-def _is_made_from(folder: Path, made_from: dict[str, Any]) -> bool:
-    try:
-        return bool(json.loads((folder / "store.json").read_bytes()) == made_from)
-    except (OSError, ValueError):
-        return False
-
-
-def _write(folder: Path, rows: Iterator[Row], encoding: Encoding) -> None:
-    """Add to the files of an unfinished store what they lack of a corpus."""
-    with ExitStack() as stack:
-        lengths, tokens, journal = files = [stack.enter_context(open(folder / name, "a+b")) for name in _FILES]
-        chunks = _whole_chunks(lengths, tokens, journal, encoding)
-        rows = islice(rows, _report(chunks, encoding).total, None)
-        for *data, chunk in stack.enter_context(closing(_encoded(rows, encoding))):
-            chunks.append(chunk)
-            for file, written in zip(files, (*data, json.dumps(chunk._asdict()).encode() + b"\n"), strict=True):
-                file.write(written)
-                file.flush()  # the journal last: what it tells of is there
-        _report(chunks, encoding).must_keep_a_pair()
-        for file in files:
-            os.fsync(file.fileno())
-
-
-def _whole_chunks(lengths: BinaryIO, tokens: BinaryIO, journal: BinaryIO, encoding: Encoding) -> list[Chunk]:
-    """The chunks up to the first that is not whole, where the files are cut, ready to be written on."""
-    files, chunks, ends = (lengths, tokens, journal), [], (0, 0, 0)
-    for file in files:
-        file.seek(0)
-    with suppress(ValueError, TypeError):  # a damaged line; one that was cut short has no line feed
-        while (line := journal.readline()).endswith(b"\n"):
-            chunk = Chunk(**json.loads(line))
-            sizes = 2 * chunk.kept * _LENGTH.itemsize, chunk.tokens * encoding.dtype.itemsize
-            if _digests(lengths.read(sizes[0]), tokens.read(sizes[1])) != chunk.sha256:
-                break
-            chunks.append(chunk)
-            ends = lengths.tell(), tokens.tell(), journal.tell()
-    for file, end in zip(files, ends, strict=True):
-        file.truncate(end)
-    return chunks
-
-
-def _encoded(rows: Iterator[Row], encoding: Encoding) -> Generator[tuple[bytes, bytes, Chunk], None, None]:
-    """The lengths and the tokens of each chunk of a corpus, in order."""
-    chunks = iter(lambda: list(islice(rows, CHUNK)), [])
-    tokenizers = load_tokenizers(encoding.tokenizers)
-    for chunk in islice(chunks, FEW):
-        yield _encode(chunk, tokenizers, encoding)
-    yield from in_order(_encode_there, ((chunk, encoding) for chunk in chunks), PROCESSES)
-
-
-def _encode(rows: list[Row], tokenizers: Tokenizers, encoding: Encoding) -> tuple[bytes, bytes, Chunk]:
-    kept, report = encode_pairs(rows, tokenizers.src, tokenizers.tgt, encoding.max_length)
-    lengths, tokens = flatten(kept, encoding.dtype)
-    data = lengths.tobytes(), tokens.tobytes()
-    return *data, Chunk(report.kept, report.blank, report.too_long, len(tokens), _digests(*data), report.cleaned)
-
-
-_loaded = lru_cache(maxsize=1)(load_tokenizers)
-
-
-def _encode_there(rows: list[Row], encoding: Encoding) -> tuple[bytes, bytes, Chunk]:
-    """`_encode` in a worker, which loads the vocabularies once."""
-    return _encode(rows, _loaded(encoding.tokenizers), encoding)
-
-
-def _report(chunks: Iterable[Chunk], encoding: Encoding) -> Report:
-    longest = encoding.max_length
-    reports = (Report(chunk.kept, chunk.blank, chunk.too_long, longest, chunk.cleaned) for chunk in chunks)
-    return sum(reports, start=Report(0, 0, 0, longest))
-
-
-def _digests(*data: bytes) -> list[str]:
-    return [hashlib.sha256(each).hexdigest() for each in data]
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

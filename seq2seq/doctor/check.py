@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from seq2seq.config import Config
-from seq2seq.data.corpus import corpus_files, stream_pairs
 from seq2seq.data.dataset import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
+from seq2seq.data.formats import corpus_files, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast, choose_device

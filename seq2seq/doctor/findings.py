@@ -13,7 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, Integer
 
 from seq2seq.data.corpus import Pair
-from seq2seq.data.store import CHUNK, Row
+from seq2seq.data.formats import Row
+from seq2seq.data.store import CHUNK
 from seq2seq.doctor.scripts import Scripts
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 
-from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs, read_sides
+from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
+from seq2seq.data.formats import read_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text

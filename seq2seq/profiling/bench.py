@@ -20,9 +20,8 @@ import torch
 
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches
-from seq2seq.data.corpus import Pair, encode_pairs
+from seq2seq.data.corpus import EncodedPair, Pair, encode_pairs
 from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
-from seq2seq.data.store import EncodedPair
 from seq2seq.devices import autocast, choose_device
 from seq2seq.errors import UserError
 from seq2seq.model.build import build_model, count_parameters

@@ -1,1 +1,1 @@
-"""Text and token ids: reading parallel corpora, tokenizers, batches, pretrained word vectors."""
+"""A line of text to token ids and back: normalization, tokenizers, pretrained word vectors."""

@@ -9,18 +9,18 @@ _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud8
 
 
 def normalize(text: str) -> str:
-    """One line of clean text: NFC, single spaces, none at the ends. Normalizing twice changes nothing.
+    """Return one line of clean text: NFC, single spaces, none at the ends. Normalizing twice changes nothing.
 
-    Whitespace of every kind (tabs, no-break spaces, U+2028, ...), control characters (NUL, ESC, the C1 block, ...) and
-    byte order marks count as spaces, so that words they separate do not fuse. A lone surrogate, which no UTF-8 can
-    hold, becomes U+FFFD.
+    White space of every kind (tabs, no-break spaces, U+2028, ...), control characters (NUL, ESC, the C1 block, ...) and
+    byte order marks become spaces, so that the words that they separate do not fuse. A lone surrogate, which UTF-8
+    cannot hold, becomes U+FFFD.
     """
     return unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))
 
 
 def is_broken(text: str) -> bool:
-    """Whether text holds what no writer meant: control characters, U+2028, U+2029, byte order marks, lone surrogates.
+    """Say whether a text holds control characters, U+2028, U+2029, byte order marks or lone surrogates.
 
-    `normalize` cleans them away. Tabs, line ends and every kind of space are ordinary.
+    Nobody types these on purpose, and `normalize` removes them. Tabs, line ends and every kind of space are ordinary.
     """
     return _BROKEN.search(text) is not None

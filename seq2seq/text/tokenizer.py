@@ -1,29 +1,26 @@
 """Text to token ids and back: sentencepiece subwords, or words through torchtext.
 
-In every vocabulary the first four ids are pad, unk, bos and eos. They are made by code alone: text that happens to
-spell `</s>` or `<pad>` is ordinary text. Both kinds of tokenizer expect normalized text and print normalized text.
+In every vocabulary the first four ids are pad, unk, bos and eos. Only code makes them: a text that happens to spell
+`</s>` or `<pad>` is ordinary text. Both kinds of tokenizer expect normalized text and return normalized text.
 """
 
 import contextlib
 import io
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Protocol, Self, TypeVar, get_args, runtime_checkable
+from typing import Literal, Protocol, Self, get_args, runtime_checkable
 
 from seq2seq.errors import UserError
+from seq2seq.files import read_json, write_json
 from seq2seq.text.normalize import normalize
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
-T = TypeVar("T")
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
-
-MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
 
 @runtime_checkable  # so that tests check signatures
@@ -31,28 +28,32 @@ class Tokenizer(Protocol):
     """What the rest of the program knows of a tokenizer."""
 
     def encode(self, text: str) -> list[int]:
-        """The ids of normalized text, without bos and eos."""
+        """Return the ids of normalized text, without bos and eos."""
+
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """Return what `encode` returns for each line."""
+        return [self.encode(line) for line in lines]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids, one normalized line; pad, bos and eos are left out."""
+        """Return the text of the ids, one normalized line; pad, bos and eos are left out."""
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """One readable string a token, special ones included, for pictures of attention."""
+        """Return one readable string for each token, special ones included."""
 
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
-        """The word that each token belongs to, counted from 0; eos is a word of its own."""
+        """Return the number of the word, from 0, that each token belongs to; eos is a word of its own."""
 
     def __len__(self) -> int:
-        """The size of the vocabulary."""
+        """Return the size of the vocabulary."""
 
     def save(self, folder: Path, name: str) -> None:
         """Write the vocabulary to a file called `name`, with the ending of its kind, in `folder`."""
 
 
-class SubwordTokenizer:
-    """A sentencepiece model with byte fallback: it has no unknown words, and decoding gives the text back.
+class SubwordTokenizer(Tokenizer):
+    """A sentencepiece model with byte fallback: no word is unknown, and `decode` restores the text.
 
-    The exception is U+2581, sentencepiece's own mark for a space, which comes back as a space.
+    The one exception: U+2581, sentencepiece's own mark for a space, is decoded as a space.
     """
 
     def __init__(self, model: bytes, lowercase: bool):
@@ -67,15 +68,17 @@ class SubwordTokenizer:
         """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes.
 
         Raises:
-            UserError: `vocab_size` cannot hold the characters and bytes that every text may need, or there is no text.
+            UserError: `vocab_size` is too small for all characters and bytes, or there is no text.
         """
         import sentencepiece
 
-        # U+2585 stands for "unknown" inside the trainer, which skips every line that holds one.
+        # the trainer would skip every line with U+2585, which means "unknown" to it
         lines = [_cased(line, lowercase).replace("\u2585", " ") for line in lines]
         characters = len(set().union(*lines) - {" "})
         if not characters:
             raise _no_text()
+
+        # learn
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -94,10 +97,11 @@ class SubwordTokenizer:
                 byte_fallback=True,
                 max_sentence_length=2**30,  # bytes; the default silently skips lines over 4192
                 shuffle_input_sentence=False,
-                num_threads=4,  # fixed: the order in which floats are summed depends on it
+                num_threads=4,  # a constant, because the order of float sums depends on it
                 minloglevel=3,
             )
         except RuntimeError as error:
+            # explain the only failure that a user can cause
             needed = len(SPECIALS) + 256 + characters + 1
             if vocab_size < needed:
                 raise UserError(
@@ -109,48 +113,54 @@ class SubwordTokenizer:
 
     @classmethod
     def load(cls, folder: Path, name: str, lowercase: bool) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raise UserError if it is damaged."""
         path = folder / f"{name}.model"
         try:
             tokenizer = cls(path.read_bytes(), lowercase)
-            if tokenizer.pieces(range(len(SPECIALS))) == SPECIALS:
-                return tokenizer
-        except (OSError, RuntimeError, IndexError):  # IndexError: an empty file
-            pass
-        raise UserError(f"{path}: not a readable sentencepiece model; copy the run folder again")
+            is_ours = tokenizer.pieces(range(len(SPECIALS))) == SPECIALS
+        except (OSError, RuntimeError, IndexError):  # IndexError: the file is empty
+            is_ours = False
+        if not is_ours:
+            raise UserError(f"{path}: not a readable sentencepiece model; copy the run folder again")
+        return tokenizer
 
     def save(self, folder: Path, name: str) -> None:
         """Write `name.model`, an ordinary sentencepiece model."""
         (folder / f"{name}.model").write_bytes(self._model)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of normalized text, without bos and eos."""
+        """Return the ids of normalized text, without bos and eos."""
         return self._processor.encode(_cased(text, self.lowercase))
 
+    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
+        """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
+        return self._processor.encode([_cased(line, self.lowercase) for line in lines], num_threads=-1)
+
     def sample(self, rows: list[list[int]], alpha: float, seed: int) -> list[list[int]]:
-        """Other ids for the same texts, drawn at random; see `sampling.py`.
+        """Draw other ids for the same texts at random; see `data/sampling.py`.
 
         Args:
-            rows: ids that `encode` gave.
+            rows: ids that `encode` returned.
             alpha: of the distribution.
-            seed: the same gives the same.
+            seed: the same seed draws the same ids.
         """
         import sentencepiece
 
+        # a seed holds for threads that start after it is set: let one new thread draw everything
         texts = self._processor.decode(rows, num_threads=1)
-        sentencepiece.set_random_generator_seed(seed)  # of threads to come: one thread more, which draws all
+        sentencepiece.set_random_generator_seed(seed)
         return self._processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1)
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
+        """Return the text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
         return normalize(self._processor.decode([i for i in ids if i > EOS]))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """Sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
+        """Return sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
         return [self._processor.id_to_piece(i) for i in ids]
 
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
-        """A word begins with `▁`."""
+        """Return the word of each token; a word begins with `▁`."""
         begins = [i == EOS or piece.startswith("▁") for i, piece in zip(ids, self.pieces(ids), strict=True)]
         return list(accumulate(begins[1:], initial=0))
 
@@ -158,15 +168,15 @@ class SubwordTokenizer:
         return self._processor.get_piece_size()
 
 
-class WordTokenizer:
+class WordTokenizer(Tokenizer):
     """torchtext's tokenizer and vocabulary: the most frequent words have an id, all others are `<unk>`.
 
-    `decode` joins words with a space and does not undo what the torchtext tokenizer did; for `split` there is nothing
-    to undo. A word of the text that is spelled like a special token is unknown.
+    `decode` joins words with a space. It does not undo what the torchtext tokenizer did; `split` leaves nothing to
+    undo. A word of the text that is spelled like a special token is unknown.
     """
 
     def __init__(self, words: Sequence[str], word_tokenizer: str, lowercase: bool):
-        """Give `words` the ids from 4 on, in their order."""
+        """Make a tokenizer in which `words` have the ids from 4 on, in their order."""
         from torchtext.vocab import Vocab
 
         ranked = Counter({word: len(words) - rank for rank, word in enumerate(words)})
@@ -176,10 +186,10 @@ class WordTokenizer:
 
     @classmethod
     def train(cls, vocab_size: int, lowercase: bool, word_tokenizer: str, lines: Sequence[str]) -> Self:
-        """Keep the most frequent words of the lines, `vocab_size` less the four special tokens at most.
+        """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included.
 
         Raises:
-            UserError: no room for a word, no text, or an unknown `word_tokenizer`.
+            UserError: there is no room for a word, no text, or `word_tokenizer` is unknown.
         """
         from torchtext.vocab import Vocab
 
@@ -194,7 +204,7 @@ class WordTokenizer:
 
     @classmethod
     def load(cls, folder: Path, name: str, word_tokenizer: str, lowercase: bool) -> Self:
-        """Read what `save` wrote."""
+        """Read what `save` wrote; raise UserError if it is damaged."""
         path = folder / f"{name}.txt"
         try:
             words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
@@ -205,24 +215,24 @@ class WordTokenizer:
         return cls(words[len(SPECIALS) :], word_tokenizer, lowercase)
 
     def save(self, folder: Path, name: str) -> None:
-        """Write `name.txt`: a word a line, the id is the line number counted from 0."""
+        """Write `name.txt`: one word a line; its id is its line number, counted from 0."""
         (folder / f"{name}.txt").write_bytes("".join(f"{word}\n" for word in self._vocab.itos).encode("utf-8"))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the words of normalized text, without bos and eos."""
+        """Return the ids of the words of normalized text, without bos and eos."""
         ids = (self._vocab[word] for word in self._split(_cased(text, self.lowercase)))
         return [i if i > EOS else UNK for i in ids]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
+        """Return the words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
         return normalize(" ".join(self._vocab.itos[i] for i in ids if i > EOS or i == UNK))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
-        """The words, special ones included."""
+        """Return the words, special ones included."""
         return [self._vocab.itos[i] for i in ids]
 
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
-        """Every token is a word."""
+        """Return the word of each token: every token is a word."""
         return list(range(len(ids)))
 
     def __len__(self) -> int:
@@ -231,7 +241,7 @@ class WordTokenizer:
 
 @dataclass(frozen=True)
 class Tokenizers:
-    """The tokenizers of both sides, one and the same object where the vocabulary is joint, and how they were made."""
+    """The tokenizers of both sides, one object if the vocabulary is joint, and the settings they were made with."""
 
     src: Tokenizer
     tgt: Tokenizer
@@ -247,30 +257,13 @@ class Tokenizers:
     def save(self, folder: Path) -> None:
         """Write `tokenizer.json` and the vocabularies, `joint` or `src` and `tgt`, into `folder`, made if missing."""
         folder.mkdir(parents=True, exist_ok=True)
-        keys = {
-            "type": self.type,
-            "joint": self.joint,
-            "lowercase": self.lowercase,
-            "word_tokenizer": self.word_tokenizer,
-        }
-        (folder / "tokenizer.json").write_text(json.dumps(keys, indent=2) + "\n", encoding="utf-8")
-        for name in ["joint"] if self.joint else ["src", "tgt"]:
-            (self.tgt if name == "tgt" else self.src).save(folder, name)
-
-
-def sample(items: Iterable[T], most: int) -> list[T]:
-    """At most `most` of the items, evenly spaced: every part of a corpus counts, and nothing is random.
-
-    The items pass by once, and no more than the sample is held: every k-th, where k doubles when they are too many.
-    """
-    kept: list[T] = []
-    every = 1
-    for number, item in enumerate(items):
-        if number % every == 0:
-            kept.append(item)
-        if len(kept) > most:
-            kept, every = kept[::2], 2 * every
-    return kept
+        keys = {"type": self.type, "joint": self.joint, "lowercase": self.lowercase}
+        write_json(folder / "tokenizer.json", {**keys, "word_tokenizer": self.word_tokenizer})
+        if self.joint:
+            self.src.save(folder, "joint")
+        else:
+            self.src.save(folder, "src")
+            self.tgt.save(folder, "tgt")
 
 
 def train_tokenizers(
@@ -286,12 +279,15 @@ def train_tokenizers(
 
     Args:
         type: `unigram`, `bpe` or `char` (sentencepiece), or `word` (torchtext).
-        vocab_size: at most so many tokens, special ones included; a small corpus gives fewer.
-        joint: one vocabulary over both sides rather than one for each.
+        vocab_size: tokens, special ones included, at most; a small corpus gives fewer.
+        joint: learn one vocabulary from both sides, rather than one from each.
         lowercase: fold case before anything else.
         word_tokenizer: for `word`: `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows.
         src_lines: the source side of the training corpus.
         tgt_lines: the target side.
+
+    Raises:
+        UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.
     """
 
     def train(lines: Sequence[str]) -> Tokenizer:
@@ -310,22 +306,21 @@ def load_tokenizers(folder: Path) -> Tokenizers:
     Raises:
         UserError: a file is missing or broken.
     """
-    path = folder / "tokenizer.json"
-    try:
-        keys = json.loads(path.read_bytes())
-        type, joint, lowercase, word_tokenizer = (keys[k] for k in ("type", "joint", "lowercase", "word_tokenizer"))
-        if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
-            raise ValueError
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
-        raise UserError(f"{path}: not a readable tokenizer description; copy the run folder again") from None
+    # the settings
+    path, fix = folder / "tokenizer.json", "copy the run folder again"
+    keys = read_json(path, ("type", "joint", "lowercase", "word_tokenizer"), fix)
+    type, joint, lowercase = keys["type"], keys["joint"], keys["lowercase"]
+    if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
+        raise UserError(f"{path}: damaged, a value is not what was written; {fix}")
 
+    # the vocabularies
     def load(name: str) -> Tokenizer:
         if type == "word":
-            return WordTokenizer.load(folder, name, word_tokenizer, lowercase)
+            return WordTokenizer.load(folder, name, keys["word_tokenizer"], lowercase)
         return SubwordTokenizer.load(folder, name, lowercase)
 
     src = load("joint" if joint else "src")
-    return Tokenizers(src, src if joint else load("tgt"), type, lowercase, word_tokenizer)
+    return Tokenizers(src, src if joint else load("tgt"), type, lowercase, keys["word_tokenizer"])
 
 
 def _no_text() -> UserError:
@@ -343,7 +338,7 @@ def _word_splitter(name: str) -> Callable[[str], list[str]]:
     from torchtext.data import get_tokenizer
 
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints advice on a missing package
+        with contextlib.redirect_stdout(io.StringIO()):  # torchtext prints advice about a missing package
             return get_tokenizer(None if name == "split" else name)
     except (ImportError, ValueError, AttributeError, LookupError, OSError) as error:
         reason = " ".join(str(error).split())

@@ -18,43 +18,51 @@ from torch import Tensor
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer
 
+_FORMAT = "a line is a word and its numbers with single spaces between"
+
 
 def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
-    """The vectors of a vocabulary's tokens, and which tokens have one; rows without one are zero.
+    """Return the vectors of the tokens of a vocabulary, zero where there is none, and which tokens have one.
 
-    The file has a word and its numbers a line, separated by single spaces, and may be gzipped (`.gz`). Special tokens
-    never have a vector, nor does a word that is not UTF-8. Nothing is fetched, and nothing is left beside the file.
+    Each line of the file is a word and its numbers, separated by single spaces; the file may be gzipped (`.gz`).
+    Special tokens never have a vector, nor does a word that is not UTF-8. Nothing is downloaded, and nothing is written
+    beside the file.
 
     Raises:
-        UserError: the file cannot be read, or a line of it, named, does not hold as many finite numbers as the first.
+        UserError: the file cannot be read, or a line (it is named) does not hold as many finite numbers as the first.
     """
     from torchtext.vocab import Vectors
 
+    # read the file
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; give a local text file of word vectors")
     try:
         with _open(path) as file:
             first = file.readline()
-        with _contained() as cache:
+        with _undo_side_effects() as cache:
             vectors = Vectors(name=str(path), cache=cache)
     except (RuntimeError, ValueError, TypeError, EOFError, OSError, zlib.error):
-        raise UserError(_first_fault(path) or f"{path}: not a file of word vectors; {_FORM}") from None
+        raise UserError(_first_fault(path) or f"{path}: not a file of word vectors; {_FORMAT}") from None
     if first.startswith(BOM_UTF8):
         raise UserError(f"{path}:1: begins with a byte order mark, which would belong to a word; save it without")
+
+    # look up the tokens
     rows = torch.zeros(len(tokenizer), vectors.dim)
     found = torch.zeros(len(tokenizer), dtype=torch.bool)
     for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer)))):
         if i >= len(SPECIALS) and piece in vectors.stoi:
             rows[i], found[i] = vectors[piece], True
-    skipped = len(vectors.vectors) > len(vectors.itos)  # words that are not UTF-8, or lines cut after one number
+
+    # what torchtext accepts in silence: words that are not UTF-8, lines cut after one number, nan and inf
+    skipped = len(vectors.vectors) > len(vectors.itos)
     if (skipped or not rows.isfinite().all()) and (fault := _first_fault(path)):
         raise UserError(fault)
     return rows, found
 
 
 @contextlib.contextmanager
-def _contained() -> Iterator[str]:
-    """Undo what torchtext's `Vectors` does to the process: TLS verification off, a cache on disk, a progress bar."""
+def _undo_side_effects() -> Iterator[str]:
+    """Yield a cache folder for torchtext's `Vectors`, and undo what it does: TLS verification off, a progress bar."""
     https_context = ssl._create_default_https_context
     try:
         with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stderr(io.StringIO()):
@@ -63,29 +71,31 @@ def _contained() -> Iterator[str]:
         ssl._create_default_https_context = https_context
 
 
-_FORM = "a line is a word and its numbers with single spaces between"
-
-
 def _open(path: str | Path) -> io.BufferedIOBase:
     return gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")
 
 
 def _first_fault(path: str | Path) -> str | None:
-    """What is wrong with the first line at fault; None where all are right."""
-    dim = None
+    """Describe the first line that is wrong; return None if all are right."""
+    size = None  # of a vector
     try:
         with _open(path) as file:
             for number, line in enumerate(file, start=1):
+                # the header of word2vec: how many vectors, of how many numbers
                 numbers = line.rstrip().split(b" ")[1:]
                 if number == 1 and len(numbers) == 1:
-                    continue  # word2vec's header: how many vectors, of how many numbers
-                dim = dim or len(numbers)
-                if dim < 3 or len(numbers) != dim:
-                    return f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {max(dim, 3):,}"
+                    continue
+
+                # as many numbers as in the first line, all of them finite
+                size = size or len(numbers)
+                if size < 3 or len(numbers) != size:
+                    return (
+                        f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {max(size, 3):,}"
+                    )
                 try:
                     finite = all(map(math.isfinite, map(float, numbers)))
                 except ValueError as error:
-                    return f"{path}:{number}: {error!s:.80}; {_FORM}"
+                    return f"{path}:{number}: {error!s:.80}; {_FORMAT}"
                 if not finite:
                     return f"{path}:{number}: a number is not finite; write it out, or leave the word out"
     except (OSError, EOFError, zlib.error) as error:

@@ -1,0 +1,230 @@
+"""Files of text: how lines are read, and a reader for each format of parallel text.
+
+A line ends at a line feed and nowhere else, so that a stray U+2028 or form feed never shifts one side of a corpus
+against the other. All text is given as it stands in the file; `normalize` cleans it later.
+
+A new format of one file is one function and one line in `TABLES`.
+"""
+
+import gzip
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import zip_longest
+from pathlib import Path
+
+from seq2seq.errors import UserError
+
+Row = tuple[str, str]  # source and target, as they stand in the corpus
+
+
+# ------------------------------------------------------------------------------------------------------------- lines
+
+
+def read_lines(path: str | Path) -> list[str]:
+    """Return the lines of a UTF-8 file, which is unpacked if its name ends in `.gz`.
+
+    The line feed, a carriage return before it, and a byte order mark at the start of the file are removed.
+
+    Raises:
+        UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
+    """
+    return list(stream_lines(path))
+
+
+def stream_lines(path: str | Path) -> Iterator[str]:
+    """Yield the lines that `read_lines` returns one by one, so that only one line is in memory."""
+    with _reading_errors(path), open(path, "rb") as file:
+        unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
+        yield from decode_lines(unpacked, str(path))
+
+
+def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
+    """Yield the lines of an open binary file, as `read_lines` returns them; error messages call the file `name`."""
+    with _reading_errors(name):
+        for number, line in enumerate(lines, start=1):
+            # a file that holds nothing but a byte order mark is empty
+            if number == 1:
+                line = line.removeprefix(b"\xef\xbb\xbf")
+                if not line:
+                    return
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
+            try:
+                yield line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                raise UserError(
+                    f"{name}:{number}: byte {error.start + 1} of the line (0x{line[error.start]:02x}) is not UTF-8; "
+                    "convert the file to UTF-8, for example with iconv"
+                ) from None
+
+
+def read_bytes(path: str | Path) -> bytes:
+    """Return the content of a file, which is unpacked if its name ends in `.gz`.
+
+    Raises:
+        UserError: the file cannot be read, or is not a whole gzip file.
+    """
+    with _reading_errors(path):
+        data = Path(path).read_bytes()
+        return gzip.decompress(data) if str(path).endswith(".gz") else data
+
+
+@contextmanager
+def _reading_errors(path: str | Path) -> Iterator[None]:
+    """Turn the errors of reading a file into a UserError that names it."""
+    try:
+        yield
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; give a file that can be read") from None
+
+
+# ------------------------------------------------------------------------------------------------------------- pairs
+
+
+def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
+    """Yield the sentence pairs of a corpus one by one, so that only one pair is in memory.
+
+    Args:
+        prefix: a table (`.tsv`, `.jsonl`), or the beginning of the names of files: see `corpus_files`.
+        src: language code of the source, in file names and as a key of JSON.
+        tgt: language code of the target.
+
+    Raises:
+        UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
+            its file and line). A fault in a file is raised when the stream reaches it.
+    """
+    files = corpus_files(prefix, src, tgt)
+    if len(files) == 2:
+        rows = _stream_sides(*files)
+    else:
+        read = next(read for ending, read in TABLES.items() if files[0].removesuffix(".gz").endswith(ending))
+        rows = read(files[0], src, tgt)
+
+    is_empty = True
+    for row in rows:
+        is_empty = False
+        yield row
+    if is_empty:
+        raise UserError(f"{files[0]}: empty; a corpus needs at least one sentence pair")
+
+
+def read_sides(src_file: str | Path, tgt_file: str | Path) -> list[Row]:
+    """Return the lines of two files side by side.
+
+    Raises:
+        UserError: as `read_lines`, or the files have different numbers of lines.
+    """
+    return list(_stream_sides(src_file, tgt_file))
+
+
+def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
+    """Return the names of the files that hold a corpus: one table, or the two sides.
+
+    The first that exists: `prefix` itself, if its name is that of a table; `prefix.src` and `prefix.tgt`, with the
+    language codes given; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
+
+    Raises:
+        UserError: nothing was found.
+    """
+    # a table by its whole name
+    prefix = str(prefix)
+    if prefix.removesuffix(".gz").endswith(tuple(TABLES)):
+        if not _exists(prefix):
+            raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
+        return [prefix]
+
+    # two sides, else a table by its prefix
+    src_file, tgt_file, *tables = (_find(f"{prefix}{ending}") for ending in (f".{src}", f".{tgt}", *TABLES))
+    if src_file and tgt_file:
+        return [src_file, tgt_file]
+    for table in tables:
+        if table:
+            return [table]
+
+    # nothing: say what exists, and what was looked for
+    found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
+    if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
+        found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
+    looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
+    raise UserError(
+        f"no corpus at {prefix}: {found}; "
+        f"looked for {', '.join(looked[:-1])} and {looked[-1]}, each with or without .gz"
+    )
+
+
+def _find(path: str) -> str | None:
+    """Return `path`, or `path.gz`, whichever exists first."""
+    return next((name for name in (path, f"{path}.gz") if _exists(name)), None)
+
+
+def _exists(path: str) -> bool:
+    """Say whether a file exists; raise UserError where the system does not tell, as in a folder without permission."""
+    with _reading_errors(path):
+        try:
+            Path(path).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        return True
+
+
+# ----------------------------------------------------------------------------------------------------------- formats
+
+
+def _stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
+    """Yield line n of one file with line n of the other."""
+    src_lines, tgt_lines = stream_lines(src_file), stream_lines(tgt_file)
+    for number, (src, tgt) in enumerate(zip_longest(src_lines, tgt_lines), start=1):
+        if src is not None and tgt is not None:
+            yield src, tgt
+            continue
+
+        # one side has ended: count the lines of the other
+        total = number + sum(1 for _ in (tgt_lines if src is None else src_lines))
+        src_count, tgt_count = (number - 1, total) if src is None else (total, number - 1)
+        longer = tgt_file if src is None else src_file
+        raise UserError(
+            f"{src_file} has {src_count:,} lines but {tgt_file} has {tgt_count:,}: {longer}:{number} has no partner; "
+            "line n of one must translate line n of the other"
+        )
+
+
+def _stream_tsv(path: str, src: str, tgt: str) -> Iterator[Row]:
+    """Yield the rows of a table of two cells: source, tab, target."""
+    for number, line in enumerate(stream_lines(path), start=1):
+        cells = line.split("\t") if line.strip() else ["", ""]
+        if len(cells) != 2:
+            found = f"{len(cells)} tab-separated cells"
+            raise UserError(f"{path}:{number}: {found}; a row needs exactly 2, the source and the target")
+        yield cells[0], cells[1]
+
+
+def _stream_jsonl(path: str, src: str, tgt: str) -> Iterator[Row]:
+    """Yield the rows of a file with a JSON object a line, whose keys are the language codes."""
+    for number, line in enumerate(stream_lines(path), start=1):
+        place = f"{path}:{number}"
+        if not line.strip():
+            yield "", ""
+            continue
+
+        # the line is an object
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{place}: not JSON ({error}); write one object a line") from None
+        if not isinstance(row, dict):
+            raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
+
+        # both of its texts are strings
+        for key in (src, tgt):
+            if not isinstance(row.get(key), str):
+                found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)!r:.80}"
+                raise UserError(f'{place}: key "{key}" is {found}; give "{src}" and "{tgt}" a text each')
+        yield row[src], row[tgt]
+
+
+TABLES: dict[str, Callable[[str, str, str], Iterator[Row]]] = {".tsv": _stream_tsv, ".jsonl": _stream_jsonl}
+"""The formats of one file, by the ending of its name: a reader of (file, language code of source, of target)."""
