@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
-from seq2seq.files import publish
+from seq2seq.files import publish, unfinished
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 CHUNK = 8192  # pairs
@@ -140,7 +140,7 @@ def open_or_build(
 ) -> Store:
     """Open the store in a folder if it was built from the same inputs, else build it.
 
-    A store is built beside the folder, in `.NAME`, and renamed when it is complete. One that was cut short is built
+    A store is built beside the folder, in `.new-NAME`, and renamed when it is complete. One that was cut short is built
     anew.
 
     Args:
@@ -166,16 +166,16 @@ def open_or_build(
         return store
 
     # build it beside, and rename it when it is complete
-    unfinished = folder.with_name(f".{folder.name}")
-    shutil.rmtree(unfinished, ignore_errors=True)
+    new = unfinished(folder)
+    shutil.rmtree(new, ignore_errors=True)
     try:
-        unfinished.mkdir()
-        _write(unfinished, iter(rows), vocabularies, inputs)
-        publish(unfinished, folder)
+        new.mkdir()
+        _write(new, iter(rows), vocabularies, inputs)
+        publish(new, folder)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; mend that and go on with --resume") from None
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)  # after an error; else it has its new name
+        shutil.rmtree(new, ignore_errors=True)  # after an error; else it has its new name
     return Store(folder)
 
 
