@@ -114,17 +114,17 @@ def test_a_store_that_was_cut_short_is_built_anew_to_the_same_bytes(tmp_path, to
     with pytest.raises(UserError if kind is OSError else kind):
         open_or_build(tmp_path / "stopped", stopped_after(CORPUS[:rows], kind), tokenizers, LONGEST, {})
     assert not (tmp_path / "stopped").exists()
-    assert not (tmp_path / ".stopped").exists()
+    assert not (tmp_path / ".new-stopped").exists()
     open_or_build(tmp_path / "stopped", CORPUS, tokenizers, LONGEST, {})
     assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
 
 
 def test_what_a_killed_process_left_beside_is_removed(tmp_path, tokenizers):
-    shutil.copytree(open_or_build(tmp_path / "whole", CORPUS, tokenizers, LONGEST, {})._folder, tmp_path / ".killed")
-    (tmp_path / ".killed" / "more").write_text("")
+    shutil.copytree(open_or_build(tmp_path / "whole", CORPUS, tokenizers, LONGEST, {})._folder, tmp_path / ".new-killed")
+    (tmp_path / ".new-killed" / "more").write_text("")
     open_or_build(tmp_path / "killed", CORPUS, tokenizers, LONGEST, {})
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")
-    assert not (tmp_path / ".killed").exists()
+    assert not (tmp_path / ".new-killed").exists()
 
 
 def test_a_store_is_made_once(tmp_path, tokenizers):
