@@ -12,8 +12,9 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.errors import UserError
 from seq2seq.fast.loss import Vocabulary
-from seq2seq.model.attention import PASTS, SCORES, build_attention
+from seq2seq.model.attention import SCORES, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
+from seq2seq.model.past import PASTS
 from seq2seq.model.recurrent import LAYERS, Recurrent
 
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -39,7 +40,7 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
     decoder = kind(
         nn.Embedding(vocab, embed),
         recurrent,
-        build_attention("dot", hidden, hidden),
+        build_attention("dot", Sizes(hidden, hidden)),
         attentional,
         Vocabulary(attentional, vocab),
         summary_size=hidden,

@@ -4,12 +4,14 @@
 """
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from seq2seq.config.dialect import Dumper
+from seq2seq.model.attention import SCORES
+from seq2seq.model.window import WINDOW_SIZE, WINDOWS
 
 SCORE_ALIASES = {
     "luong": "general",
@@ -21,7 +23,7 @@ SCORE_ALIASES = {
 
 
 def canonical_score(name: Any) -> Any:
-    """`Scaled-Dot` -> `scaled_dot`, `luong` -> `general`: the one name of an attention score, any case, `-` as `_`."""
+    """Return the name in `SCORES` of a score: `Scaled-Dot` is `scaled_dot`, and the alias `luong` is `general`."""
     if not isinstance(name, str):
         return name
     name = name.lower().replace("-", "_")
@@ -43,10 +45,7 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Cell = Literal["rnn", "gru", "lstm"]
 
 
-Score = Annotated[
-    Literal["none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head"],
-    BeforeValidator(canonical_score),
-]
+Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(canonical_score)]  # type: ignore[valid-type]
 
 
 class Section(BaseModel):
@@ -136,13 +135,13 @@ class AttentionConfig(Section):
         default=0,
         description="`concat` only: target positions scored at a time, 0 for all; fewer take less memory, more time",
     )
-    window: Literal["global", "local_m", "local_p"] = Field(
+    window: Literal[tuple(WINDOWS)] = Field(  # type: ignore[valid-type]
         default="global",
         description="source positions looked at: all, or those around the target position (`local_m`), or around a "
         "predicted one (`local_p`) (Luong et al. 2015)",
     )
     window_size: Positive = Field(
-        default=10, description="`local_m` and `local_p` only: D, the positions on either side of the center"
+        default=WINDOW_SIZE, description="`local_m` and `local_p` only: D, the positions on either side of the center"
     )
     coverage: bool = Field(default=False, description="let the score see the sum of earlier weights (Tu et al. 2016)")
     convolution: bool = Field(
@@ -154,7 +153,7 @@ class AttentionConfig(Section):
 
     @property
     def past(self) -> str:
-        """What of earlier weights enters the score, as `build_attention` names it."""
+        """Return the name in `PASTS` of the feature of earlier weights that enters the score."""
         return "coverage" if self.coverage else "convolution" if self.convolution else "none"
 
 

@@ -6,7 +6,7 @@ from torch import nn
 from seq2seq.config import Config, ModelConfig
 from seq2seq.errors import UserError
 from seq2seq.fast.loss import Vocabulary
-from seq2seq.model.attention import Attention, MultiHead, build_attention
+from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
@@ -97,13 +97,16 @@ def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabular
 
 def _attention(config: Config) -> Attention:
     attention = config.model.attention
+    sizes = Sizes(
+        query=config.model.decoder.hidden_size,
+        state=config.model.encoder.hidden_size,
+        num_heads=attention.num_heads,
+        max_positions=config.data.max_length + 1,  # and </s>
+        chunk_size=attention.chunk_size,
+    )
     return build_attention(
         attention.score,
-        config.model.decoder.hidden_size,
-        config.model.encoder.hidden_size,
-        num_heads=attention.num_heads,
-        chunk_size=attention.chunk_size,
-        max_positions=config.data.max_length + 1,  # and </s>
+        sizes,
         window=attention.window,
         window_size=attention.window_size,
         past=attention.past,

@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq.fast.loss import Vocabulary
-from seq2seq.model.attention import Memory, MultiHead
+from seq2seq.model.attention import Memory, MultiHead, Sizes
 
 EXPANSION = 4  # the inner size of a feed-forward part over the outer one, as in the paper
 
@@ -77,7 +77,7 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, size: int, num_heads: int, dropout: float = 0.0):
         super().__init__()
-        self.self_attention = MultiHead(size, size, num_heads)
+        self.self_attention = MultiHead(Sizes(size, size, num_heads))
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2 = nn.LayerNorm(size), nn.LayerNorm(size)
         zero(self.self_attention.W_o)
@@ -135,7 +135,7 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, size: int, num_heads: int, attention: MultiHead, dropout: float = 0.0):
         super().__init__()
-        self.self_attention = MultiHead(size, size, num_heads)
+        self.self_attention = MultiHead(Sizes(size, size, num_heads))
         self.attention = attention
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(size), nn.LayerNorm(size), nn.LayerNorm(size)
