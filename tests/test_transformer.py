@@ -105,7 +105,8 @@ def test_a_decoder_layer_equals_that_of_torch(num_heads):
     states, mask = states_and_mask()
     x = torch.randn(3, 6, 8, dtype=torch.float64)
     nothing = x.new_zeros(3, num_heads, 0, 8 // num_heads)
-    z, _, _ = ours(x, ours.attention.memorize(states, mask), (nothing, nothing), torch.zeros(3, dtype=torch.long))
+    first = torch.zeros(3, dtype=torch.long)
+    z = ours(x, ours.attention.memorize(states, mask), nothing, nothing, first).states
     causal = nn.Transformer.generate_square_subsequent_mask(6, dtype=torch.float64)
     torch.testing.assert_close(z, theirs(x, states, tgt_mask=causal, memory_key_padding_mask=~mask))
 
@@ -243,6 +244,6 @@ def test_gradients_of_a_decoder_layer_are_the_numerical_ones():
     nothing, first = x.new_zeros(2, 2, 0, 2), torch.zeros(2, dtype=torch.long)
 
     def output(x, *_):
-        return layer(x, layer.attention.memorize(states, mask), (nothing, nothing), first)[0]
+        return layer(x, layer.attention.memorize(states, mask), nothing, nothing, first).states
 
     assert torch.autograd.gradcheck(output, (x, *layer.parameters()))
