@@ -153,7 +153,7 @@ def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
     whole = train(config, tmp_path / "whole")
     module = importlib.import_module("seq2seq.training.start")
     with monkeypatch.context() as patched:
-        patched.setattr(module, "learn_shortlist", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+        patched.setattr(module, "count_parameters", lambda *_: os.kill(os.getpid(), signal.SIGINT) or 0)
         with pytest.raises(Stopped, match="before another update; what was saved is whole"):
             train(config, tmp_path / "run")
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
@@ -422,20 +422,6 @@ def test_a_damaged_environment_is_named_and_made_anew_where_that_is_allowed(tmp_
         train(config, run.path, resume=True)
     train(config, run.path, resume=True, allow_changes=True)
     assert run.environment()["data"]["train"]
-
-
-def test_a_damaged_shortlist_is_noticed_and_made_again(tmp_path):
-    path, run = trained(tmp_path)
-    file = run.path / "shortlist.safetensors"
-    whole = file.read_bytes()
-    for place in (-1, -40):
-        damaged = bytearray(whole)
-        damaged[place] ^= 128
-        file.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"shortlist\.safetensors: damaged"):
-            load(run.path, shortlist=True)
-    train(load_config(path, ["training.max_updates=21"]), run.path, resume=True)
-    assert file.read_bytes() == whole
 
 
 def test_another_tokenizer_is_named_by_resuming_and_by_translating(tmp_path):

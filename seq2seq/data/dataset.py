@@ -8,17 +8,29 @@ from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 from tqdm import tqdm
 
 from seq2seq.config import Config
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import Pair, Report, corpus_files, encode_pairs, is_too_long, read_pairs, stream_pairs
 from seq2seq.data.sampling import SubwordSampling
-from seq2seq.data.store import CHUNK, FEW, EncodedPair, Row, Store, prepare, remove
+from seq2seq.data.store import CHUNK, FEW, EncodedPair, Encoding, Row, Store, prepare, remove
 from seq2seq.data.worker import Worker
 from seq2seq.errors import UserError
-from seq2seq.files import fingerprint
-from seq2seq.text.tokenizer import MAX_TRAINING_LINES, Tokenizers, load_tokenizers, sample, train_tokenizers
+from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
+from seq2seq.files import fingerprint, read_json
+from seq2seq.text.tokenizer import (
+    BOS,
+    EOS,
+    MAX_TRAINING_LINES,
+    PAD,
+    UNK,
+    Tokenizers,
+    load_tokenizers,
+    sample,
+    train_tokenizers,
+)
 
 log = logging.getLogger("seq2seq")
 
@@ -175,3 +187,34 @@ def _digest(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be") from None
     return digest
+
+
+SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
+
+
+def open_store(folder: Path, tokenizers: Path) -> Store:
+    """Open a store that is there.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    fix = "go on training with --resume, which makes it"
+    made_from = read_json(folder / "store.json", ("max_length", "dtype"), fix)
+    return Store(folder, Encoding(tokenizers, made_from["max_length"], np.dtype(made_from["dtype"])))
+
+
+def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
+    """Learn the shortlist of a store, from evenly spaced chunks of it.
+
+    Raises:
+        UserError: a chunk is damaged.
+    """
+    pairs: list[Sides] = []
+    count = len(store.begins)
+    for chunk in range(0, count, -(-count // SHORTLIST_CHUNKS)):
+        lengths, begin = store.lengths(chunk), store.begins[chunk]
+        sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
+        pairs += zip(sides[::2], sides[1::2], strict=True)
+    special = [PAD, UNK, BOS, EOS]
+    src, tgt, joint = tokenizers.src, tokenizers.tgt, tokenizers.joint
+    return learn_shortlist(pairs, len(src), len(tgt), special=special, copy_source=joint)

@@ -2,13 +2,15 @@
 
 config.yaml        the resolved config            environment.json   versions, commit, machine, command, data digests
 tokenizer/         the vocabularies               metrics.jsonl      one line a report (metrics.py)
-shortlist.safetensors   which target tokens a source token may need
+shortlist.safetensors   which target tokens a source token may need; made when it is first asked for
 store/             the training text as token ids (text/store.py); training makes it, and again where it is deleted
 checkpoints/step-000500/{model.safetensors, training.pt, manifest.json}   (checkpoints.py)
 best, last         one-line text files that name a checkpoint
 """
 
 import json
+import logging
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from seq2seq.config import Config, load_config, resolve_paths
+from seq2seq.data.dataset import open_store, shortlist_of
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import locked, open_to_readers, publish, put_back, read_json, replace_text
@@ -28,6 +32,8 @@ from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
 from seq2seq.runs.environment import environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
+
+log = logging.getLogger("seq2seq")
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the files of each split, by name
 
@@ -153,24 +159,35 @@ class Run:
         tokenizers.save(unfinished)
         publish(unfinished, self.path / "tokenizer")
 
-    def shortlist(self) -> Shortlist | None:
-        """The shortlist, or None where the run was begun before there were any, or stopped before it had one."""
+    def shortlist(self) -> Shortlist:
+        """Return the shortlist. When it is first asked for, it is learned from the store, and kept.
+
+        Raises:
+            UserError: its file is damaged, or the run has no store to learn it from.
+        """
         file = self.path / "shortlist.safetensors"
-        return Shortlist.load(file) if file.is_file() else None
+        if file.is_file():
+            return Shortlist.load(file)
 
-    def has_shortlist(self) -> bool:
-        """Whether there is a shortlist that is whole."""
+        # learn it
+        tokenizers = self.tokenizers()
+        if tokenizers is None or not (self.path / "store").is_dir():
+            raise UserError(
+                f"{self.path} has no shortlist and no store/ to learn it from: `{resume_command(self.path)}` makes it;"
+                " or search without, with --exact or search.shortlist: false"
+            )
+        log.info("learning the shortlist")
+        shortlist = shortlist_of(open_store(self.path / "store", self.path / "tokenizer"), tokenizers)
+
+        # keep it, if the folder can be written
+        unfinished = self.path / f".shortlist-{os.getpid()}.safetensors"  # others may learn it at the same time
         try:
-            return self.shortlist() is not None
-        except UserError:
-            return False
-
-    def save_shortlist(self, shortlist: Shortlist) -> None:
-        """Keep the shortlist; it is there whole or not at all."""
-        unfinished = self.path / ".shortlist.safetensors"
-        shortlist.save(unfinished)
-        open_to_readers(unfinished, self.path)
-        publish(unfinished, self.path / "shortlist.safetensors")
+            shortlist.save(unfinished)
+            open_to_readers(unfinished, self.path)
+            publish(unfinished, file)
+        except (OSError, SafetensorError) as error:
+            log.warning("%s: cannot be written, the next search will learn it again: %s", file, error)
+        return shortlist
 
     def load_model(
         self, checkpoint: Checkpoint | None = None, device: torch.device | str = "cpu"

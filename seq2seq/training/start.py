@@ -12,7 +12,6 @@ from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import Corpora, data_digests, learn_tokenizers, make_batches, must_keep_a_pair, prepare_store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
-from seq2seq.fast.shortlist import learn_shortlist
 from seq2seq.model.build import build_model, count_parameters, start_from_vectors
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
@@ -93,8 +92,6 @@ def prepare(
             if any(change.key.startswith("data.") for change in changed):
                 run.save_data_digests(config, digests)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
-        if first and not run.has_shortlist():
-            run.save_shortlist(learn_shortlist(store, tokenizers))
     batches = make_batches(config, store, tokenizers)
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
