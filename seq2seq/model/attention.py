@@ -95,8 +95,7 @@ class Attention(nn.Module):
     ) -> Attended:
         """Return the context and the weights of each query.
 
-        In search the hypotheses of a sentence share its memory: they are laid along the query axis, so that no memory
-        is copied. (Hypotheses with a past have keys of their own, and so they cannot share.)
+        In search the hypotheses of a sentence share its memory, and none is copied (unless the attention keeps a past).
 
         Args:
             query: h_t, for `tgt` positions; for one position if the attention keeps a past.
@@ -107,12 +106,12 @@ class Attention(nn.Module):
         rows, tgt, _ = query.shape
         assert (self.past is None) == (past is None), "pass the past that the previous call, or start(), returned"
 
-        # the past enters the keys
+        # let the past enter the keys: each hypothesis then has its own
         if self.past is not None and past is not None:
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti
 
-        # the hypotheses of a sentence side by side on the query axis
+        # lay the hypotheses of a sentence along the query axis, where they share its memory
         t = torch.arange(tgt, device=query.device) + (0 if position is None else position[:, None])
         t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
         query = _join_beams(query, memory.keys.size(0))
@@ -124,7 +123,7 @@ class Attention(nn.Module):
         a = (e / self.temperature).masked_fill(~inside, -math.inf).softmax(-1) * focus  # a_t = softmax(e_t)
         c = self.merge(a @ memory.values)  # c_t = sum_i a_ti v_i
 
-        # back to one row a hypothesis
+        # give each hypothesis its row back, and the next call its past
         c, a = _part_beams(c, tgt), _part_beams(a, tgt)
         if self.past is not None and past is not None:
             past = self.past.next(past, a.mean(1))
@@ -343,14 +342,14 @@ def build_attention(
     past: str = "none",
     temperature: float = 1.0,
 ) -> Attention:
-    """Build an attention from names.
+    """Build an attention from the name of its score (in `SCORES`), of its window (`WINDOWS`) and of its past (`PASTS`).
 
     Args:
-        score: a key of `SCORES`.
+        score: how well a query and a key fit.
         sizes: of the score.
-        window: a key of `WINDOWS`.
+        window: the source positions that a query may look at.
         window_size: D of the local windows: positions on either side of the center.
-        past: a key of `PASTS`: the feature of earlier weights that enters the score.
+        past: the feature of earlier weights that enters the score.
         temperature: divides the scores; below 1 sharpens the weights, above 1 flattens them.
     """
     attention = SCORES[score](sizes)

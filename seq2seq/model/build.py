@@ -37,6 +37,7 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     else:
         decoder = _recurrent_decoder(config, tgt, W_y, encoder.summary_size)
 
+    # weights
     built = Seq2Seq(encoder, decoder)
     _draw_weights(built)
     return built
@@ -46,6 +47,8 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
     """Build recurrent layers, layers of self-attention, or the second on top of the first."""
     encoder = model.encoder
     below, count = None, encoder.num_layers
+
+    # recurrent layers, which may be all
     if encoder.type == "rnn":
         recurrent = Recurrent(
             encoder.cell,
@@ -59,6 +62,8 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
         below, count = Encoder(embedding, recurrent, model.dropout), encoder.self_attention_layers
         if not count:
             return below
+
+    # layers of self-attention
     layers = [EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout) for _ in range(count)]
     return SelfAttentionEncoder(embedding, layers, below, model.dropout)
 
@@ -68,12 +73,14 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
     kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
     attention = _attention(config)
 
-    # a step's input: y_{t-1}, with input feeding s_{t-1}, in Bahdanau's decoder c_t
+    # the input of a step: y_{t-1}, with input feeding s_{t-1}, in Bahdanau's decoder c_t
     input_size = model.embedding_size
     if decoder.input_feeding:
         input_size += W_y.in_features
     if decoder.type == "bahdanau":
         input_size += attention.context_size
+
+    # the layers, and the step around them
     recurrent = Recurrent(
         decoder.cell,
         input_size,
@@ -168,12 +175,16 @@ def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -
         path = getattr(wanted, side, None)
         if path is None:
             continue
+
+        # read the vectors
         vectors, found = load_vectors(path, tokenizer)
         if vectors.size(1) != config.model.embedding_size:
             raise UserError(
                 f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
                 f"set model.embedding_size to {vectors.size(1)} (it is {config.model.embedding_size})"
             )
+
+        # copy those of tokens
         with torch.no_grad():
             embedding.weight[found] = vectors[found].to(embedding.weight)
         report.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")

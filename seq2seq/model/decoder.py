@@ -88,12 +88,16 @@ class Decoder(nn.Module):
         Training passes the whole target, search the last token: the same function. With a step that needs the one
         before it (input feeding, Bahdanau's decoder, a memory of the past) the target is read one position at a time.
         """
+        # how many positions a step takes
         one_by_one = self.stepwise or self.input_feeding or self.attention.past is not None
         chunk = 1 if one_by_one else tgt.size(1)
+
+        # the recurrent layers; for one position there is a quicker way to the same numbers
         embedded = self.dropout(self.embedding(tgt))
         quick = chunk == 1 and fast.is_on_for(embedded)
-        recurrent = OneAtATime(self.recurrent, *tgt.shape) if quick else self.recurrent  # the same function, quicker
+        recurrent = OneAtATime(self.recurrent, *tgt.shape) if quick else self.recurrent
 
+        # step after step
         attentional, weights = [], []
         for y in embedded.split(chunk, dim=1):
             if self.input_feeding:

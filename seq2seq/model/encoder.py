@@ -76,14 +76,19 @@ class SelfAttentionEncoder(nn.Module):
 
     def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
         """Return the states, zero on padding. The summary is their mean."""
+        # the input of the layers
         mask = real_positions(src, lengths)
         if self.below and self.norm_below:
             x = self.norm_below(self.below(src, lengths).states)
         else:
             x = self.dropout(positioned(self.embedding(src)))
+
+        # layer by layer
         weights = []
         for layer in self.layers:
             x, a = layer(x, mask)
             weights.append(a)
+
+        # states and their mean
         states = self.norm(x) * mask[:, :, None]
         return Encoded(states, states.sum(1) / lengths[:, None], torch.cat(weights, dim=1))

@@ -71,13 +71,18 @@ class Recurrent(nn.Module):
         self, layer: nn.Module, x: Tensor | PackedSequence, state: Float[Tensor, "batch part hidden"] | None
     ) -> tuple[Tensor | PackedSequence, Float[Tensor, "batch part hidden"]]:
         """Call one of torch's layers, whose states are (direction, batch, hidden / directions): a pair in an LSTM."""
+        # the state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
         start: Tensor | tuple[Tensor, ...] | None = None
         if state is not None:
             start = tuple(part[None].contiguous() for part in state.to(weight.dtype).unbind(1))
             start = start if self.parts == 2 else start[0]
+
+        # the layer
         with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
             x, end = layer(_each(Tensor.to, x, weight), start)
+
+        # the state in our form
         parts = end if self.parts == 2 else (end,)
         return x, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
 

@@ -87,9 +87,12 @@ class EncoderLayer(nn.Module):
         self, x: Float[Tensor, "batch src size"], mask: Bool[Tensor, "batch src"]
     ) -> tuple[Float[Tensor, "batch src size"], Float[Tensor, "batch head src src"]]:
         """Return the states of the layer, and its attention weights."""
+        # self-attention: x looks at x
         X = self.norm_1(x)
         Z, a, _ = self.self_attention(X, self.self_attention.memorize(X, mask))
         x = x + self.dropout(Z)
+
+        # feed-forward
         return x + self.dropout(self.feed_forward(self.norm_2(x))), a
 
 
@@ -182,7 +185,9 @@ class DecoderLayer(nn.Module):
         c, a, _ = self.attention(self.norm_2(x), memory, position)
         x = x + self.dropout(c)
 
-        return LayerOutput(x + self.dropout(self.feed_forward(self.norm_3(x))), a, keys, values)
+        # feed-forward
+        x = x + self.dropout(self.feed_forward(self.norm_3(x)))
+        return LayerOutput(x, a, keys, values)
 
 
 class TransformerDecoder(nn.Module):
@@ -220,6 +225,7 @@ class TransformerDecoder(nn.Module):
 
         Training passes the whole target, search the last token: the same function.
         """
+        # layer by layer
         x = self.dropout(positioned(self.embedding(tgt), state.position))
         weights, keys, values = [], [], []
         for i, layer in enumerate(self.layers):
@@ -227,6 +233,8 @@ class TransformerDecoder(nn.Module):
             weights.append(a)
             keys.append(k)
             values.append(v)
+
+        # the keys and values of all positions, for the next call
         cache = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1), state.position + tgt.size(1))
         return Decoded(self.norm(x), torch.cat(weights, dim=1), cache)
 
