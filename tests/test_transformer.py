@@ -10,7 +10,7 @@ from torch import nn
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.encoder import SelfAttentionEncoder
-from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, positioned
+from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, add_positions
 
 LENGTHS = (5, 3, 1)
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -113,15 +113,15 @@ def test_a_decoder_layer_equals_that_of_torch(num_heads):
 
 def test_positions_are_the_papers_sines_and_cosines():
     x = torch.zeros(1, 30, 6, dtype=torch.float64)
-    got = positioned(x)[0]
+    got = add_positions(x)[0]
     for t in range(30):
         for i in range(3):
             angle = t / 10_000 ** (2 * i / 6)
             assert got[t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
             assert got[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
-    torch.testing.assert_close(positioned(x[:, :1], torch.tensor([17]))[0, 0], got[17])
+    torch.testing.assert_close(add_positions(x[:, :1], torch.tensor([17]))[0, 0], got[17])
     ones = torch.ones(1, 30, 6, dtype=torch.float64)
-    torch.testing.assert_close(positioned(ones)[0], got + math.sqrt(6))
+    torch.testing.assert_close(add_positions(ones)[0], got + math.sqrt(6))
 
 
 @torch.no_grad()

@@ -39,10 +39,13 @@ class Sizes(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The keys and values of a batch, made once: one row a sentence, shared by all hypotheses of that sentence."""
+    """The keys and values of a batch, made once: one row a sentence, shared by all hypotheses of that sentence.
 
-    keys: Float[Tensor, "batch head src key"]
-    values: Float[Tensor, "batch head src value"]
+    The memory of a Transformer has a layer axis before the heads.
+    """
+
+    keys: Float[Tensor, "batch *layer head src key"]
+    values: Float[Tensor, "batch *layer head src value"]
     mask: Bool[Tensor, "#batch 1 #tgt src"]  # True where a query may look: on real positions, not on padding
 
     def select(self, rows: Int[Tensor, " rows"]) -> "Memory":

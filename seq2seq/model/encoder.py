@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.model.recurrent import Recurrent
-from seq2seq.model.transformer import EncoderLayer, positioned
+from seq2seq.model.transformer import EncoderLayer, add_positions
 
 
 class Encoded(NamedTuple):
@@ -81,7 +81,7 @@ class SelfAttentionEncoder(nn.Module):
         if self.below and self.norm_below:
             x = self.norm_below(self.below(src, lengths).states)
         else:
-            x = self.dropout(positioned(self.embedding(src)))
+            x = self.dropout(add_positions(self.embedding(src)))
 
         # layer by layer
         weights = []

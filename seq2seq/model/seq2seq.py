@@ -10,13 +10,13 @@ from seq2seq.fast.loss import log_probs
 from seq2seq.model.attention import Memory
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
-from seq2seq.model.transformer import Cache, LayerMemory, TransformerDecoder
+from seq2seq.model.transformer import Cache, TransformerDecoder
 
 
 class Decoding(NamedTuple):
     """A batch of sentences while they are decoded: what search carries from step to step."""
 
-    memory: Memory | LayerMemory  # one row a sentence
+    memory: Memory  # one row a sentence
     state: State | Cache  # one row a hypothesis
 
     def select(self, rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "Decoding":
@@ -35,7 +35,7 @@ class Output(NamedTuple):
     weights: Float[Tensor, "batch head tgt src"]
 
 
-class Look(NamedTuple):
+class AllWeights(NamedTuple):
     """All attention weights under a given target."""
 
     onto_source: Float[Tensor, "batch head tgt src"]
@@ -62,11 +62,11 @@ class Seq2Seq(nn.Module):
 
     def look(
         self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
-    ) -> Look:
+    ) -> AllWeights:
         """Return the attention weights of the decoder under a given target, and those of the encoder."""
         encoded = self.encoder(src, lengths)
         _, weights, _ = self.decoder(tgt, *self._start(encoded, real_positions(src, lengths)))
-        return Look(weights, encoded.weights)
+        return AllWeights(weights, encoded.weights)
 
     def logits(self, attentional: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
         """Return W_y s_t + b_y."""

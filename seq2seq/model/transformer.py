@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.decoder import Decoded
 
-EXPANSION = 4  # a feed-forward part is so many times as wide inside, as in the paper
+EXPANSION = 4  # the hidden layer of a feed-forward part is so many times as wide as a state, as in the paper
 
 
-def positioned(
+def add_positions(
     x: Float[Tensor, "batch time size"], first: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch time size"]:
     """Return sqrt(d) x + P: embeddings with their positions (Vaswani et al. 2017, section 3.5).
@@ -94,22 +94,6 @@ class EncoderLayer(nn.Module):
 
         # feed-forward
         return x + self.dropout(self.feed_forward(self.norm_2(x))), a
-
-
-class LayerMemory(NamedTuple):
-    """The memory of all layers: the layer axis lies before the heads."""
-
-    keys: Float[Tensor, "batch layer head src key"]
-    values: Float[Tensor, "batch layer head src value"]
-    mask: Bool[Tensor, "batch 1 1 src"]
-
-    def select(self, rows: Int[Tensor, " rows"]) -> "LayerMemory":
-        """Return the memory of the given sentences, in that order."""
-        return LayerMemory(*(part[rows] for part in self))
-
-    def layer(self, i: int) -> Memory:
-        """Return the memory of one layer."""
-        return Memory(self.keys[:, i], self.values[:, i], self.mask)
 
 
 class Cache(NamedTuple):
@@ -207,12 +191,12 @@ class TransformerDecoder(nn.Module):
         self.norm = nn.LayerNorm(embedding.embedding_dim)
         self.dropout = nn.Dropout(dropout)
 
-    def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> LayerMemory:
+    def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
         """Compute what every layer of the decoder looks at, once a sentence."""
         memories = [layer.attention.memorize(states, mask) for layer in self.layers]
         keys = torch.stack([memory.keys for memory in memories], dim=1)
         values = torch.stack([memory.values for memory in memories], dim=1)
-        return LayerMemory(keys, values, memories[0].mask)
+        return Memory(keys, values, memories[0].mask)
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> Cache:
         """Return an empty cache. The numbers of the summary are not needed: every layer looks at the states."""
@@ -220,16 +204,17 @@ class TransformerDecoder(nn.Module):
         empty = summary.new_zeros(summary.size(0), len(self.layers), heads, 0, self.embedding.embedding_dim // heads)
         return Cache(empty, empty, summary.new_zeros(summary.size(0), dtype=torch.long))
 
-    def forward(self, tgt: Int[Tensor, "batch tgt"], memory: LayerMemory, state: Cache) -> Decoded:
+    def forward(self, tgt: Int[Tensor, "batch tgt"], memory: Memory, state: Cache) -> Decoded:
         """Return s_t for every position of `tgt`, the weights on the source of all heads of all layers, and the cache.
 
         Training passes the whole target, search the last token: the same function.
         """
         # layer by layer
-        x = self.dropout(positioned(self.embedding(tgt), state.position))
+        x = self.dropout(add_positions(self.embedding(tgt), state.position))
         weights, keys, values = [], [], []
         for i, layer in enumerate(self.layers):
-            x, a, k, v = layer(x, memory.layer(i), state.keys[:, i], state.values[:, i], state.position)
+            source = Memory(memory.keys[:, i], memory.values[:, i], memory.mask)
+            x, a, k, v = layer(x, source, state.keys[:, i], state.values[:, i], state.position)
             weights.append(a)
             keys.append(k)
             values.append(v)
