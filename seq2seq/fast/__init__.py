@@ -1,5 +1,7 @@
 """What is there for speed alone. Each part stands beside a plain twin: ordinary torch that gives the same numbers.
 
+(The same up to rounding: after some updates two trainings, one each way, differ as two machines do.)
+
     file             what it makes faster                                    its plain twin
     loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
     cells.py         recurrent layers that go one position at a time         `Recurrent` of model/recurrent.py
