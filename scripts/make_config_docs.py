@@ -10,8 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from seq2seq.config import SCORE_ALIASES, Config, DataConfig, DecoderConfig, Score, Section, parse_config, sections
+from seq2seq.config import SCORE_ALIASES, Config, DataConfig, DecoderConfig, Section, parse_config, sections
 from seq2seq.errors import UserError
+from seq2seq.model.attention import SCORES
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 
@@ -109,7 +110,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 DECODERS = {
     f"decoder `{kind}`": {"decoder": {"type": kind}} for kind in get_args(DecoderConfig.model_fields["type"].annotation)
 }
-SCORES = {f"`{score}`": {"attention": {"score": score}} for score in get_args(get_args(Score)[0])}
+SCORE_KEYS = {f"`{score}`": {"attention": {"score": score}} for score in SCORES}
 HEADS = {"attention": {"score": "multi_head"}}
 
 
@@ -117,7 +118,7 @@ def combinations() -> str:
     """Return two tables of what works together: a tick, or the number of the reason why not."""
     reasons: list[str] = []
     tables = [
-        _combined("score", SCORES, DECODERS | OPTIONS, reasons),
+        _combined("score", SCORE_KEYS, DECODERS | OPTIONS, reasons),
         _combined(
             "with `multi_head`", OPTIONS, {name: _merged(HEADS, kind) for name, kind in DECODERS.items()}, reasons
         ),

@@ -1,4 +1,4 @@
-"""Where a model is computed, and in which precision."""
+"""The device that a model is computed on, and the precision."""
 
 import torch
 
@@ -6,10 +6,10 @@ from seq2seq.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """The device of a config's name; `auto` is the first of cuda, mps and cpu that is there.
+    """Return the device of a name in a config; `auto` is the first of cuda, mps and cpu that the machine has.
 
     Raises:
-        UserError: a device that is not there.
+        UserError: the machine has no such device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -24,7 +24,11 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """bf16 where asked for, or, with `auto`, on a GPU that computes in it; else the model's own fp32."""
+    """Return a context for the forward pass: `bf16`, `fp32`, or with `auto` bf16 on a GPU that computes in it.
+
+    Raises:
+        UserError: `bf16` on a device that does not compute in it.
+    """
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not able:
         raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")

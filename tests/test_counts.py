@@ -8,7 +8,9 @@ from random_model import random_model
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
-from seq2seq.fast.cells import Loop
+from seq2seq.fast.cells import OneAtATime
+from seq2seq.fast.loss import log_probs
+from seq2seq.model import seq2seq
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.update import loss_sum, make_optimizer, update
@@ -19,25 +21,28 @@ def pairs(length):
     return [([5, 7, EOS], [4] * (length - 1) + [EOS]), ([9, 6, EOS], [5] * (length - 1) + [EOS])]
 
 
-@pytest.mark.parametrize(("feeding", "expected"), [(False, [9]), (True, [1] * 9)])
-def test_training_goes_through_the_target_at_once_and_with_input_feeding_by_cells(feeding, expected):
-    model, widths, layers = random_model(decoder={"input_feeding": feeding}), [], []
-    model.decoder.recurrent.register_forward_hook(lambda _, inputs, __: widths.append(inputs[0].size(1)))
-    model.decoder.recurrent.layers[0].register_forward_hook(lambda *_: layers.append(1))
+@pytest.mark.parametrize(("feeding", "by_layers", "by_cells"), [(False, [9], []), (True, [], [1] * 9)])
+def test_training_goes_through_the_target_at_once_and_with_input_feeding_by_cells(
+    monkeypatch, feeding, by_layers, by_cells
+):
+    model, layers, cells = random_model(decoder={"input_feeding": feeding}), [], []
+    model.decoder.recurrent.layers[0].register_forward_hook(lambda _, inputs, __: layers.append(inputs[0].size(1)))
+    call = OneAtATime.__call__
+    monkeypatch.setattr(OneAtATime, "__call__", lambda *inputs: (cells.append(inputs[1].size(1)), call(*inputs))[1])
     loss_sum(model, make_batch(pairs(9))).backward()
-    assert widths == expected
-    assert len(layers) == (0 if feeding else 1)
+    assert layers == by_layers
+    assert cells == by_cells
 
 
 def test_the_products_for_the_gradients_of_the_cells_weights_do_not_grow_with_the_loop():
     """A position takes two products each way (W_ih x_t, W_hh h_t; dx_t, dh_t); the weights, two at the end."""
     counts = []
     for length in (3, 4, 5):
-        recurrent = Recurrent("lstm", 6, 8)
-        loop, state = Loop(), torch.zeros(2, 1, 2, 8)
+        recurrent, state = Recurrent("lstm", 6, 8), torch.zeros(2, 1, 2, 8, requires_grad=True)
         with Counting() as counted:
+            one_at_a_time = OneAtATime(recurrent, rows=2, steps=length)
             for x in torch.randn(2, length, 6, requires_grad=True).split(1, dim=1):
-                _, state = recurrent(x, state, loop)
+                _, state = one_at_a_time(x, state)
             state.sum().backward()
         counts.append(counted.products())
     assert [count - counts[0] for count in counts] == [0, 4, 8]
@@ -65,11 +70,10 @@ def test_the_optimizer_takes_all_weights_in_one_operation():
 
 @torch.no_grad()
 @pytest.mark.parametrize("beam", [1, 4])
-def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(beam):
+def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(monkeypatch, beam):
     model = random_model()
     ranked, steps = [], []
-    log_probs = model.decoder.W_y.log_probs
-    model.decoder.W_y.log_probs = lambda s: (ranked.append(len(s)), log_probs(s))[1]
+    monkeypatch.setattr(seq2seq, "log_probs", lambda s, W, b: (ranked.append(len(s)), log_probs(s, W, b))[1])
 
     def step(tokens, state, running):
         steps.append((len(tokens), len(running)))

@@ -11,9 +11,9 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.errors import UserError
-from seq2seq.fast.loss import Vocabulary
-from seq2seq.model.attention import PASTS, SCORES, build_attention
+from seq2seq.model.attention import SCORES, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
+from seq2seq.model.past import PASTS
 from seq2seq.model.recurrent import LAYERS, Recurrent
 
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -39,9 +39,8 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
     decoder = kind(
         nn.Embedding(vocab, embed),
         recurrent,
-        build_attention("dot", hidden, hidden),
-        attentional,
-        Vocabulary(attentional, vocab),
+        build_attention("dot", Sizes(hidden, hidden)),
+        nn.Linear(attentional, vocab),
         summary_size=hidden,
         input_feeding=input_feeding,
     ).double()
@@ -204,14 +203,14 @@ def test_what_is_tied_is_one_tensor_and_is_counted_once():
 @torch.no_grad()
 @pytest.mark.parametrize("training", [False, True])
 def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_vocabulary_in_training_only(training):
-    model = random_model(dropout=0.5, decoder={"input_feeding": True}).train(training)
+    model = random_model(dropout=0.5).train(training)
     seen = []
     for module in (model.encoder.recurrent, model.decoder.recurrent, model.decoder.W_y):
         module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     attentional, _ = model(*batch_of(SENTENCES[:1]), TGT[:1])
     model.logits(attentional)
-    src, *tgt, vocabulary = seen
-    for x in (src.data, torch.cat(tgt)[..., :6], vocabulary):
+    src, tgt, s = seen
+    for x in (src.data, tgt, s):
         assert (x == 0).any() == training
 
 

@@ -5,7 +5,8 @@ import threading
 import pytest
 import torch
 
-from seq2seq.fast.side_by_side import WORKERS, _cores, in_batches
+from seq2seq import fast
+from seq2seq.fast.side_by_side import WORKERS, _cores, in_batches, one_after_the_other, side_by_side
 
 ITEMS = [[3], [1, 1, 1, 1], [], [2, 5], [4, 4], [0, 1, 2], [9]]
 
@@ -53,10 +54,17 @@ def test_while_another_caller_has_the_cores_everything_runs_in_this_thread(threa
     assert set(seen) == {threading.current_thread()}
 
 
-def test_in_turn_everything_runs_in_this_thread(threads):
+@pytest.mark.parametrize(("in_turn", "on"), [(True, True), (False, False)])
+def test_in_turn_and_with_the_fast_ways_off_everything_runs_in_this_thread(monkeypatch, threads, in_turn, on):
     seen = []
-    in_batches(lambda items: [seen.append(threading.current_thread())], ITEMS, len, 1, in_turn=True)
+    monkeypatch.setattr(fast, "ON", on)
+    in_batches(lambda items: [seen.append(threading.current_thread())], ITEMS, len, 1, in_turn=in_turn)
     assert set(seen) == {threading.current_thread()}
+
+
+def test_side_by_side_gives_what_its_plain_twin_gives(threads):
+    batches = [[i, 2 * i] for i in range(7)]
+    assert side_by_side(sum, batches, min(threads, WORKERS)) == one_after_the_other(sum, batches)
 
 
 def test_what_a_batch_raises_is_raised_and_the_threads_are_as_before(threads):

@@ -8,7 +8,7 @@ from random_model import SENTENCES, batch_of, random_model
 from torch import nn
 
 from seq2seq.decoding.search import Limits, beam_search
-from seq2seq.model.attention import build_attention
+from seq2seq.model.attention import Sizes, build_attention
 from seq2seq.model.past import Convolution, Coverage, coverage_loss
 
 LENGTHS = (5, 3)
@@ -17,7 +17,7 @@ SCORES = ["dot", "scaled_dot", "general", "concat", "multi_head"]
 
 def attention_with(past, score="concat", window="global"):
     torch.manual_seed(1)
-    attention = build_attention(score, 4, 4, num_heads=2, past=past, window=window, window_size=1).double()
+    attention = build_attention(score, Sizes(4, 4, num_heads=2), past=past, window=window, window_size=1).double()
     with torch.no_grad():
         for weight in attention.parameters():
             weight *= 3
@@ -199,5 +199,5 @@ def test_looking_again_costs_and_looking_elsewhere_does_not():
 def test_a_past_that_is_not_handed_on_is_an_error():
     attention = attention_with("coverage")
     query, states, mask = inputs(tgt=1)
-    with pytest.raises(AssertionError, match="must be handed on"):
+    with pytest.raises(AssertionError, match="pass the past that the previous call"):
         attention(query, attention.memorize(states, mask))

@@ -6,7 +6,7 @@ from random_model import SENTENCES, batch_of
 from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seq2seq.fast.cells import Loop
+from seq2seq.fast.cells import OneAtATime
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import LAYERS, Recurrent
 
@@ -94,15 +94,15 @@ def test_a_sequence_in_two_parts_gives_what_the_whole_gives(cell):
 
 @pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize(("num_layers", "residual"), [(1, False), (3, True)])
-def test_a_loop_over_positions_gives_the_values_and_the_gradients_of_the_layers(cell, num_layers, residual):
+def test_cells_one_at_a_time_give_the_values_and_the_gradients_of_the_layers(cell, num_layers, residual):
     torch.manual_seed(1)
     recurrent = Recurrent(cell, 6, 8, num_layers=num_layers, residual=residual).double()
     x, weight = torch.randn(3, 5, 6, requires_grad=True, dtype=torch.double), torch.randn(3, 5, 8, dtype=torch.double)
     start = torch.randn(3, num_layers, recurrent.parts, 8, requires_grad=True, dtype=torch.double)
     whole, end = recurrent(x, start)
-    loop, state, outputs = Loop(), start, []
+    one_at_a_time, state, outputs = OneAtATime(recurrent, rows=3, steps=5), start, []
     for x_t in x.split(1, dim=1):
-        output, state = recurrent(x_t, state, loop)
+        output, state = one_at_a_time(x_t, state)
         outputs.append(output)
     torch.testing.assert_close(torch.cat(outputs, dim=1), whole)
     torch.testing.assert_close(state, end)
@@ -114,12 +114,12 @@ def test_a_loop_over_positions_gives_the_values_and_the_gradients_of_the_layers(
         torch.testing.assert_close(found, expected)
 
 
-def test_a_loop_over_frozen_layers_has_the_gradients_of_what_comes_into_them():
+def test_cells_of_frozen_layers_give_the_gradients_of_their_inputs():
     torch.manual_seed(1)
     recurrent = Recurrent("gru", 6, 8).requires_grad_(requires_grad=False)
     x, start = torch.randn(3, 1, 6, requires_grad=True), torch.randn(3, 1, 1, 8)
     expected = torch.autograd.grad(recurrent(x, start)[0].sum(), x)
-    torch.testing.assert_close(torch.autograd.grad(recurrent(x, start, Loop())[0].sum(), x), expected)
+    torch.testing.assert_close(torch.autograd.grad(OneAtATime(recurrent, 3, 1)(x, start)[0].sum(), x), expected)
 
 
 @torch.no_grad()

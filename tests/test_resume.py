@@ -424,20 +424,6 @@ def test_a_damaged_environment_is_named_and_made_anew_where_that_is_allowed(tmp_
     assert run.environment()["data"]["train"]
 
 
-def test_a_damaged_shortlist_is_noticed_and_made_again(tmp_path):
-    path, run = trained(tmp_path)
-    file = run.path / "shortlist.safetensors"
-    whole = file.read_bytes()
-    for place in (-1, -40):
-        damaged = bytearray(whole)
-        damaged[place] ^= 128
-        file.write_bytes(damaged)
-        with pytest.raises(UserError, match=r"shortlist\.safetensors: damaged"):
-            load(run.path, shortlist=True)
-    train(load_config(path, ["training.max_updates=21"]), run.path, resume=True)
-    assert file.read_bytes() == whole
-
-
 def test_another_tokenizer_is_named_by_resuming_and_by_translating(tmp_path):
     path, run = trained(tmp_path)
     file = run.path / "tokenizer" / "joint.txt"

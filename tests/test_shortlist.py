@@ -1,6 +1,8 @@
 """The shortlist: what is learnt is Model 1, and search within it is search, among fewer tokens."""
 
+import errno
 import random
+import shutil
 from collections import defaultdict
 from types import SimpleNamespace
 
@@ -13,6 +15,8 @@ from tiny import WORDS, write_config
 
 from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig, load_config
+from seq2seq.data import dataset
+from seq2seq.data.dataset import shortlist_of
 from seq2seq.data.store import flatten
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.decoding.translation import Sampling
@@ -20,12 +24,16 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.fast import shortlist as module
 from seq2seq.fast.shortlist import Shortlist, expected_counts, learn_shortlist
-from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.train import train
 
 SPECIAL = [PAD, UNK, BOS, EOS]
 LISTED = torch.tensor([0, 1, 2, 3, 5, 8, 9, 11])
+
+
+def learn(pairs, src, tgt, copy_source=False):
+    sides = [(np.array(x), np.array(y, int)) for x, y in pairs]
+    return learn_shortlist(sides, src, tgt, special=SPECIAL, copy_source=copy_source)
 
 
 class Corpus:
@@ -40,10 +48,6 @@ class Corpus:
     def lengths(self, chunk):
         self.read.append(chunk)
         return self._chunks[chunk][0]
-
-
-def vocabularies(src, tgt, joint=False):
-    return SimpleNamespace(src=range(src), tgt=range(tgt), joint=joint)
 
 
 def random_pairs(count, src=9, tgt=8, seed=1):
@@ -62,7 +66,7 @@ def lexicon(count=300, words=40, frequent=3, seed=2):
         src = rng.choices(range(4, 4 + words), k=rng.randint(2, 6))
         tgt = [x + words for x in src] + rng.choices(range(4, 4 + frequent), k=6)
         pairs.append(([*src, EOS], [*rng.sample(tgt, len(tgt)), EOS]))
-    return pairs, vocabularies(4 + words, 4 + 2 * words)
+    return pairs, 4 + words, 4 + 2 * words
 
 
 # ------------------------------------------------------------------------------------------------------- learning
@@ -93,8 +97,8 @@ def test_each_occurrence_of_a_target_token_is_due_to_one_source_token():
 
 def test_the_translation_of_a_token_is_its_likeliest_candidate(monkeypatch):
     monkeypatch.setattr(module, "FREQUENT", 4)
-    pairs, vocabulary = lexicon()
-    learnt = learn_shortlist(Corpus(pairs), vocabulary)
+    pairs, src, tgt = lexicon()
+    learnt = learn(pairs, src, tgt)
     assert learnt.always.tolist() == [*SPECIAL, 4, 5, 6]
     assert learnt.candidates[4:, 0].tolist() == list(range(44, 84))
     lists = [learnt.ids([src]).tolist() for src, _ in pairs]
@@ -104,7 +108,7 @@ def test_the_translation_of_a_token_is_its_likeliest_candidate(monkeypatch):
 
 def test_a_token_that_is_always_listed_is_nobodys_candidate(monkeypatch):
     monkeypatch.setattr(module, "FREQUENT", 10)
-    learnt = learn_shortlist(Corpus(lexicon()[0]), lexicon()[1])
+    learnt = learn(*lexicon())
     assert len(learnt.always) == 13  # `</s>` is one of the ten
     assert not np.isin(learnt.candidates[learnt.candidates != PAD], learnt.always).any()
 
@@ -113,7 +117,7 @@ def test_candidates_are_due_to_their_token_at_least_once_or_the_likeliest(monkey
     monkeypatch.setattr(module, "FREQUENT", 0)
     monkeypatch.setattr(module, "PER_TOKEN", 3)
     pairs = random_pairs(40, src=12, tgt=12)
-    learnt = learn_shortlist(Corpus(pairs), vocabularies(12, 12))
+    learnt = learn(pairs, 12, 12)
     found = expected_counts([(np.array(src), np.array(tgt, int)) for src, tgt in pairs], module.ITERATIONS)
     for x in set(found.x.tolist()):
         due = sorted(((-c, y) for z, y, c in zip(*found, strict=True) if z == x))
@@ -122,8 +126,7 @@ def test_candidates_are_due_to_their_token_at_least_once_or_the_likeliest(monkey
 
 
 def test_a_small_vocabulary_is_listed_whole():
-    pairs, vocabulary = lexicon()
-    learnt = learn_shortlist(Corpus(pairs), vocabulary)
+    learnt = learn(*lexicon())
     assert learnt.ids([[5, EOS]]).tolist() == list(range(84))
     assert not learnt.candidates.any()
 
@@ -131,20 +134,21 @@ def test_a_small_vocabulary_is_listed_whole():
 @pytest.mark.parametrize("joint", [True, False])
 def test_source_tokens_are_copied_where_the_vocabulary_is_joint(monkeypatch, joint):
     monkeypatch.setattr(module, "FREQUENT", 0)
-    learnt = learn_shortlist(Corpus([([5, 6, EOS], [7, EOS])]), vocabularies(20, 20, joint))
+    vocabularies = SimpleNamespace(src=range(20), tgt=range(20), joint=joint)
+    learnt = shortlist_of(Corpus([([5, 6, EOS], [7, EOS])]), vocabularies)
     assert learnt.ids([[5, 15, EOS]]).tolist() == ([*SPECIAL, 5, 7, 15] if joint else [*SPECIAL, 7])
 
 
 def test_of_a_large_corpus_evenly_spaced_chunks_are_read_and_evenly_spaced_pairs_learnt_from(monkeypatch):
     learnt_from = []
-    monkeypatch.setattr(module, "CHUNKS", 3)
+    monkeypatch.setattr(dataset, "SHORTLIST_CHUNKS", 3)
     monkeypatch.setattr(module, "FREQUENT", 0)
     monkeypatch.setattr(module, "EVENTS", 2 * 10)
     monkeypatch.setattr(
         module, "expected_counts", lambda pairs, n: learnt_from.extend(pairs) or expected_counts(pairs, n)
     )
     corpus = Corpus([([4 + i, EOS], [4 + i, EOS]) for i in range(100)], chunk=10)
-    learn_shortlist(corpus, vocabularies(104, 104))
+    shortlist_of(corpus, SimpleNamespace(src=range(104), tgt=range(104), joint=False))
     assert corpus.read == [0, 4, 8]
     kept = [int(src[0]) - 4 for src, _ in learnt_from]
     among_read = [10 * corpus.read.index(i // 10) + i % 10 for i in kept]
@@ -155,7 +159,7 @@ def test_of_a_large_corpus_evenly_spaced_chunks_are_read_and_evenly_spaced_pairs
 def test_a_pair_that_is_too_long_for_the_limit_is_still_learnt_from(monkeypatch):
     monkeypatch.setattr(module, "EVENTS", 1)
     monkeypatch.setattr(module, "FREQUENT", 0)
-    learnt = learn_shortlist(Corpus([([5, 6, EOS], [7, 8, EOS])]), vocabularies(9, 9))
+    learnt = learn([([5, 6, EOS], [7, 8, EOS])], 9, 9)
     assert 7 in learnt.ids([[5, EOS]]).tolist()
 
 
@@ -264,14 +268,19 @@ def run(tmp_path):
     return train(load_config(write_config(tmp_path)), tmp_path / "run")
 
 
-def test_training_keeps_the_shortlist_of_its_pairs_and_resuming_leaves_it(run):
+def test_the_shortlist_is_learned_from_the_store_when_it_is_first_asked_for_and_kept(run):
     file = run.path / "shortlist.safetensors"
-    learnt = run.shortlist()
+    assert Translator.load(run.path).shortlist is None
+    assert not file.exists()
+    learnt = Translator.load(run.path, shortlist=True).shortlist
     words = run.tokenizers().src
     assert learnt.ids([words.encode("the cat")]).tolist() == list(range(len(words)))  # fewer than are always listed
     written = file.stat().st_mtime_ns
-    train(run.config(), run.path, resume=True)
+    again = Translator.load(run.path, shortlist=True).shortlist
+    assert again.always.tolist() == learnt.always.tolist()
+    assert again.candidates.tolist() == learnt.candidates.tolist()
     assert file.stat().st_mtime_ns == written
+    assert not list(run.path.glob(".shortlist*"))
 
 
 def test_a_run_learns_the_translations_of_its_corpus(tmp_path, monkeypatch):
@@ -282,40 +291,42 @@ def test_a_run_learns_the_translations_of_its_corpus(tmp_path, monkeypatch):
         assert words.encode(tgt)[0] in learnt.ids([words.encode(src)])
 
 
-def test_a_shortlist_is_read_as_it_was_written(tmp_path):
-    learnt = learn_shortlist(Corpus(random_pairs(20)), vocabularies(9, 8))
-    run = Run(tmp_path)
-    (tmp_path / ".shortlist.safetensors").write_bytes(b"what a kill has left")
-    assert run.shortlist() is None
-    run.save_shortlist(learnt)
-    assert [path.name for path in tmp_path.iterdir()] == ["shortlist.safetensors"]
-    assert run.shortlist().always.tolist() == learnt.always.tolist()
-    assert run.shortlist().candidates.tolist() == learnt.candidates.tolist()
+def test_where_the_run_folder_cannot_be_written_the_shortlist_is_used_all_the_same(run, monkeypatch, caplog):
+    def full(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(Shortlist, "save", full)
+    assert Translator.load(run.path, shortlist=True).shortlist is not None
+    assert "cannot be written, the next search will learn it again: [Errno 30] Read-only file system" in caplog.text
+    assert not (run.path / "shortlist.safetensors").exists()
 
 
-def test_a_run_without_a_shortlist_says_how_to_get_one_and_that_works(run, capsys):
-    file = run.path / "shortlist.safetensors"
-    content = file.read_bytes()
-    file.unlink()
-    with pytest.raises(UserError, match=r"has no shortlist.*--resume` adds one"):
+def test_a_run_without_a_store_says_how_to_get_a_shortlist_and_that_works(run):
+    shutil.rmtree(run.path / "store")
+    with pytest.raises(UserError, match=r"has no shortlist and no store/ to learn it from.*--resume` makes it"):
         Translator.load(run.path, shortlist=True)
-    assert Translator.load(run.path).shortlist is None
     assert main(["train", str(run.path / "config.yaml"), "--run", str(run.path), "--resume"]) == 0
-    assert file.read_bytes() == content
     assert Translator.load(run.path, shortlist=True).shortlist is not None
 
 
-@pytest.mark.parametrize("content", [b"", b"no tensors", "without its end"])
-def test_a_damaged_shortlist_is_named(run, content):
+@pytest.mark.parametrize("damage", ["empty", "no tensors", "without its end", "one bit"])
+def test_a_damaged_shortlist_is_named_and_learned_again_where_it_is_deleted(run, damage):
+    run.shortlist()
     file = run.path / "shortlist.safetensors"
-    file.write_bytes(file.read_bytes()[:-4] if content == "without its end" else content)
+    whole = file.read_bytes()
+    flipped = bytes([*whole[:-40], whole[-40] ^ 128, *whole[-39:]])
+    contents = {"empty": b"", "no tensors": b"no tensors", "without its end": whole[:-4], "one bit": flipped}
+    file.write_bytes(contents[damage])
     with pytest.raises(UserError, match=r"shortlist\.safetensors: damaged .* delete it"):
         Translator.load(run.path, shortlist=True)
+    file.unlink()
+    run.shortlist()
+    assert file.read_bytes() == whole
 
 
 def test_the_config_says_whether_to_use_it_and_the_command_line_may_say_otherwise(run, tmp_path, capsys):
     (tmp_path / "lines").write_text("the cat\n")
-    (run.path / "shortlist.safetensors").unlink()  # then using it is an error
+    shutil.rmtree(run.path / "store")  # then using it is an error
     for in_config in (False, True):
         search = run.config().search.model_copy(update={"shortlist": in_config})
         run.save_config(run.config().model_copy(update={"search": search}))

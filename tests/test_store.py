@@ -120,7 +120,9 @@ def test_a_store_that_was_cut_short_is_built_anew_to_the_same_bytes(tmp_path, to
 
 
 def test_what_a_killed_process_left_beside_is_removed(tmp_path, tokenizers):
-    shutil.copytree(open_or_build(tmp_path / "whole", CORPUS, tokenizers, LONGEST, {})._folder, tmp_path / ".new-killed")
+    shutil.copytree(
+        open_or_build(tmp_path / "whole", CORPUS, tokenizers, LONGEST, {})._folder, tmp_path / ".new-killed"
+    )
     (tmp_path / ".new-killed" / "more").write_text("")
     open_or_build(tmp_path / "killed", CORPUS, tokenizers, LONGEST, {})
     assert contents(tmp_path / "killed") == contents(tmp_path / "whole")

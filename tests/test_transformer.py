@@ -8,9 +8,9 @@ from random_model import SENTENCES, batch_of, random_model
 from torch import nn
 
 from seq2seq.decoding.search import Limits, beam_search
-from seq2seq.model.attention import Memory, MultiHead
+from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.encoder import SelfAttentionEncoder
-from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, positioned
+from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, add_positions
 
 LENGTHS = (5, 3, 1)
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -48,7 +48,7 @@ def lively(module):
 def test_self_attention_of_one_head_is_softmax_of_q_k_over_root_d_times_v():
     """Z = softmax(Q K^T / sqrt(d_k)) V with Q = X W_Q, K = X W_K, V = X W_V, number by number."""
     torch.manual_seed(1)
-    attention = MultiHead(3, 3, 1).double()
+    attention = MultiHead(Sizes(3, 3, 1)).double()
     X = torch.randn(1, 4, 3, dtype=torch.float64)
     Z, weights, _ = attention(X, attention.memorize(X, torch.ones(1, 4, dtype=torch.bool)))
 
@@ -71,7 +71,7 @@ def test_self_attention_of_one_head_is_softmax_of_q_k_over_root_d_times_v():
 @pytest.mark.parametrize("num_heads", [1, 2, 4])
 def test_self_attention_equals_that_of_torch(num_heads):
     torch.manual_seed(1)
-    ours = MultiHead(8, 8, num_heads).double()
+    ours = MultiHead(Sizes(8, 8, num_heads)).double()
     theirs = nn.MultiheadAttention(8, num_heads, batch_first=True).double()
     with torch.no_grad():
         copy_attention(theirs, ours)
@@ -98,29 +98,30 @@ def test_an_encoder_layer_equals_that_of_torch(num_heads):
 @pytest.mark.parametrize("num_heads", [1, 4])
 def test_a_decoder_layer_equals_that_of_torch(num_heads):
     torch.manual_seed(1)
-    ours = lively(DecoderLayer(8, num_heads, MultiHead(8, 8, num_heads)))
+    ours = lively(DecoderLayer(8, num_heads, MultiHead(Sizes(8, 8, num_heads))))
     theirs = nn.TransformerDecoderLayer(8, num_heads, 32, dropout=0.0, batch_first=True, norm_first=True).double()
     copy_common(theirs, ours)
     copy_attention(theirs.multihead_attn, ours.attention)
     states, mask = states_and_mask()
     x = torch.randn(3, 6, 8, dtype=torch.float64)
     nothing = x.new_zeros(3, num_heads, 0, 8 // num_heads)
-    z, _, _ = ours(x, ours.attention.memorize(states, mask), (nothing, nothing), torch.zeros(3, dtype=torch.long))
+    first = torch.zeros(3, dtype=torch.long)
+    z = ours(x, ours.attention.memorize(states, mask), nothing, nothing, first).states
     causal = nn.Transformer.generate_square_subsequent_mask(6, dtype=torch.float64)
     torch.testing.assert_close(z, theirs(x, states, tgt_mask=causal, memory_key_padding_mask=~mask))
 
 
 def test_positions_are_the_papers_sines_and_cosines():
     x = torch.zeros(1, 30, 6, dtype=torch.float64)
-    got = positioned(x)[0]
+    got = add_positions(x)[0]
     for t in range(30):
         for i in range(3):
             angle = t / 10_000 ** (2 * i / 6)
             assert got[t, 2 * i].item() == pytest.approx(math.sin(angle), abs=1e-5)
             assert got[t, 2 * i + 1].item() == pytest.approx(math.cos(angle), abs=1e-5)
-    torch.testing.assert_close(positioned(x[:, :1], torch.tensor([17]))[0, 0], got[17])
+    torch.testing.assert_close(add_positions(x[:, :1], torch.tensor([17]))[0, 0], got[17])
     ones = torch.ones(1, 30, 6, dtype=torch.float64)
-    torch.testing.assert_close(positioned(ones)[0], got + math.sqrt(6))
+    torch.testing.assert_close(add_positions(ones)[0], got + math.sqrt(6))
 
 
 @torch.no_grad()
@@ -226,7 +227,7 @@ def test_dropout_falls_in_training_only():
 
 
 def test_a_memory_may_have_a_mask_for_every_query():
-    attention = MultiHead(8, 8, 2).double()
+    attention = MultiHead(Sizes(8, 8, 2)).double()
     X, _ = states_and_mask()
     memory = attention.memorize(X, torch.ones(3, 5, dtype=torch.bool))
     causal = torch.ones(1, 1, 5, 5, dtype=torch.bool).tril()
@@ -237,12 +238,12 @@ def test_a_memory_may_have_a_mask_for_every_query():
 
 def test_gradients_of_a_decoder_layer_are_the_numerical_ones():
     torch.manual_seed(1)
-    layer = lively(DecoderLayer(4, 2, MultiHead(4, 4, 2)))
+    layer = lively(DecoderLayer(4, 2, MultiHead(Sizes(4, 4, 2))))
     states, mask = torch.randn(2, 3, 4, dtype=torch.float64), torch.tensor([[True] * 3, [True, True, False]])
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     nothing, first = x.new_zeros(2, 2, 0, 2), torch.zeros(2, dtype=torch.long)
 
     def output(x, *_):
-        return layer(x, layer.attention.memorize(states, mask), (nothing, nothing), first)[0]
+        return layer(x, layer.attention.memorize(states, mask), nothing, nothing, first).states
 
     assert torch.autograd.gradcheck(output, (x, *layer.parameters()))

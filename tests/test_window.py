@@ -7,8 +7,8 @@ import torch
 from random_model import SENTENCES, batch_of, random_model
 from torch import nn
 
-from seq2seq.model.attention import build_attention
-from seq2seq.model.window import build_window
+from seq2seq.model.attention import Sizes, build_attention
+from seq2seq.model.window import LocalP
 
 LENGTHS = (7, 4, 1)
 D = 2
@@ -23,7 +23,7 @@ def inputs(tgt=12, hidden=4, lengths=LENGTHS):
 
 def attention_with(window, score="general", **options):
     torch.manual_seed(2)
-    attention = build_attention(score, 4, 4, num_heads=2, window=window, window_size=D, **options).double()
+    attention = build_attention(score, Sizes(4, 4, num_heads=2), window=window, window_size=D, **options).double()
     with torch.no_grad():
         for weight in attention.parameters():
             weight *= 3
@@ -159,11 +159,6 @@ def test_a_wide_window_is_the_global_one():
     torch.testing.assert_close(wide(*batch_of(SENTENCES), tgt), everywhere(*batch_of(SENTENCES), tgt))
 
 
-def test_an_unknown_window_is_named():
-    with pytest.raises(ValueError, match="unknown window 'locl'; one of global, local_m, local_p"):
-        build_window("locl", 4, 10)
-
-
 def test_the_predictive_window_learns_through_its_center():
     attention = attention_with("local_p", "dot")
     query, states, mask = inputs()
@@ -174,7 +169,7 @@ def test_the_predictive_window_learns_through_its_center():
 
 def test_under_autocast_the_predicted_window_is_the_one_of_full_precision():
     torch.manual_seed(3)
-    window = build_window("local_p", 8, D).float()
+    window = LocalP(8, D).float()
     query, mask = torch.randn(2, 5, 8), torch.ones(2, 1, 1, 300, dtype=torch.bool)
     t = torch.zeros(2, 5, dtype=torch.long)
     expected = window(query, t, mask)

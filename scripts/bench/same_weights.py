@@ -22,9 +22,8 @@ from torch import Tensor, nn
 from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.fast.allocator import keep_freed_memory
-from seq2seq.fast.loss import Vocabulary
 from seq2seq.fast.side_by_side import in_batches
-from seq2seq.model.attention import build_attention
+from seq2seq.model.attention import Sizes, build_attention
 from seq2seq.model.decoder import LuongDecoder
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.recurrent import Recurrent
@@ -57,9 +56,9 @@ def converted(checkpoint: dict) -> Seq2Seq:
         ours |= {f"{side}.recurrent.layers.0.{name}": value for name, value in layer.items()}
     src, tgt = (nn.Embedding(len(ours[f"{side}.embedding.weight"]), hidden) for side in ("encoder", "decoder"))
     encoder = Encoder(src, Recurrent("lstm", hidden, hidden, bidirectional=True))
-    attention, W_y = build_attention("general", hidden, hidden), Vocabulary(hidden, tgt.num_embeddings)
+    attention, W_y = build_attention("general", Sizes(hidden, hidden)), nn.Linear(hidden, tgt.num_embeddings)
     recurrent, size = Recurrent("lstm", hidden, hidden), encoder.summary_size
-    model = Seq2Seq(encoder, LuongDecoder(tgt, recurrent, attention, hidden, W_y, summary_size=size))
+    model = Seq2Seq(encoder, LuongDecoder(tgt, recurrent, attention, W_y, summary_size=size))
     model.load_state_dict(ours)
     return model.eval()
 

@@ -5,12 +5,14 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from seq2seq.config.dialect import Dumper
+from seq2seq.model.attention import SCORES
+from seq2seq.model.window import WINDOW_SIZE, WINDOWS
 
 SCORE_ALIASES = {
     "luong": "general",
@@ -22,7 +24,7 @@ SCORE_ALIASES = {
 
 
 def canonical_score(name: Any) -> Any:
-    """`Scaled-Dot` -> `scaled_dot`, `luong` -> `general`: the one name of an attention score, any case, `-` as `_`."""
+    """Return the name in `SCORES` of a score: `Scaled-Dot` is `scaled_dot`, and the alias `luong` is `general`."""
     if not isinstance(name, str):
         return name
     name = name.lower().replace("-", "_")
@@ -35,10 +37,7 @@ Text = Annotated[str, Field(min_length=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Cell = Literal["rnn", "gru", "lstm"]
-Score = Annotated[
-    Literal["none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head"],
-    BeforeValidator(canonical_score),
-]
+Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(canonical_score)]  # type: ignore[valid-type]
 
 
 class Section(BaseModel):
@@ -127,10 +126,10 @@ class AttentionConfig(Section):
     `transformer` decoder has as many"""
     chunk_size: Natural = 0
     """only for `concat`: target positions scored at a time; fewer need less memory and more time; 0: all"""
-    window: Literal["global", "local_m", "local_p"] = "global"
+    window: Literal[tuple(WINDOWS)] = "global"  # type: ignore[valid-type]
     """source positions looked at: all (`global`), those around the target position (`local_m`) or those around a
     predicted position (`local_p`) (Luong et al. 2015)"""
-    window_size: Positive = 10
+    window_size: Positive = WINDOW_SIZE
     """only for `local_m` and `local_p`: D, the number of positions on either side of the center"""
     coverage: bool = False
     """let the score see the sum of all earlier weights (Tu et al. 2016)"""
@@ -141,7 +140,7 @@ class AttentionConfig(Section):
 
     @property
     def past(self) -> str:
-        """The feature of earlier weights that enters the score, as `build_attention` names it."""
+        """The name in `PASTS` of the feature of earlier weights that enters the score."""
         return "coverage" if self.coverage else "convolution" if self.convolution else "none"
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+import numpy as np
 from tqdm import tqdm
 
 from seq2seq.config import Config
@@ -13,8 +14,9 @@ from seq2seq.data.formats import Row, corpus_files, stream_pairs
 from seq2seq.data.sampling import SubwordSampling
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
+from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
 from seq2seq.files import fingerprint
-from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
@@ -165,3 +167,23 @@ def _digest(file: Path) -> str:
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
     return digest
+
+
+SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
+
+
+def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
+    """Learn the shortlist of a store, from evenly spaced chunks of it.
+
+    Raises:
+        UserError: a chunk is damaged.
+    """
+    pairs: list[Sides] = []
+    count = len(store.begins)
+    for chunk in range(0, count, -(-count // SHORTLIST_CHUNKS)):
+        lengths, begin = store.lengths(chunk), store.begins[chunk]
+        sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
+        pairs += zip(sides[::2], sides[1::2], strict=True)
+    special = [PAD, UNK, BOS, EOS]
+    src, tgt, joint = tokenizers.src, tokenizers.tgt, tokenizers.joint
+    return learn_shortlist(pairs, len(src), len(tgt), special=special, copy_source=joint)

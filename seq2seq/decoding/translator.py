@@ -16,7 +16,7 @@ from seq2seq.decoding.looking import Look, TokenizedLine, map_sentence, name_dec
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
 from seq2seq.decoding.translation import Alternative, Sampling, Translation
 from seq2seq.devices import choose_device
-from seq2seq.errors import UserError, resume_command
+from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.fast.side_by_side import Item, Result, in_batches
 from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
@@ -84,18 +84,13 @@ class Translator:
             shortlist: whether to search within the run's shortlist, by default what `search.shortlist` says.
 
         Raises:
-            UserError: no run there, no checkpoint in it, a damaged one, or no shortlist where one is wanted.
+            UserError: no run there, no checkpoint in it, a damaged one, or no shortlist and no store to learn it from.
         """
         folder = Run.open(run)
         config = folder.config()
         model, tokenizers = folder.load_model(checkpoint, choose_device(device or config.training.device))
         wanted = config.search.shortlist if shortlist is None else shortlist
         listed = folder.shortlist() if wanted else None
-        if wanted and listed is None:
-            raise UserError(
-                f"{folder.path} has no shortlist, it was trained before there were any: `{resume_command(folder.path)}`"
-                " adds one; or search without, with --exact or search.shortlist: false"
-            )
         return cls(model, tokenizers, config.search, listed)
 
     def translate(

@@ -1,16 +1,20 @@
-"""One step of the recurrent layers, as equations, with the weights of torch's layers: for loops in which a step needs
-what became of the one before.
+"""Recurrent layers that go one position at a time, with the weights of torch's layers and the cells as equations.
 
 With x = W_ih x_t + b_ih and h = W_hh h_{t-1} + b_hh, cut into as many parts as there are gates:
 
 RNN     h_t = tanh(x + h)
 GRU     r, z = sigmoid(x + h), n = tanh(x_n + r * h_n)           h_t = (1 - z) * n + z * h_{t-1}
 LSTM    i, f, o = sigmoid(x + h), g = tanh(x + h)                c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t)
+
+A decoder needs this where a step depends on the result of the step before. There a call of torch's layer takes longer
+than its work. And its gradient for a weight, sum_t dy_t x_t^T, costs a short product and a sum of the weight's size at
+every step. Here one long product takes the place of all these, when the backward pass has gone through all steps.
+
+The plain twin is `Recurrent` of model/recurrent.py, called for one position after the other.
 """
 
-import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from jaxtyping import Float
@@ -18,38 +22,56 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-class Loop:
-    """The cells of a loop over positions, each made of its layer when the first position comes to it."""
+class Layers(Protocol):
+    """The parts of a `Recurrent` that are needed here."""
 
-    def __init__(self) -> None:
-        self._cells: dict[nn.Module, Cell] = {}
+    layers: nn.ModuleList
+    dropout: nn.Dropout
+    residual: bool
 
-    def step(
-        self, layer: nn.Module, x: Float[Tensor, "batch 1 input"], state: Float[Tensor, "batch part hidden"]
-    ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch part hidden"]]:
-        """A layer's output and its state after an input. Its weights must stay as they are while the loop runs."""
-        if layer not in self._cells:
-            self._cells[layer] = Cell(layer)
-        state = self._cells[layer](x[:, 0], state)
-        return state[:, :1], state
+
+class OneAtATime:
+    """The layers of a `Recurrent`, for a loop over positions; a call gives what the `Recurrent` gives.
+
+    The weights must not change until the backward pass is over.
+
+    Args:
+        recurrent: with layers of one direction.
+        rows: the size of the batch.
+        steps: the length of the loop: how often this is called.
+    """
+
+    def __init__(self, recurrent: Layers, rows: int, steps: int):
+        self._cells = [Cell(layer, rows, steps) for layer in recurrent.layers]
+        self._dropout, self._residual = recurrent.dropout, recurrent.residual
+
+    def __call__(
+        self, x: Float[Tensor, "batch 1 input"], state: Float[Tensor, "batch layer part hidden"]
+    ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch layer part hidden"]]:
+        """Return the output of the top layer, and the state of every layer after x."""
+        last = []
+        for i, cell in enumerate(self._cells):
+            below = x if i == 0 else self._dropout(x)
+            end = cell(below[:, 0], state[:, i])
+            x = end[:, :1]
+            if self._residual and i > 0:
+                x = x + below
+            last.append(end)
+        return x, torch.stack(last, dim=1)
 
 
 class Cell:
-    """A layer of torch, of one direction, a step at a time.
+    """One step of an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one direction."""
 
-    Args:
-        layer: an `nn.RNN`, `nn.GRU` or `nn.LSTM`.
-    """
-
-    def __init__(self, layer: nn.Module):
+    def __init__(self, layer: nn.Module, rows: int, steps: int):
         W_ih, W_hh, b_ih, b_hh = layer.parameters()
         self._equations = EQUATIONS[type(layer)]
-        self._input, self._hidden = Repeated(W_ih, b_ih), Repeated(W_hh, b_hh)
+        self._input, self._hidden = Product(W_ih, b_ih, rows, steps), Product(W_hh, b_hh, rows, steps)
 
     def __call__(
         self, x: Float[Tensor, "batch input"], state: Float[Tensor, "batch part hidden"]
     ) -> Float[Tensor, "batch part hidden"]:
-        """The state after an input; its first part is the output."""
+        """Return the state after x; its first part, h, is the output too."""
         return torch.stack(self._equations(self._input(x), self._hidden(state[:, 0]), *state.unbind(1)), dim=1)
 
 
@@ -73,58 +95,39 @@ def _lstm(x: Tensor, h: Tensor, before: Tensor, c: Tensor) -> tuple[Tensor, ...]
 EQUATIONS: dict[type[nn.Module], Callable[..., tuple[Tensor, ...]]] = {nn.RNN: _rnn, nn.GRU: _gru, nn.LSTM: _lstm}
 
 
-class Repeated:
-    """y_t = W x_t + b in every step of a loop.
+class Product:
+    """The product y_t = W x_t + b of every step of a loop, with the gradients of W and b taken once, after the loop.
 
-    The gradient for W is sum_t dy_t x_t^T, which autograd would take as a short product and a sum of W's size a step.
-    Here the steps of the backward pass only keep dy_t, and one long product follows when all have gone by.
+    W is detached, and each step adds its own copy of b. So the gradient of all the copies, which autograd finds, holds
+    every dy_t. With the x_t, which are kept here, it gives the gradients of W and of b.
     """
 
-    def __init__(self, W: Float[Tensor, "output input"], b: Float[Tensor, " output"]):
-        self._kept: Kept = {}
-        self._count = itertools.count()
-        self._W, self._b = _Weights.apply(W, b, self._kept)
+    def __init__(self, W: Float[Tensor, "output input"], b: Float[Tensor, " output"], rows: int, steps: int):
+        self._learns = torch.is_grad_enabled() and W.requires_grad
+        self._W, self._b = W, b
+        if self._learns:
+            self._W = W.detach()
+            self._inputs: list[Tensor] = []
+            self._copies = list(_Copies.apply(W, b, rows, steps, self._inputs))
 
-    def __call__(self, x: Float[Tensor, "batch input"]) -> Float[Tensor, "batch output"]:
-        """W x + b."""
-        if not self._W.requires_grad:
+    def __call__(self, x: Float[Tensor, "rows input"]) -> Float[Tensor, "rows output"]:
+        """Return W x + b."""
+        if not self._learns:
             return torch.addmm(self._b, x, self._W.t())
-        y: Tensor = _Product.apply(x, self._W, self._b, self._kept, next(self._count))
-        return y
+        self._inputs.append(x.detach())
+        return torch.addmm(self._copies.pop(), x, self._W.t())  # the last copy first, so the inputs lie in reverse
 
 
-Kept = dict[int, tuple[Tensor, Tensor]]  # dy_t and x_t, by the step; a second backward pass writes the same once more
-
-
-class _Weights(torch.autograd.Function):
-    """W and b as they are; their gradients, from what the steps kept, whose backward passes come before."""
+class _Copies(torch.autograd.Function):
+    """A copy of b for each step and row. The gradient of the copies, dy, makes the gradients of W and of b."""
 
     @staticmethod
-    def forward(ctx: Any, W: Tensor, b: Tensor, kept: Kept) -> tuple[Tensor, Tensor]:
-        ctx.kept = kept
-        ctx.set_materialize_grads(False)
-        return W.view_as(W), b.view_as(b)
+    def forward(ctx: Any, W: Tensor, b: Tensor, rows: int, steps: int, inputs: list[Tensor]) -> Tensor:
+        ctx.inputs = inputs
+        return b.expand(steps, rows, -1)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *_: None) -> tuple[Tensor, Tensor, None]:
-        dy, x = (torch.cat(each) for each in zip(*ctx.kept.values(), strict=True))
-        ctx.kept.clear()
-        return dy.t() @ x, dy.sum(0), None
-
-
-class _Product(torch.autograd.Function):
-    """A step's product; backward, it keeps what the gradients of W and b are made of."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, W: Tensor, b: Tensor, kept: Kept, step: int) -> Tensor:
-        ctx.save_for_backward(x, W)
-        ctx.kept, ctx.step = kept, step
-        return torch.addmm(b, x, W.t())
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None, None, None]:
-        x, W = ctx.saved_tensors
-        ctx.kept[ctx.step] = dy, x
-        return dy @ W, None, None, None, None
+    def backward(ctx: Any, dy: Float[Tensor, "step row output"]) -> tuple[Tensor | None, ...]:
+        dy, x = dy.flatten(0, 1), torch.cat(ctx.inputs[::-1])
+        return dy.t() @ x, dy.sum(0), None, None, None

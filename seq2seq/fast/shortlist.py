@@ -1,16 +1,18 @@
-"""Which tokens a translation may need: a list so short that search spends little on the softmax over it.
+"""The shortlist: the tokens that a translation may need, so few that the softmax over them costs search little.
 
-The tokens that are frequent in the target language, and of each token of the source its translations. These are learnt
-from the training pairs by IBM's Model 1 (Brown et al. 1993): a target token y was written for one of the m tokens of
-its source, for each of them with the same probability a priori, so
+For a sentence these are the frequent target tokens, and the likely translations of each source token. The translations
+are learned from training pairs by IBM's Model 1 (Brown et al. 1993). It says that a target token y was written for one
+of the m tokens of its source, each as likely as the others a priori:
 
     p(y | x_1 ... x_m) = 1/m sum_i t(y | x_i)
     c(y, x) = sum of t(y | x) / sum_i t(y | x_i), over all y in the target and x in the source of a pair
     t(y | x) = c(y, x) / sum_y c(y, x)
 
-c is how often y is expected to be due to x, given t; EM goes from a uniform t to c, to t, to c. The source's `</s>`,
-which all pairs have, is the paper's empty word. Tokens that are listed anyway are left out of the targets, which leaves
-a sixth of the work, and the candidates of each source token to those that are not.
+c is the expected number of times that y was written for x, given t. EM starts from a uniform t and computes c and t in
+turn. `</s>`, at the end of every source, plays the part of the paper's empty word. Tokens that are always listed are
+left out of the targets: a sixth of the work remains, and no source token wastes its candidates on them.
+
+The plain twin is search among all tokens. It gives other translations: a shortlist is an option of the user's.
 """
 
 import hashlib
@@ -26,33 +28,33 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from torch import Tensor
 
-from seq2seq.data.batches import Chunks
 from seq2seq.errors import UserError
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 
-FREQUENT = 500  # target tokens that are always listed
+FREQUENT = 500  # so many target tokens are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
-CHUNKS = 16  # of the training pairs that are looked at
-EVENTS = 6_000_000  # of EM, a source and a target position of a pair each: 250 MB
-ITERATIONS = 2  # of EM; with more, lists grow without missing less than others of their length
+EVENTS = 6_000_000  # EM learns from so many pairings of a source and a target position, about: 250 MB
+ITERATIONS = 2  # of EM; with more, lists grow and miss no less than others of their length
 
 Sides = tuple[Integer[np.ndarray, " src"], Integer[np.ndarray, " tgt"]]  # the token ids of a pair
 
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
-    """The tokens that a translation may hold, for any source.
+    """The tokens that translations may hold, for any source.
 
     Attributes:
-        always: tokens that every list holds, the special ones among them.
-        candidates: those that a source token, the row, adds; padded with PAD, which is always listed.
+        always: the tokens of every list, the special ones among them.
+        candidates: a row for each source token, with the tokens that it adds; rows are padded with one of `always`.
     """
 
     always: Int[np.ndarray, " always"]
     candidates: Int[np.ndarray, "src_vocab per_token"]
 
     def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """What the translations of these sentences may hold, in ascending order: the special tokens keep their ids."""
+        """Return the tokens that translations of these sentences may hold, in ascending order.
+
+        So the special tokens, whose ids are the lowest, have the same places in the list.
+        """
         tokens = np.unique(np.concatenate(sources))
         return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
 
@@ -60,54 +62,73 @@ class Shortlist:
         """Write a file that `load` reads."""
         save_file({"always": self.always, "candidates": self.candidates}, file, {"sha256": self._digest()})
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self.always.tobytes() + self.candidates.tobytes()).hexdigest()
-
     @classmethod
     def load(cls, file: Path) -> "Shortlist":
-        """Read what `save` wrote.
+        """Read a file that `save` wrote.
 
         Raises:
-            UserError: a damaged file.
+            UserError: the file is damaged.
         """
         try:
             with safe_open(file, framework="numpy") as opened:
-                found = cls(**{name: opened.get_tensor(name) for name in opened.keys()})  # noqa: SIM118, no mapping
-                written = (opened.metadata() or {}).get("sha256")  # a file of before it was kept lacks it
-            if written and written != found._digest():
+                shortlist = cls(opened.get_tensor("always"), opened.get_tensor("candidates"))
+                digest = (opened.metadata() or {}).get("sha256")
+            if digest != shortlist._digest():
                 raise SafetensorError("not what was written")
-            return found
-        except (OSError, SafetensorError, TypeError) as error:
-            raise UserError(
-                f"{file}: damaged ({error}); delete it, and training with --resume makes it again"
-            ) from None
+            return shortlist
+        except (OSError, SafetensorError) as error:
+            raise UserError(f"{file}: damaged ({error}); delete it, and the next search learns it again") from None
+
+    def _digest(self) -> str:
+        return hashlib.sha256(self.always.tobytes() + self.candidates.tobytes()).hexdigest()
 
 
-def learn_shortlist(chunks: Chunks, tokenizers: Tokenizers) -> Shortlist:
-    """The shortlist of some training pairs.
+def learn_shortlist(
+    pairs: Sequence[Sides], src_size: int, tgt_size: int, *, special: Sequence[int], copy_source: bool
+) -> Shortlist:
+    """Learn a shortlist from training pairs.
 
-    A source token gets the target tokens that are due to it at least once, as far as EM can tell, the likeliest first,
-    and at least the likeliest; where the vocabulary is joint also itself, as names are copied.
+    The candidates of a source token are the target tokens that were written for it at least once, as far as EM can
+    tell, the most frequent first; and at least the most frequent one.
+
+    Args:
+        pairs: token ids.
+        src_size: the number of source tokens.
+        tgt_size: the number of target tokens.
+        special: target tokens that every list needs.
+        copy_source: list a source token itself too, as names are copied; for a joint vocabulary.
     """
-    pairs = _sample(chunks)
-    counts = np.bincount(np.concatenate([tgt for _, tgt in pairs]), minlength=len(tokenizers.tgt))
-    always = np.union1d([PAD, UNK, BOS, EOS], np.argsort(-counts, kind="stable")[:FREQUENT])
-    rare = ~np.isin(np.arange(len(counts)), always)
-    x, y, c = expected_counts(_affordable([(src, tgt[rare[tgt]]) for src, tgt in pairs]), ITERATIONS)
+    # the frequent tokens
+    counts = np.bincount(np.concatenate([tgt for _, tgt in pairs]), minlength=tgt_size)
+    always = np.union1d(special, np.argsort(-counts, kind="stable")[:FREQUENT])
 
+    # how often each of the others was written for each source token
+    is_rare = ~np.isin(np.arange(tgt_size), always)
+    x, y, c = expected_counts(_evenly_spaced([(src, tgt[is_rare[tgt]]) for src, tgt in pairs]), ITERATIONS)
+
+    # the candidates of each source token, by rank
     order = np.lexsort((-c, x))
     x, y, c = x[order], y[order], c[order]
     rank = np.arange(len(x)) - np.searchsorted(x, x)
     kept = (rank == 0) | ((rank < PER_TOKEN) & (c >= 1))
-    candidates = np.full((len(tokenizers.src), PER_TOKEN), PAD)
+    candidates = np.full((src_size, PER_TOKEN), always[0])
     candidates[x[kept], rank[kept]] = y[kept]
-    if tokenizers.joint:
-        candidates = np.column_stack([np.arange(len(candidates)), candidates])
+    if copy_source:
+        candidates = np.column_stack([np.arange(src_size), candidates])
     return Shortlist(always.astype(np.int32), candidates.astype(np.int32))
 
 
+def _evenly_spaced(pairs: list[Sides]) -> list[Sides]:
+    """Return so many pairs that they make about `EVENTS` events."""
+    events = sum(len(src) * len(tgt) for src, tgt in pairs)
+    if events <= EVENTS:
+        return pairs
+    count = max(1, len(pairs) * EVENTS // events)
+    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).astype(int)]
+
+
 class Counts(NamedTuple):
-    """How often a target token is expected to be due to a source token, for the two that ever meet in a pair."""
+    """c(y, x) for the tokens that meet in any pair."""
 
     x: Int64[np.ndarray, " met"]  # source tokens, ascending
     y: Int64[np.ndarray, " met"]  # target tokens, ascending for each source token
@@ -115,17 +136,22 @@ class Counts(NamedTuple):
 
 
 def expected_counts(pairs: Sequence[Sides], iterations: int) -> Counts:
-    """c(y, x) of Model 1 after some iterations of EM."""
+    """Return c(y, x) of Model 1 after some iterations of EM."""
+    # all events in a row: for each target position of a pair, each of its source positions
     m, n = (np.array([len(tokens) for tokens in side]) for side in zip(*pairs, strict=True))
     src, tgt = (np.concatenate(side).astype(np.int64) for side in zip(*pairs, strict=True))
-    events = np.repeat(m, n)  # of each target position: one for each source position
+    events = np.repeat(m, n)  # of each target position
     begins = np.cumsum(events) - events
     keys = src[np.arange(events.sum()) + np.repeat(np.repeat(np.cumsum(m) - m, n) - begins, events)]
+
+    # the different (x, y), and which of them each event is
     keys <<= 32
     keys |= np.repeat(tgt, events)
     met, which = torch.unique(torch.from_numpy(keys), return_inverse=True)  # several times as fast as numpy's
     del keys
     x, y, event = (met >> 32).numpy(), (met & 0xFFFFFFFF).numpy(), which.numpy()
+
+    # EM
     t: np.ndarray = np.ones(len(x), np.float32)
     c = t
     for _ in range(iterations):
@@ -134,24 +160,3 @@ def expected_counts(pairs: Sequence[Sides], iterations: int) -> Counts:
         c = np.bincount(event, p, minlength=len(x))
         t = (c / np.bincount(x, c)[x]).astype(np.float32)
     return Counts(x, y, c)
-
-
-def _sample(chunks: Chunks) -> list[Sides]:
-    """The pairs of at most `CHUNKS` chunks, evenly spaced."""
-    count = len(chunks.begins)
-    pairs: list[Sides] = []
-    for chunk in range(0, count, -(-count // CHUNKS)):
-        lengths = chunks.lengths(chunk)
-        begin = chunks.begins[chunk]
-        parts = np.split(chunks.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
-        pairs += zip(parts[::2], parts[1::2], strict=True)
-    return pairs
-
-
-def _affordable(pairs: list[Sides]) -> list[Sides]:
-    """About as many evenly spaced pairs as make `EVENTS` events."""
-    events = sum(len(src) * len(tgt) for src, tgt in pairs)
-    if events <= EVENTS:
-        return pairs
-    count = max(1, len(pairs) * EVENTS // events)
-    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).astype(int)]

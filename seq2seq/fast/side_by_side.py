@@ -1,4 +1,8 @@
-"""A function of batches, for items in any order: of like size in a batch, and on a CPU several batches at a time."""
+"""Batches side by side: on a CPU, a function of batches runs on several of them at once.
+
+The operations of one batch are too small to keep several cores busy. The plain twin, `one_after_the_other`, gives the
+same results.
+"""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -8,13 +12,13 @@ from typing import TypeVar
 
 import torch
 
+from seq2seq import fast
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_cores = Lock()  # how many threads torch has is, in part, of the whole process
-WORKERS = 4
-"""Batches at a time, at most. The operations of one are too small to keep several cores busy; but between operations
-Python runs, in one thread at a time, so that more workers would wait for each other."""
+WORKERS = 4  # batches at once, at most: between operations Python runs, and more threads would wait for each other
+_cores = Lock()  # one caller at a time: torch's number of threads is, in part, a setting of the whole process
 
 
 def in_batches(
@@ -25,39 +29,51 @@ def in_batches(
     *,
     in_turn: bool = False,
 ) -> list[Result]:
-    """What a function of a batch says of each item, in inference mode; what it raises is raised here.
+    """Run a function of batches over items, and return the result of each item, in the order of the items.
+
+    It runs in inference mode. An error that it raises is raised here.
 
     Args:
-        function: a result for each item of a batch; called in other threads, each of which has its share of torch's.
+        function: returns a result for each item of a batch. It may be called in several threads at once.
         items: in any order.
-        size: of an item; a batch has those of like size, so that little is padded.
-        batch_size: items of a batch.
-        in_turn: one batch after the other, in this thread, as on a GPU; so it is as well while another thread of the
-            program has its batches side by side.
+        size: the size of an item; a batch holds items of similar size, so that little is padded.
+        batch_size: the number of items of a batch.
+        in_turn: run one batch after the other in this thread, as a GPU and random numbers want it. The same happens
+            while another thread of the program runs its batches side by side.
     """
-    order = sorted(range(len(items)), key=lambda i: -size(items[i]))  # long ones first: short ones fill up the end
+    # batches of similar size, the largest first: small ones fill up the time at the end
+    order = sorted(range(len(items)), key=lambda i: -size(items[i]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
 
     @torch.inference_mode()
-    def results(batch: list[int]) -> Sequence[Result]:
+    def run(batch: list[int]) -> Sequence[Result]:
         return function([items[i] for i in batch])
 
-    workers = 1 if in_turn else min(WORKERS, torch.get_num_threads(), len(batches))
+    # run them
+    workers = 1 if in_turn or not fast.ON else min(WORKERS, torch.get_num_threads(), len(batches))
     if workers > 1 and _cores.acquire(blocking=False):
         try:
-            each = _side_by_side(results, batches, workers)
+            results = side_by_side(run, batches, workers)
         finally:
             _cores.release()
     else:
-        each = [results(batch) for batch in batches]
-    found = dict(zip(chain.from_iterable(batches), chain.from_iterable(each), strict=True))
+        results = one_after_the_other(run, batches)
+
+    # back to the order of the items
+    found = dict(zip(chain.from_iterable(batches), chain.from_iterable(results), strict=True))
     return [found[i] for i in range(len(items))]
 
 
-def _side_by_side(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> list[Result]:
+def one_after_the_other(function: Callable[[Item], Result], batches: Sequence[Item]) -> list[Result]:
+    """Return the result of each batch."""
+    return [function(batch) for batch in batches]
+
+
+def side_by_side(function: Callable[[Item], Result], batches: Sequence[Item], workers: int) -> list[Result]:
+    """Return the same, with several batches at once, each on its share of torch's threads."""
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:
-            return list(pool.map(function, items))
+            return list(pool.map(function, batches))
     finally:
         torch.set_num_threads(threads)

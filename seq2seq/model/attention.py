@@ -1,16 +1,18 @@
-"""Attention: a query looks at every encoder state and takes away a weighted sum.
+"""Attention: a query is compared with every encoder state, and gets their weighted sum.
 
     e_ti = score(h_t, k_i)          how well position i of the source answers the query
     a_t  = softmax(e_t)             the attention distribution
     c_t  = sum_i a_ti v_i           the attention value (context)
 
-`Attention` owns these three lines, once, for every score: the mask, the softmax and the sum. Each class below it is a
-score: what it makes of the encoder states once a sentence (`keys`, `values`), and its formula (`score`). Any of them
-can look through a window (`window.py`) and remember where it has looked (`past.py`). Self-attention is the same machine
-with the states of one sequence as its queries (`transformer.py`).
+`Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score.
+It makes keys and values of the encoder states, once a sentence (`keys`, `values`), and gives the formula (`score`). Any
+score can be combined with a window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same
+machine with the states of one sequence as its queries (`transformer.py`).
 
-Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, of size 1 but for
-`MultiHead`; the formulas only use the last two axes and so read as in the papers.
+A new score is a class and a line in `SCORES`: the config takes its names from there.
+
+Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, which has size 1
+except in `MultiHead`; the formulas use the last two axes alone and so read as in the papers.
 """
 
 import math
@@ -18,52 +20,73 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from seq2seq.model.past import Convolution, Coverage, Past
-from seq2seq.model.window import Window, build_window
+from seq2seq.model.past import PASTS, Past
+from seq2seq.model.window import WINDOW_SIZE, WINDOWS, Window
+
+
+class Sizes(NamedTuple):
+    """The sizes of an attention: one argument for every score, of which each takes what it needs."""
+
+    query: int  # of a query, the decoder's hidden state h_t
+    state: int  # of an encoder state, which keys and values are made of
+    num_heads: int = 4  # `multi_head` only; divides the query's size
+    max_positions: int = 101  # `location` only: a source position beyond these gets no weight
+    chunk_size: int = 0  # `concat` only: queries scored at a time; 0 is all
 
 
 class Memory(NamedTuple):
-    """What the decoder may look at, made once a sentence: one row a sentence, shared by all its hypotheses."""
+    """The keys and values of a batch, made once: one row a sentence, shared by all hypotheses of that sentence.
 
-    keys: Float[Tensor, "batch head src key"]
-    values: Float[Tensor, "batch head src value"]
+    The memory of a Transformer has a layer axis before the heads.
+    """
+
+    keys: Float[Tensor, "batch *layer head src key"]
+    values: Float[Tensor, "batch *layer head src value"]
     mask: Bool[Tensor, "#batch 1 #tgt src"]  # True where a query may look: on real positions, not on padding
 
     def select(self, rows: Int[Tensor, " rows"]) -> "Memory":
-        """The memory of the given sentences only, in that order."""
+        """Return the memory of the given sentences, in that order."""
         return Memory(*(part[rows] for part in self))
 
     def repeat(self, times: int) -> "Memory":
-        """The memory of each sentence so many times in a row, for hypotheses that cannot share it."""
+        """Return the memory with each sentence repeated, for hypotheses that cannot share it."""
         return Memory(*(part.repeat_interleave(times, dim=0) for part in self)) if times > 1 else self
 
 
-class Attention(nn.Module):
-    """The shared half of every attention: mask, softmax, sum. A subclass is a score.
+class Attended(NamedTuple):
+    """The result of a look: `rows` is `batch` in training and batch * beam in search."""
 
-    It looks everywhere, evenly sharp, and remembers nothing, unless `build_attention` says otherwise.
+    context: Float[Tensor, "rows tgt context"]
+    weights: Float[Tensor, "rows head tgt src"]
+    past: Float[Tensor, "rows 1 src"] | None  # for the next call; None if the attention keeps no past
+
+
+class Attention(nn.Module):
+    """The half that all scores share: mask, softmax, sum. A subclass is a score.
+
+    By itself it looks at the whole sentence, at temperature 1, without a memory of the past; `build_attention` can
+    change each of these.
 
     Args:
-        query_size: size of a query, the decoder's hidden state h_t.
-        state_size: size of an encoder state, which keys and values are made of.
+        sizes: `query` and `state` are used by every score, the others by some.
     """
 
     num_heads = 1
 
-    def __init__(self, query_size: int, state_size: int):
+    def __init__(self, sizes: Sizes):
         super().__init__()
-        self.query_size, self.state_size = query_size, state_size
-        self.key_size = self.context_size = state_size
-        self.window = Window()
+        self.query_size, self.state_size = sizes.query, sizes.state
+        self.key_size = self.context_size = sizes.state
+        self.window = Window(sizes.query)
         self.past: Past | None = None
         self.temperature = 1.0
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
-        """Everything that depends on the source alone, computed once a sentence and never in a step."""
+        """Compute what depends on the source alone, once a sentence and never in a step."""
         return Memory(self._heads(self.keys(states)), self._heads(self.values(states)), mask[:, None, None, :])
 
     def forward(
@@ -72,72 +95,82 @@ class Attention(nn.Module):
         memory: Memory,
         position: Int[Tensor, " rows"] | None = None,
         past: Float[Tensor, "rows 1 src"] | None = None,
-    ) -> tuple[
-        Float[Tensor, "rows tgt context"], Float[Tensor, "rows head tgt src"], Float[Tensor, "rows 1 src"] | None
-    ]:
-        """The context and the weights for each query, and what the next call is to know of these weights.
+    ) -> Attended:
+        """Return the context and the weights of each query.
 
-        `rows` is `batch` in training. In search it is batch * beam: the hypotheses of a sentence are then laid along
-        the query axis, so that they share the sentence's memory and nothing is copied (but with a past of their own).
+        In search the hypotheses of a sentence share its memory, and none is copied (unless the attention keeps a past).
 
         Args:
-            query: h_t, for `tgt` positions; for one where the past matters.
-            memory: what `memorize` made of the source.
-            position: the first query's t, counted from 0; zero if None.
-            past: what the call before gave, or `start`; None where there is no memory of the past.
+            query: h_t, for `tgt` positions; for one position if the attention keeps a past.
+            memory: the result of `memorize`.
+            position: the position t of the first query, counted from 0; None is 0.
+            past: the past that the previous call, or `start`, returned; None if the attention keeps none.
         """
         rows, tgt, _ = query.shape
-        assert (self.past is None) == (past is None), "what `start` gave must be handed on"
+        assert (self.past is None) == (past is None), "pass the past that the previous call, or start(), returned"
+
+        # let the past enter the keys: each hypothesis then has its own
         if self.past is not None and past is not None:
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti
-        q = query.reshape(memory.keys.size(0), -1, self.query_size)
-        inside, focus = self.window(q, self._positions(position, q, tgt), memory.mask)
-        e = self.score(self._heads(self.query(q)), memory.keys)  # e_ti = score(h_t, k_i)
+
+        # lay the hypotheses of a sentence along the query axis, where they share its memory
+        t = torch.arange(tgt, device=query.device) + (0 if position is None else position[:, None])
+        t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
+        query = _join_beams(query, memory.keys.size(0))
+        inside, focus = self.window(query, t, memory.mask)
+        q = self._heads(self.query(query))
+
+        # the three equations
+        e = self.score(q, memory.keys)  # e_ti = score(h_t, k_i)
         a = (e / self.temperature).masked_fill(~inside, -math.inf).softmax(-1) * focus  # a_t = softmax(e_t)
         c = self.merge(a @ memory.values)  # c_t = sum_i a_ti v_i
-        a = a.unflatten(2, (-1, tgt)).transpose(1, 2).flatten(0, 1)
+
+        # give each hypothesis its row back, and the next call its past
+        c, a = _part_beams(c, tgt), _part_beams(a, tgt)
         if self.past is not None and past is not None:
             past = self.past.next(past, a.mean(1))
-        return c.reshape(rows, tgt, -1), a, past
+        return Attended(c, a, past)
 
     def start(self, mask: Bool[Tensor, "batch src"]) -> Float[Tensor, "batch 1 src"] | None:
-        """The past before the first query: nothing has been looked at; None where no past is kept."""
+        """Return the past before the first query: all zero, or None if the attention keeps no past."""
         return None if self.past is None else self.past.W_f.weight.new_zeros(mask.size(0), 1, mask.size(1))
 
     def keys(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src key"]:
-        """What a query is compared with; the states themselves unless the score projects them."""
+        """Return what a query is compared with: the states themselves unless the score projects them."""
         return states
 
     def values(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src value"]:
-        """What is summed; the states themselves unless the score projects them."""
+        """Return what is summed: the states themselves unless the score projects them."""
         return states
 
     def query(self, query: Float[Tensor, "batch tgt hidden"]) -> Float[Tensor, "batch tgt key"]:
-        """What is compared with the keys; the decoder state itself unless the score projects it."""
+        """Return what is compared with the keys: the decoder state itself unless the score projects it."""
         return query
 
     def score(
         self, q: Float[Tensor, "batch head tgt key"], k: Float[Tensor, "batch head src key2"]
     ) -> Float[Tensor, "batch head tgt src"]:
-        """e_ti for every query t and key i, before mask and softmax."""
+        """Return e_ti for every query t and key i, before mask and softmax."""
         raise NotImplementedError
 
     def merge(self, context: Float[Tensor, "batch head tgt value"]) -> Float[Tensor, "batch tgt context"]:
-        """The heads' contexts side by side."""
+        """Return the contexts of the heads side by side."""
         return context.transpose(1, 2).flatten(2)
 
-    def _positions(
-        self, first: Int[Tensor, " rows"] | None, q: Float[Tensor, "batch queries hidden"], tgt: int
-    ) -> Int[Tensor, "batch queries"]:
-        """t of every query; the queries of a row follow each other."""
-        t = torch.arange(tgt, device=q.device)
-        if first is not None:
-            t = first[:, None] + t
-        return t.expand(q.size(0) * q.size(1) // tgt, tgt).reshape(q.shape[:2])
-
     def _heads(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch head time part"]:
+        """Cut vectors into one part a head."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+
+
+def _join_beams(x: Shaped[Tensor, "rows tgt *size"], sentences: int) -> Shaped[Tensor, "batch queries *size"]:
+    """Lay the hypotheses of each sentence one after the other along the query axis."""
+    return x.reshape(sentences, -1, *x.shape[2:])
+
+
+def _part_beams(x: Float[Tensor, "batch *head queries size"], tgt: int) -> Float[Tensor, "rows *head tgt size"]:
+    """Give each hypothesis a row of its own again."""
+    return x.unflatten(-2, (-1, tgt)).movedim(-3, 1).flatten(0, 1)
 
 
 class NoAttention(Attention):
@@ -145,10 +178,11 @@ class NoAttention(Attention):
 
     def forward(
         self, query: Tensor, memory: Memory, position: Tensor | None = None, past: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Zeros: nothing is looked at."""
+    ) -> Attended:
+        """Return zeros: nothing is looked at."""
         rows, tgt, _ = query.shape
-        return query.new_zeros(rows, tgt, self.context_size), query.new_zeros(rows, 1, tgt, memory.mask.size(-1)), past
+        context = query.new_zeros(rows, tgt, self.context_size)
+        return Attended(context, query.new_zeros(rows, 1, tgt, memory.mask.size(-1)), past)
 
 
 class Dot(Attention):
@@ -173,9 +207,9 @@ class Cosine(Attention):
     beta starts at sqrt(d): for vectors of unit variance, whose norm is sqrt(d), that equals the scaled dot product.
     """
 
-    def __init__(self, query_size: int, state_size: int):
-        super().__init__(query_size, state_size)
-        self.beta = nn.Parameter(torch.tensor(math.sqrt(state_size)))
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.beta = nn.Parameter(torch.tensor(math.sqrt(sizes.state)))
 
     def keys(self, states: Tensor) -> Tensor:
         """k_i / |k_i|, once a sentence."""
@@ -193,10 +227,10 @@ class Cosine(Attention):
 class General(Attention):
     """e_ti = h_t^T W_a k_i (Luong et al. 2015)."""
 
-    def __init__(self, query_size: int, state_size: int):
-        super().__init__(query_size, state_size)
-        self.key_size = query_size
-        self.W_a = nn.Linear(state_size, query_size, bias=False)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.key_size = sizes.query
+        self.W_a = nn.Linear(sizes.state, sizes.query, bias=False)
 
     def keys(self, states: Tensor) -> Tensor:
         """W_a k_i, once a sentence."""
@@ -210,22 +244,18 @@ class General(Attention):
 class Concat(Attention):
     """e_ti = v_a^T tanh(W_a [h_t; k_i]) = v_a^T tanh(W_q h_t + W_k k_i) (Bahdanau et al. 2014, Luong et al. 2015).
 
-    W_a is kept as its two halves, so that W_k k_i is computed once a sentence.
-
-    Args:
-        query_size: as in `Attention`.
-        state_size: as in `Attention`.
-        chunk_size: queries scored at a time; 0 is all. The tanh holds (batch, tgt, src, hidden) numbers; with chunks
-            only (batch, chunk, src, hidden) at once, recomputed for the gradient: less memory, more time, same values.
+    W_a is kept as its two halves, so that W_k k_i is computed once a sentence. The tanh holds (batch, tgt, src, hidden)
+    numbers; with chunks it holds (batch, chunk, src, hidden) at once, and is computed again for the gradient: less
+    memory, more time, the same values.
     """
 
-    def __init__(self, query_size: int, state_size: int, chunk_size: int = 0):
-        super().__init__(query_size, state_size)
-        self.key_size = query_size
-        self.W_q = nn.Linear(query_size, query_size, bias=False)
-        self.W_k = nn.Linear(state_size, query_size, bias=False)
-        self.v_a = nn.Linear(query_size, 1, bias=False)
-        self.chunk_size = chunk_size
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.key_size = sizes.query
+        self.W_q = nn.Linear(sizes.query, sizes.query, bias=False)
+        self.W_k = nn.Linear(sizes.state, sizes.query, bias=False)
+        self.v_a = nn.Linear(sizes.query, 1, bias=False)
+        self.chunk_size = sizes.chunk_size
 
     def keys(self, states: Tensor) -> Tensor:
         """W_k k_i, once a sentence."""
@@ -249,18 +279,15 @@ class Concat(Attention):
 class Location(Attention):
     """e_t = W_a h_t: the score of a position depends on the query alone (Luong et al. 2015).
 
-    Args:
-        query_size: as in `Attention`.
-        state_size: as in `Attention`.
-        max_positions: rows of W_a. A source position beyond them gets no weight.
+    W_a has a row for each source position; positions beyond its last row get no weight.
     """
 
-    def __init__(self, query_size: int, state_size: int, max_positions: int):
-        super().__init__(query_size, state_size)
-        self.W_a = nn.Linear(query_size, max_positions, bias=False)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.W_a = nn.Linear(sizes.query, sizes.max_positions, bias=False)
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """W_a Q; the keys only say how many positions there are."""
+        """W_a Q; of the keys only their number matters."""
         beyond = k.size(-2) - self.W_a.out_features  # negative: the table is longer and is cut
         return F.pad(self.W_a(q), (0, beyond), value=-math.inf)
 
@@ -268,22 +295,17 @@ class Location(Attention):
 class MultiHead(ScaledDot):
     """Scaled dot products of n projections side by side, then W_o (Vaswani et al. 2017).
 
-    Equals `torch.nn.MultiheadAttention(query_size, n, kdim=state_size, vdim=state_size)` with the same weights.
-
-    Args:
-        query_size: as in `Attention`; n divides it. The context has this size too.
-        state_size: as in `Attention`.
-        num_heads: n.
+    It equals `torch.nn.MultiheadAttention(query, n, kdim=state, vdim=state)` with the same weights.
     """
 
-    def __init__(self, query_size: int, state_size: int, num_heads: int):
-        super().__init__(query_size, state_size)
-        self.num_heads = num_heads
-        self.key_size = self.context_size = query_size
-        self.W_q = nn.Linear(query_size, query_size)
-        self.W_k = nn.Linear(state_size, query_size)
-        self.W_v = nn.Linear(state_size, query_size)
-        self.W_o = nn.Linear(query_size, query_size)
+    def __init__(self, sizes: Sizes):
+        super().__init__(sizes)
+        self.num_heads = sizes.num_heads
+        self.key_size = self.context_size = sizes.query
+        self.W_q = nn.Linear(sizes.query, sizes.query)
+        self.W_k = nn.Linear(sizes.state, sizes.query)
+        self.W_v = nn.Linear(sizes.state, sizes.query)
+        self.W_o = nn.Linear(sizes.query, sizes.query)
 
     def keys(self, states: Tensor) -> Tensor:
         """W_k k_i, once a sentence."""
@@ -302,62 +324,39 @@ class MultiHead(ScaledDot):
         return self.W_o(super().merge(context))
 
 
-SCORES = ("none", "dot", "scaled_dot", "cosine", "general", "concat", "location", "multi_head")
-PASTS = {"none": None, "coverage": Coverage, "convolution": Convolution}
+SCORES: dict[str, type[Attention]] = {
+    "none": NoAttention,
+    "dot": Dot,
+    "scaled_dot": ScaledDot,
+    "cosine": Cosine,
+    "general": General,
+    "concat": Concat,
+    "location": Location,
+    "multi_head": MultiHead,
+}
 
 
 def build_attention(
     score: str,
-    query_size: int,
-    state_size: int,
+    sizes: Sizes,
     *,
-    num_heads: int = 4,
-    chunk_size: int = 0,
-    max_positions: int = 101,
     window: str = "global",
-    window_size: int = 10,
+    window_size: int = WINDOW_SIZE,
     past: str = "none",
     temperature: float = 1.0,
 ) -> Attention:
-    """The attention named `score`, of `SCORES`.
+    """Build an attention from the name of its score (in `SCORES`), of its window (`WINDOWS`) and of its past (`PASTS`).
 
     Args:
-        score: its name.
-        query_size: as in `Attention`.
-        state_size: as in `Attention`.
-        num_heads: of `multi_head`.
-        chunk_size: of `concat`.
-        max_positions: of `location`.
-        window: of `window.WINDOWS`.
+        score: how well a query and a key fit.
+        sizes: of the score.
+        window: the source positions that a query may look at.
         window_size: D of the local windows: positions on either side of the center.
-        past: of `PASTS`: what of earlier weights enters the score.
+        past: the feature of earlier weights that enters the score.
         temperature: divides the scores; below 1 sharpens the weights, above 1 flattens them.
     """
-    attention = _score(score, query_size, state_size, num_heads, chunk_size, max_positions)
-    attention.window = build_window(window, query_size, window_size)
+    attention = SCORES[score](sizes)
+    attention.window = WINDOWS[window](sizes.query, window_size)
     attention.past = None if (kind := PASTS[past]) is None else kind(attention.key_size)
     attention.temperature = temperature
     return attention
-
-
-def _score(
-    score: str, query_size: int, state_size: int, num_heads: int, chunk_size: int, max_positions: int
-) -> Attention:
-    match score:
-        case "none":
-            return NoAttention(query_size, state_size)
-        case "dot":
-            return Dot(query_size, state_size)
-        case "scaled_dot":
-            return ScaledDot(query_size, state_size)
-        case "cosine":
-            return Cosine(query_size, state_size)
-        case "general":
-            return General(query_size, state_size)
-        case "concat":
-            return Concat(query_size, state_size, chunk_size)
-        case "location":
-            return Location(query_size, state_size, max_positions)
-        case "multi_head":
-            return MultiHead(query_size, state_size, num_heads)
-    raise ValueError(f"unknown attention score {score!r}; one of {', '.join(SCORES)}")

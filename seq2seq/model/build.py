@@ -1,12 +1,11 @@
-"""From a config to modules, the only place: what the YAML says becomes encoder, attention and decoder."""
+"""From a config to modules: the only place where the YAML becomes encoder, attention and decoder."""
 
 import torch
 from torch import nn
 
 from seq2seq.config import Config, ModelConfig
 from seq2seq.errors import UserError
-from seq2seq.fast.loss import Vocabulary
-from seq2seq.model.attention import Attention, MultiHead, build_attention
+from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
@@ -17,32 +16,41 @@ from seq2seq.text.vectors import load_vectors
 
 
 def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
-    """The untrained model of a config; its random numbers come from torch's global generator."""
+    """Build the untrained model of a config; its random numbers come from torch's global generator."""
     model = config.model
-    tied_to_source = model.tie_embeddings == "all"
+
+    # embeddings and output weights, tied or not
     src = _embedding(tokenizers.src, model.embedding_size)
-    tgt = src if tied_to_source else _embedding(tokenizers.tgt, model.embedding_size)
+    tgt = src if model.tie_embeddings == "all" else _embedding(tokenizers.tgt, model.embedding_size)
     attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
-    W_y = Vocabulary(attentional_size, len(tokenizers.tgt))
+    W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
     if model.tie_embeddings == "none":
         nn.init.normal_(W_y.weight, std=attentional_size**-0.5)  # as embeddings are drawn
     else:
         W_y.weight = tgt.weight
+
+    # encoder and decoder
     encoder = _encoder(model, src)
+    decoder: Decoder | TransformerDecoder
     if model.decoder.type == "transformer":
-        built = Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
+        decoder = _transformer_decoder(config, tgt, W_y)
     else:
-        built = Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+        decoder = _recurrent_decoder(config, tgt, W_y, encoder.summary_size)
+
+    # weights
+    built = Seq2Seq(encoder, decoder)
     _draw_weights(built)
     return built
 
 
 def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
+    """Build recurrent layers, layers of self-attention, or the second on top of the first."""
     encoder = model.encoder
-    alone = encoder.type == "self_attention"
-    below = None
-    if not alone:
-        read = Recurrent(
+    below, count = None, encoder.num_layers
+
+    # recurrent layers, which may be all
+    if encoder.type == "rnn":
+        recurrent = Recurrent(
             encoder.cell,
             model.embedding_size,
             encoder.hidden_size,
@@ -51,23 +59,31 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
             dropout=model.dropout,
             residual=encoder.residual,
         )
-        below = Encoder(embedding, read, model.dropout)
-    layers = [
-        EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout)
-        for _ in range(encoder.num_layers if alone else encoder.self_attention_layers)
-    ]
-    return below if below and not layers else SelfAttentionEncoder(embedding, layers, below, model.dropout)
+        below, count = Encoder(embedding, recurrent, model.dropout), encoder.self_attention_layers
+        if not count:
+            return below
+
+    # layers of self-attention
+    layers = [EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout) for _ in range(count)]
+    return SelfAttentionEncoder(embedding, layers, below, model.dropout)
 
 
-def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary, summary_size: int) -> Decoder:
+def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, summary_size: int) -> Decoder:
     model, decoder = config.model, config.model.decoder
-    attention = _attention(config)
     kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
-    write = Recurrent(
+    attention = _attention(config)
+
+    # the input of a step: y_{t-1}, with input feeding s_{t-1}, in Bahdanau's decoder c_t
+    input_size = model.embedding_size
+    if decoder.input_feeding:
+        input_size += W_y.in_features
+    if decoder.type == "bahdanau":
+        input_size += attention.context_size
+
+    # the layers, and the step around them
+    recurrent = Recurrent(
         decoder.cell,
-        model.embedding_size
-        + (W_y.in_features if decoder.input_feeding else 0)
-        + (attention.context_size if decoder.type == "bahdanau" else 0),
+        input_size,
         decoder.hidden_size,
         decoder.num_layers,
         dropout=model.dropout,
@@ -75,9 +91,8 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary,
     )
     return kind(
         embedding,
-        write,
+        recurrent,
         attention,
-        W_y.in_features,
         W_y,
         summary_size=summary_size,
         dropout=model.dropout,
@@ -85,7 +100,7 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary,
     )
 
 
-def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabulary) -> TransformerDecoder:
+def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
     model, decoder = config.model, config.model.decoder
     layers = []
     for _ in range(decoder.num_layers):
@@ -97,13 +112,16 @@ def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: Vocabular
 
 def _attention(config: Config) -> Attention:
     attention = config.model.attention
+    sizes = Sizes(
+        query=config.model.decoder.hidden_size,
+        state=config.model.encoder.hidden_size,
+        num_heads=attention.num_heads,
+        max_positions=config.data.max_length + 1,  # and </s>
+        chunk_size=attention.chunk_size,
+    )
     return build_attention(
         attention.score,
-        config.model.decoder.hidden_size,
-        config.model.encoder.hidden_size,
-        num_heads=attention.num_heads,
-        chunk_size=attention.chunk_size,
-        max_positions=config.data.max_length + 1,  # and </s>
+        sizes,
         window=attention.window,
         window_size=attention.window_size,
         past=attention.past,
@@ -112,10 +130,10 @@ def _attention(config: Config) -> Attention:
 
 
 def _draw_weights(model: Seq2Seq) -> None:
-    """Weights with which numbers keep their size from layer to layer (Glorot and Bengio 2010), a matrix at a time.
+    """Draw weights with which numbers keep their size from layer to layer (Glorot and Bengio 2010), matrix by matrix.
 
-    torch's own are smaller: s_t = tanh(W_c [c_t; h_t]) then starts near zero, the decoder learns to write before it
-    learns to look, and looks at `</s>` alone (docs/performance.md). What starts at zero stays there.
+    torch's own weights are smaller. With them s_t = tanh(W_c [c_t; h_t]) starts near zero, the decoder learns to write
+    before it learns to look, and looks at `</s>` alone (docs/performance.md). Layers that start at zero stay at zero.
     """
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
@@ -123,14 +141,14 @@ def _draw_weights(model: Seq2Seq) -> None:
                 if name.startswith("weight"):
                     for gate in weight.detach().split(module.hidden_size):
                         nn.init.xavier_uniform_(gate)
-        elif isinstance(module, nn.Linear) and not isinstance(module, Vocabulary) and module.weight.any():
+        elif isinstance(module, nn.Linear) and module is not model.decoder.W_y and module.weight.any():
             nn.init.xavier_uniform_(module.weight)
 
 
 def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
-    """Embeddings of norm about 1, zero for padding: tied to the output weights they start with small logits.
+    """Make embeddings of norm about 1, zero for padding: tied to the output weights they start with small logits.
 
-    (Not under a Transformer decoder, whose last state at first still holds the token read; it unlearns that soon.)
+    (Under a Transformer decoder the logits are not small: its last state at first still holds the token it has read.)
     """
     embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
     nn.init.normal_(embedding.weight, std=size**-0.5)
@@ -140,10 +158,13 @@ def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
 
 
 def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -> list[str]:
-    """Copy `model.pretrained_embeddings` into the model; one line a side that says how many tokens had a vector.
+    """Copy `model.pretrained_embeddings` into the model.
+
+    Returns:
+        A line a side, for the log: how many tokens had a vector.
 
     Raises:
-        UserError: a file that is no file of vectors, or vectors of another size than the embeddings.
+        UserError: the file holds no vectors, or vectors of another size than the embeddings.
     """
     wanted = config.model.pretrained_embeddings
     report = []
@@ -154,12 +175,16 @@ def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -
         path = getattr(wanted, side, None)
         if path is None:
             continue
+
+        # read the vectors
         vectors, found = load_vectors(path, tokenizer)
         if vectors.size(1) != config.model.embedding_size:
             raise UserError(
                 f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
                 f"set model.embedding_size to {vectors.size(1)} (it is {config.model.embedding_size})"
             )
+
+        # copy those of tokens
         with torch.no_grad():
             embedding.weight[found] = vectors[found].to(embedding.weight)
         report.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
@@ -167,5 +192,5 @@ def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers a model learns; tied ones count once."""
+    """Count the numbers that a model learns; tied ones count once."""
     return sum(parameter.numel() for parameter in model.parameters())

@@ -1,4 +1,4 @@
-"""The encoders: source tokens become states, one a token."""
+"""The encoders: they turn source tokens into states, one a token."""
 
 from typing import NamedTuple
 
@@ -8,33 +8,31 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.model.recurrent import Recurrent
-from seq2seq.model.transformer import EncoderLayer, positioned
+from seq2seq.model.transformer import EncoderLayer, add_positions
 
 
 class Encoded(NamedTuple):
-    """What an encoder makes of a batch of sentences."""
+    """The result of an encoder for a batch of sentences."""
 
     states: Float[Tensor, "batch src hidden"]
-    summary: Float[Tensor, "batch summary"]  # of the whole sentence: what the decoder's first state is made of
-    weights: Float[
-        Tensor, "batch head src src"
-    ]  # of self-attention, all heads of all layers; no heads if there is none
+    summary: Float[Tensor, "batch summary"]  # of the whole sentence; the decoder's first state is made from it
+    weights: Float[Tensor, "batch head src src"]  # of self-attention: all heads of all layers, or no head
 
 
 def real_positions(src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Bool[Tensor, "batch src"]:
-    """True on tokens, False on padding."""
+    """Return True on tokens, False on padding."""
     return torch.arange(src.size(1), device=src.device) < lengths[:, None]
 
 
 class Encoder(nn.Module):
-    """k_1 ... k_S = RNN(x_1 ... x_S), by default read from both ends (Bahdanau et al. 2014).
+    """The recurrent encoder k_1 ... k_S = RNN(x_1 ... x_S), by default from both ends (Bahdanau et al. 2014).
 
     The sequences are packed, so that padding enters neither the states nor the last state.
 
     Args:
         embedding: the source embedding.
         recurrent: the layers; their input size is the embedding's.
-        dropout: probability with which a number of an embedding is zeroed.
+        dropout: probability of zeroing a number of an embedding.
     """
 
     def __init__(self, embedding: nn.Embedding, recurrent: Recurrent, dropout: float = 0.0):
@@ -44,25 +42,26 @@ class Encoder(nn.Module):
         self.summary_size = recurrent.parts * recurrent.hidden_size
 
     def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
-        """The states, zero on padding; the summary is the top layer's last state (of both directions)."""
+        """Return the states, zero on padding. The summary is the last state of the top layer, of both directions."""
         x = self.dropout(self.embedding(src))
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         packed, last = self.recurrent(packed)
         states, _ = pad_packed_sequence(packed, batch_first=True, total_length=src.size(1))
-        return Encoded(states, last[:, -1].flatten(1), states.new_zeros(states.size(0), 0, src.size(1), src.size(1)))
+        no_weights = states.new_zeros(states.size(0), 0, src.size(1), src.size(1))
+        return Encoded(states, last[:, -1].flatten(1), no_weights)
 
 
 class SelfAttentionEncoder(nn.Module):
     """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
 
-    What enters the layers must have numbers of about unit variance, or what they add would drown it: embeddings with
-    positions have, recurrent states (small at first) are normalized.
+    The input of the layers must have about unit variance, or else it drowns in what they add. Embeddings with positions
+    have it; recurrent states, which are small at first, are normalized.
 
     Args:
-        embedding: the source embedding; without `below` of the layers' size.
+        embedding: the source embedding; it has the size of the layers unless there is an encoder below.
         layers: at least one.
-        below: the recurrent encoder that reads the source for them; they look at embeddings if None.
-        dropout: probability with which a number of an embedding with its position is zeroed.
+        below: the recurrent encoder whose states are the input of the layers; None: embeddings are.
+        dropout: probability of zeroing a number of an embedding with its position.
     """
 
     def __init__(
@@ -76,15 +75,20 @@ class SelfAttentionEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Encoded:
-        """The states, zero on padding; the summary is their mean."""
+        """Return the states, zero on padding. The summary is their mean."""
+        # the input of the layers
         mask = real_positions(src, lengths)
         if self.below and self.norm_below:
             x = self.norm_below(self.below(src, lengths).states)
         else:
-            x = self.dropout(positioned(self.embedding(src)))
+            x = self.dropout(add_positions(self.embedding(src)))
+
+        # layer by layer
         weights = []
         for layer in self.layers:
             x, a = layer(x, mask)
             weights.append(a)
+
+        # states and their mean
         states = self.norm(x) * mask[:, :, None]
         return Encoded(states, states.sum(1) / lengths[:, None], torch.cat(weights, dim=1))

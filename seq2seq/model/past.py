@@ -9,67 +9,70 @@ from torch import Tensor, nn
 
 
 class Past(nn.Module):
-    """The shared half: W_f f. A subclass says what f is, and what of the weights is kept for it.
+    """The half that all memories of the past share: W_f f. A subclass says what f is, and what is kept for it.
 
     Args:
         key_size: size of a key.
-        features: numbers of f at a source position.
     """
 
-    def __init__(self, key_size: int, features: int):
+    features = 1  # numbers of f at a source position
+
+    def __init__(self, key_size: int):
         super().__init__()
-        self.W_f = nn.Linear(features, key_size, bias=False)
+        self.W_f = nn.Linear(self.features, key_size, bias=False)
 
     def forward(self, past: Float[Tensor, "rows 1 src"]) -> Float[Tensor, "rows src key"]:
-        """W_f f, which is added to the keys."""
+        """Return W_f f, which is added to the keys."""
         return self.W_f(self.feature(past))
 
     def feature(self, past: Float[Tensor, "rows 1 src"]) -> Float[Tensor, "rows src feature"]:
-        """f at every source position, from what is kept."""
+        """Return f at every source position."""
         raise NotImplementedError
 
     def next(
         self, past: Float[Tensor, "rows 1 src"], weights: Float[Tensor, "rows 1 src"]
     ) -> Float[Tensor, "rows 1 src"]:
-        """What is kept after a step with these weights."""
+        """Return the past after a step with these weights."""
         raise NotImplementedError
 
 
 class Coverage(Past):
-    """f_ti = sum of a_t'i over all t' < t: how much position i has been looked at (Tu et al. 2016, See et al. 2017)."""
-
-    def __init__(self, key_size: int):
-        super().__init__(key_size, features=1)
+    """Coverage f_ti = sum of a_t'i over t' < t: how much position i has been looked at (Tu 2016, See 2017)."""
 
     def feature(self, past: Tensor) -> Tensor:
-        """The sum itself."""
+        """Return the sum itself."""
         return past.mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """The sum with one more step."""
+        """Add the weights of one more step to the sum."""
         return past + weights
 
 
 class Convolution(Past):
-    """f_t = F * a_{t-1}: ten filters slid over the weights of the last step (Chorowski et al. 2015).
+    """Location features f_t = F * a_{t-1}: ten filters over the weights of the last step (Chorowski et al. 2015).
 
-    They see five positions on either side: text moves by a word or two a step, where speech moves by frames.
+    The filters see five positions on either side: text moves by a word or two a step, where speech moves by frames.
     """
 
-    def __init__(self, key_size: int, filters: int = 10, width: int = 11):
-        super().__init__(key_size, filters)
-        self.F = nn.Conv1d(1, filters, width, padding=width // 2, bias=False)
+    features = 10
+
+    def __init__(self, key_size: int):
+        super().__init__(key_size)
+        self.F = nn.Conv1d(1, self.features, kernel_size=11, padding=5, bias=False)
 
     def feature(self, past: Tensor) -> Tensor:
-        """F * a_{t-1}; zero beyond both ends."""
+        """Return F * a_{t-1}, with zeros beyond both ends."""
         return self.F(past).mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """The last weights alone."""
+        """Keep the last weights alone."""
         return weights
 
 
+PASTS: dict[str, type[Past] | None] = {"none": None, "coverage": Coverage, "convolution": Convolution}
+
+
 def coverage_loss(weights: Float[Tensor, "batch tgt src"]) -> Float[Tensor, "batch tgt"]:
-    """sum_i min(a_ti, sum of a_t'i over t' < t): what is looked at again costs (See et al. 2017, eq. 12)."""
+    """Return sum_i min(a_ti, sum of a_t'i over t' < t): looking at a place again costs (See et al. 2017, eq. 12)."""
     before = F.pad(weights.cumsum(1)[:, :-1], (0, 0, 1, 0))
     return weights.minimum(before).sum(-1)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.graph import Node
 
 from seq2seq.data.batches import Batch, Batches, Position
+from seq2seq.model import decoder
 from seq2seq.model.seq2seq import Seq2Seq
 
 DECODER_PARTS = {"recurrent": "recurrence", "self_attention": "self_attention", "attention": "attention"}
@@ -108,9 +109,25 @@ def watched(model: Seq2Seq, optimizer: torch.optim.Optimizer, clock: Clock) -> I
     for name, module in model.named_modules():
         if part := _part(name):
             handles += [module.register_forward_pre_hook(into(part)), module.register_forward_hook(out_of)]
+    one_at_a_time = decoder.OneAtATime  # no module, so that hooks do not see it
+
+    class Timed(one_at_a_time):  # type: ignore[misc, valid-type]
+        def __init__(self, *args: Any) -> None:
+            into("recurrence")()
+            super().__init__(*args)
+            out_of()
+
+        def __call__(self, *args: Any) -> Any:
+            into("recurrence")()
+            result = super().__call__(*args)
+            out_of()
+            return result
+
+    decoder.OneAtATime = Timed  # type: ignore[assignment, misc]
     try:
         yield
     finally:
+        decoder.OneAtATime = one_at_a_time  # type: ignore[misc]
         for handle in handles:
             handle.remove()
 

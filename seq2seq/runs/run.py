@@ -6,10 +6,12 @@ tokenizer/              the vocabularies
 metrics.jsonl           losses and scores (metrics.py)
 checkpoints/            weights and training states; `best` and `last` name two of them (checkpoints.py)
 store/                  the training text as token ids (data/store.py); made again if it is deleted
-shortlist.safetensors   the target tokens that a source token may need (fast/shortlist.py)
+shortlist.safetensors   the target tokens that a source token may need; made when first asked for (fast/shortlist.py)
 """
 
 import json
+import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,8 +19,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from seq2seq.config import Config, load_config, resolve_paths
+from seq2seq.data.dataset import shortlist_of
+from seq2seq.data.store import Store
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import locked, open_to_readers, publish, read_json, recover, replace_text, unfinished
@@ -28,6 +33,8 @@ from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
+
+log = logging.getLogger("seq2seq")
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
 
@@ -158,21 +165,35 @@ class Run:
         folder = self.path / "tokenizer"
         return load_tokenizers(folder) if folder.is_dir() else None
 
-    def save_shortlist(self, shortlist: Shortlist) -> None:
-        """Write the shortlist."""
-        file = self.path / "shortlist.safetensors"
-        shortlist.save(unfinished(file))
-        open_to_readers(unfinished(file), self.path)
-        publish(unfinished(file), file)
-
-    def shortlist(self) -> Shortlist | None:
-        """Read the shortlist; None if it was not learned yet.
+    def shortlist(self) -> Shortlist:
+        """Return the shortlist. When it is first asked for, it is learned from the store, and kept.
 
         Raises:
-            UserError: the file is damaged.
+            UserError: its file is damaged, or the run has no store to learn it from.
         """
         file = self.path / "shortlist.safetensors"
-        return Shortlist.load(file) if file.is_file() else None
+        if file.is_file():
+            return Shortlist.load(file)
+
+        # learn it
+        tokenizers = self.tokenizers()
+        if tokenizers is None or not (self.path / "store").is_dir():
+            raise UserError(
+                f"{self.path} has no shortlist and no store/ to learn it from: `{resume_command(self.path)}` makes it;"
+                " or search without, with --exact or search.shortlist: false"
+            )
+        log.info("learning the shortlist")
+        shortlist = shortlist_of(Store(self.path / "store"), tokenizers)
+
+        # keep it, if the folder can be written
+        new = unfinished(self.path / f"shortlist-{os.getpid()}.safetensors")  # others may learn it at the same time
+        try:
+            shortlist.save(new)
+            open_to_readers(new, self.path)
+            publish(new, file)
+        except (OSError, SafetensorError) as error:
+            log.warning("%s: cannot be written, the next search will learn it again: %s", file, error)
+        return shortlist
 
     def load_model(
         self, checkpoint: Checkpoint | None = None, device: torch.device | str = "cpu"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import Batch
 from seq2seq.devices import autocast
+from seq2seq.fast.loss import cross_entropy
 from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import PAD
@@ -82,7 +83,8 @@ def cross_entropy_sum(
     """Return the cross entropy in nats, summed over real tokens. Only these are multiplied with the vocabulary."""
     real = tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
-    return model.decoder.W_y.cross_entropy(s, tgt_out[real], label_smoothing)
+    W_y = model.decoder.W_y
+    return cross_entropy(s, W_y.weight, W_y.bias, tgt_out[real], label_smoothing)
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
