@@ -9,7 +9,7 @@ import torch
 from random_model import SENTENCES, batch_of, random_model
 
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
-from seq2seq.fast.topk import fast_topk
+from seq2seq.fast.topk import blockwise_topk
 from seq2seq.model.attention import SCORES
 
 PAD, UNK, BOS, EOS = range(4)
@@ -142,7 +142,7 @@ def test_a_hypothesis_that_can_no_longer_win_stops_running():
 @pytest.mark.parametrize("levels", [3, 1000])
 def test_the_largest_numbers_of_blocks_are_those_of_the_row(columns, levels):
     x = torch.randint(levels, (20, columns), generator=torch.Generator().manual_seed(1)).float()
-    values, index = fast_topk(x, 5)
+    values, index = blockwise_topk(x, 5)
     assert values.equal(x.topk(5).values)
     assert x.gather(1, index).equal(values)
     assert all(len(set(row)) == 5 for row in index.tolist())

@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from seq2seq.fast.topk import fast_topk
+from seq2seq.fast.topk import topk
 
 
 @runtime_checkable  # so that tests check signatures
@@ -240,7 +240,7 @@ def _best_continuations(
     `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
     # the best tokens of each hypothesis; where the last one kept ties with the first one left out, the smaller ids
-    values, tokens = fast_topk(log_probs, min(beam + 1, log_probs.size(1)))
+    values, tokens = topk(log_probs, min(beam + 1, log_probs.size(1)))
     tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
     if tied.any():
         tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]

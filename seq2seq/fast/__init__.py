@@ -5,6 +5,7 @@
     file             what it makes faster                                    its plain twin
     loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
     cells.py         recurrent layers that go one position at a time         `Recurrent` of model/recurrent.py
+    topk.py          the best tokens of a step of search                     `plain_topk`
     side_by_side.py  a function of many batches, on a CPU                    `one_after_the_other`
     shortlist.py     the softmax in a search                                 search among all tokens (`--exact`)
     allocator.py     freeing and taking memory                               nothing at all

@@ -1,21 +1,34 @@
-"""The k largest numbers of long rows, on a CPU in less time than `x.topk(k)` takes."""
+"""The k largest numbers of long rows: search wants them at every step."""
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from seq2seq import fast
+
 BLOCKS = 8
 
 
-def fast_topk(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
-    """Return the values and the indices that `x.topk(k)` returns; of equal numbers it may choose others.
+def topk(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
+    """Return the k largest numbers of each row, and their columns; of equal numbers any may be chosen."""
+    return blockwise_topk(x, k) if fast.is_on_for(x) else plain_topk(x, k)
+
+
+def plain_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the same by torch's own function."""
+    values, columns = x.topk(k, dim=1)
+    return values, columns
+
+
+def blockwise_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return the same, in less time on a CPU.
 
     Each row is cut into `BLOCKS` blocks, which are laid below each other. The k largest numbers of the row then lie in
     the k columns with the largest maxima.
     """
     width = x.size(1) // BLOCKS
     if width <= k:
-        return x.topk(k, dim=1)
+        return plain_topk(x, k)
 
     # find the k columns with the largest maxima
     blocks = x[:, : BLOCKS * width].unflatten(1, (BLOCKS, width))

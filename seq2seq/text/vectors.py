@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
@@ -21,7 +21,7 @@ from seq2seq.text.tokenizer import SPECIALS, Tokenizer
 _FORMAT = "a line is a word and its numbers with single spaces between"
 
 
-def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float32[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
+def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
     """Return the vectors of the tokens of a vocabulary, zero where there is none, and which tokens have one.
 
     Each line of the file is a word and its numbers, separated by single spaces; the file may be gzipped (`.gz`).
