@@ -81,9 +81,10 @@ SCHEDULES = ("constant", "plateau", "inverse_sqrt", "one_cycle", "cosine")
 OPTIMIZERS = ("adam", "adamw", "sgd", "sgd", "adam")
 
 
-@pytest.mark.parametrize(
-    ("schedule", "optimizer", "accumulate"), zip(SCHEDULES, OPTIMIZERS, (1, 2, 1, 2, 1), strict=True)
-)
+CASES = list(zip(SCHEDULES, OPTIMIZERS, (1, 2, 1, 2, 1), strict=True))
+
+
+@pytest.mark.parametrize(("schedule", "optimizer", "accumulate"), CASES)
 def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, schedule, optimizer, accumulate):
     """With dropout, in the middle of an epoch, between two records, for every optimizer, schedule and accumulation."""
     training = {
