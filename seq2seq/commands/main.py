@@ -7,6 +7,7 @@ import logging
 import os
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 Command = Callable[[argparse.Namespace], None]
 SHOWN = 3  # source / reference / translation triples after a training
+FIRST_SPEAKS = 10  # seconds that the other processes of a training wait before they print an error
 BATCHES_OF_A_FILE = 16  # that are read at once and sorted by length, so that little is padded
 
 
@@ -40,8 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except UserError as error:
-        if _is_first_process():
-            print(f"seq2seq: error: {error}", file=sys.stderr)
+        if not _is_first_process():
+            _let_the_first_process_speak()
+        print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # whoever read our output has gone
         _forget_output()
@@ -71,6 +74,15 @@ def _forget_output() -> None:
 def _is_first_process() -> bool:
     """Whether this process is the one of those that torchrun started that speaks for all; without torchrun it is."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def _let_the_first_process_speak() -> None:
+    """Wait, so that an error of all processes is printed once, by the first; an error of this one alone comes later.
+
+    torchrun ends all processes when one of them ends with an error. Without the wait it might end the first process
+    before that has printed the error; with it, the first process prints and ends, and torchrun ends this one.
+    """
+    time.sleep(FIRST_SPEAKS)
 
 
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
