@@ -1,4 +1,4 @@
-"""Writes what the docs say of the configuration from seq2seq/config/keys.py; `--check` says whether they are current.
+"""Write what the docs say about the configuration from seq2seq/config/keys.py; `--check` tells whether it is current.
 
 That is docs/config.md, docs/config.schema.json, and the table of combinations in docs/attention.md and its translation.
 """
