@@ -8,7 +8,7 @@
     python scripts/bench/peers.py table                print everything in one table
 
 The model is LUONG-256 (peers/*.yaml): one LSTM layer of 256 units a side, Luong's `general` attention, no dropout. The
-corpus is Multi30k de-en with the words that train has at least twice, 7,855 German and 5,917 English ones. Everything is
+corpus is Multi30k de-en with the words that train has at least twice, 7,855 German and 5,917 English. All files are
 written into the folder `--folder`, figures as JSON.
 """
 
