@@ -1,17 +1,19 @@
 """The time of an update by part of the model, from the events of torch.profiler.
 
-In the forward pass a part is a range: hooks open and close it around the modules of the part. In the backward pass each
-event carries the sequence number of the forward operation whose gradient it computes, and belongs to the part of that
-operation. After the model, forward operations belong to the vocabulary and the loss; after the backward pass, all
-operations belong to clipping and the optimizer.
+In the forward pass, a part is a range around the forward methods of its modules. In the backward pass, each event has
+the sequence number of the forward operation whose gradient it computes, and belongs to the part of that operation.
+After the model, forward operations belong to the vocabulary and the loss; after the backward pass, all operations
+belong to clipping and the optimizer.
 """
 
 import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from functools import wraps
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch.autograd import DeviceType
@@ -36,7 +38,7 @@ def profile_updates(model: Seq2Seq, updates: Iterable[object], device: torch.dev
     On a CUDA device the seconds of a part are those of its kernels; elsewhere those of the processor.
 
     Args:
-        model: its hooks are removed afterwards.
+        model: is left as it was.
         updates: each step of this iterator does an update, and opens `data_range` around the making of its batches.
         device: where the model is.
     """
@@ -66,27 +68,20 @@ def data_range() -> record_function:
 @contextmanager
 def _ranges(model: Seq2Seq) -> Iterator[None]:
     """Open a range of the profiler around each forward pass of a part."""
-    opened: list[record_function] = []
 
-    def enter(part: str) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            opened.append(record_function(f"{RANGE}{part}"))
-            opened[-1].__enter__()
+    def in_range(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Any:
+            with record_function(f"{RANGE}{part}"):
+                return function(*args, **kwargs)
 
-        return hook
+        return run
 
-    def leave(*_: Any) -> None:
-        opened.pop().__exit__(None, None, None)
-
-    handles = []
-    for name, module in model.named_modules():
-        if part := part_of(name):
-            handles += [module.register_forward_pre_hook(enter(part)), module.register_forward_hook(leave)]
-    try:
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            if part := part_of(name):
+                stack.enter_context(patch.object(module, "forward", in_range(part, module.forward)))
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def part_of(module: str) -> str | None:
