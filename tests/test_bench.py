@@ -115,41 +115,35 @@ def marks(monkeypatch):
     return count
 
 
-@pytest.mark.parametrize("kind", ["luong", "input feeding", "bahdanau", "layers"])
+RECURRENT = [
+    ("encoder", "encoder.embedding", "forward"),
+    ("recurrence", "decoder.recurrent", "forward"),
+    ("attention", "decoder.attention", "merge"),
+    ("attention", "decoder.attention", "forward"),
+    ("rest", "decoder.W_c", "forward"),
+    ("rest", "decoder.bridge", "forward"),
+    ("rest", "decoder", "forward"),
+]
+TRANSFORMERS = [
+    ("self_attention", "decoder.layers.0.self_attention", "forward"),
+    ("attention", "decoder.layers.0.attention", "forward"),
+    ("attention", "decoder.layers.0.attention.W_k", "forward"),
+    ("rest", "decoder.layers.0.feed_forward", "forward"),
+    ("encoder", "encoder.layers.0.self_attention", "forward"),
+]
+
+
 @pytest.mark.parametrize(
-    ("part", "module", "method"),
-    [
-        ("encoder", "encoder.embedding", "forward"),
-        ("recurrence", "decoder.recurrent", "forward"),
-        ("attention", "decoder.attention", "merge"),
-        ("attention", "decoder.attention", "forward"),
-        ("rest", "decoder.W_c", "forward"),
-        ("rest", "decoder.bridge", "forward"),
-        ("rest", "decoder", "forward"),
-    ],
+    ("kind", "part", "module", "method"),
+    [(kind, *place) for kind in ("luong", "input feeding", "bahdanau", "layers") for place in RECURRENT]
+    + [("transformers", *place) for place in TRANSFORMERS],
 )
 def test_time_belongs_to_the_part_that_spends_it_forward_and_backward(marks, kind, part, module, method):
     model = random_model(**KINDS[kind])
-    once = kind in ("luong", "layers") or "encoder" in module or "bridge" in module or module == "decoder"
     mark(model.get_submodule(module), method)
-    times = 2 * (1 if once else 6)  # two batches; the positions of the longest target
+    in_loop = module.startswith(("decoder.recurrent", "decoder.attention", "decoder.W_c"))
+    times = 2 * (6 if in_loop and kind in ("input feeding", "bahdanau") else 1)  # two batches, six positions
     assert marks(model) == {(part, "forward"): times, (part, "backward"): times}
-
-
-@pytest.mark.parametrize(
-    ("part", "module"),
-    [
-        ("self_attention", "decoder.layers.0.self_attention"),
-        ("attention", "decoder.layers.0.attention"),
-        ("attention", "decoder.layers.0.attention.W_k"),
-        ("rest", "decoder.layers.0.feed_forward"),
-        ("encoder", "encoder.layers.0.self_attention"),
-    ],
-)
-def test_time_of_a_transformer_belongs_to_the_part_that_spends_it(marks, part, module):
-    model = random_model(**KINDS["transformers"])
-    mark(model.get_submodule(module))
-    assert marks(model) == {(part, "forward"): 2, (part, "backward"): 2}
 
 
 def test_scores_that_are_computed_again_for_their_gradient_are_time_of_the_attention(marks):
@@ -459,38 +453,26 @@ def content(folder):
     }
 
 
-def test_a_run_is_measured_with_its_weights_and_not_a_byte_of_it_changes(run, monkeypatch, tmp_path):
-    before = content(run)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    assert measured(run).target == str(run)
-    assert content(run) == before
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_config_leaves_nothing_behind(config, monkeypatch, tmp_path):
+@pytest.mark.parametrize("overrides", [None, ["tokenizer.type=bpe", "tokenizer.vocab_size=400"]])
+def test_not_a_byte_of_a_run_or_beside_a_config_changes(run, config, monkeypatch, tmp_path, overrides):
+    target = run if overrides is None else config
     before = content(config.parent)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    measured(config, "tokenizer.type=bpe", "tokenizer.vocab_size=400")
+    assert measured(target, *(overrides or [])).target == str(target)
     assert content(config.parent) == before
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("target", "arguments", "said"),
     [
-        (["nowhere.yaml"], "nowhere.yaml: No such file"),
-        (["CONFIG", "--updates", "0"], "--updates is 0; write 1 or more"),
-        (["CONFIG", "model.size=3"], "model.size"),
-        (["CONFIG", "training.device=cuda:99"], "cuda:99"),
-        (["RUN", "training.batch_tokens=64"], "training.batch_tokens=64"),
-        (["FOLDER"], "not a run folder"),
+        ("config", ["--updates", "0"], "--updates is 0; write 1 or more"),
+        ("run", ["training.batch_tokens=64"], "training.batch_tokens=64"),
     ],
 )
-def test_a_mistake_is_one_line(run, config, tmp_path, arguments, said, capsys):
-    places = {"CONFIG": config, "RUN": run, "FOLDER": tmp_path}
-    assert main(["bench", *(str(places.get(word, word)) for word in arguments)]) == 2
+def test_a_mistake_is_one_line(request, target, arguments, said, capsys):
+    assert main(["bench", str(request.getfixturevalue(target)), *arguments]) == 2
     err = capsys.readouterr().err
     assert said in err
     assert err.count("\n") == 1
@@ -512,14 +494,3 @@ def test_the_peak_of_memory_is_of_what_came_since_it_was_forgotten():
     """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-
-
-def test_help_answers_without_importing_torch():
-    code = (
-        "import sys\nfrom seq2seq.commands.main import main\n"
-        "try: main(['bench', '--help'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "assert not {'torch', 'pydantic', 'numpy'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "--updates N" in done.stdout

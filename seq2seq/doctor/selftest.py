@@ -32,7 +32,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import quick_scores
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
-from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train
 
@@ -95,12 +95,15 @@ EXTRAS = {"plot": ("matplotlib",), "tensorboard": ("tensorboard",), "serve": ("f
 def parts(folder: Path) -> str:
     """Check that the libraries do what this package needs."""
     # tokenizers and vectors
-    for type in ("unigram", "bpe", "char"):
-        _must_give_back(_tokenizers(type), [*LINES, "unseen: 🐟 ž"], "sentencepiece")
-    words = _tokenizers("word")
-    _must_give_back(words, [" ".join(line.split()) for line in LINES], "torchtext")
+    kinds: tuple[Any, ...] = ("unigram", "bpe", "char", "word")
+    for kind in kinds:
+        tokenizers = train_tokenizers(kind, 400, True, False, "split", LINES, [])
+        package, unseen = ("torchtext", []) if kind == "word" else ("sentencepiece", ["unseen: 🐟 ž"])
+        for line in [*LINES, *unseen]:
+            again = tokenizers.tgt.decode(tokenizers.src.encode(line))
+            _must_be(package, f"{kind} tokens of a line, as text", again, " ".join(line.split()))
     (folder / "vectors").write_text("cat 1 2 3\nTür. 4 5 6\n", encoding="utf-8")
-    vectors, found = load_vectors(folder / "vectors", words.src)
+    vectors, found = load_vectors(folder / "vectors", tokenizers.src)
     _must_be("torchtext", "the vectors of two words", vectors[found].sum().item(), 21.0)
 
     # scores
@@ -123,18 +126,6 @@ def parts(folder: Path) -> str:
         f"BLEU {same:.1f} of equal lines, {other:.1f} of different ones; safetensors {version('safetensors')}: the "
         f"same bits; extras: {extras}"
     )
-
-
-def _tokenizers(type: Any) -> Tokenizers:
-    """Learn tokenizers of a type from `LINES`."""
-    return train_tokenizers(type, 400, True, False, "split", LINES, [])
-
-
-def _must_give_back(tokenizers: Tokenizers, lines: list[str], package: str) -> None:
-    """Raise UserError if the tokens of a line do not make the same line."""
-    for line in lines:
-        again = tokenizers.tgt.decode(tokenizers.src.encode(line))
-        _must_be(package, f"{tokenizers.type} tokens of a line, as text", again, " ".join(line.split()))
 
 
 def _must_be(package: str, what: str, found: object, expected: object) -> None:

@@ -82,6 +82,7 @@ class Profile:
 
 # ---------------------------------------------------------------------------------------------------------- advice
 
+# the least share that deserves advice
 PADDING = 0.15  # of the positions
 VOCABULARY = 0.5  # of the time, as all below
 ONE_BY_ONE = 0.3
@@ -91,68 +92,54 @@ ONE_SENTENCE = 0.4
 
 def advice(profile: Profile) -> list[str]:
     """Return what to change, each line with its measured reason; empty where nothing stands out."""
-    rules = (_padding, _vocabulary, _one_by_one, _data, _threads, _small_batches)
-    return [line for rule in rules if (line := rule(profile))]
+    lines = []
+    parts = {name: part.share for name, part in profile.parts.items()}
 
-
-def _padding(profile: Profile) -> str | None:
+    # padding
     share, by_tokens = profile.padding["both"], profile.by_tokens
-    if share < PADDING or by_tokens is None or by_tokens["padding"] >= share:
-        return None
-    return (
-        f"{share:.0%} of the positions are padding: with training.batch_type=tokens "
-        f"training.batch_tokens={by_tokens['batch_tokens']:.0f} it would be {by_tokens['padding']:.0%}"
-    )
+    if by_tokens and share >= PADDING and share > by_tokens["padding"]:
+        keys = f"training.batch_type=tokens training.batch_tokens={by_tokens['batch_tokens']:.0f}"
+        lines.append(f"{share:.0%} of the positions are padding: with {keys} it would be {by_tokens['padding']:.0%}")
 
+    # a large vocabulary
+    if (share := parts["vocabulary"]) >= VOCABULARY:
+        lines.append(
+            f"vocabulary and loss take {share:.0%} of the time, which grows with the size of the vocabulary: half of "
+            f"tokenizer.vocab_size would make an update {1 / (1 - share / 2):.1f} times as fast, but sentences would "
+            "have more subwords, or more unknown words"
+        )
 
-def _vocabulary(profile: Profile) -> str | None:
-    share = profile.parts["vocabulary"].share
-    if share < VOCABULARY:
-        return None
-    return (
-        f"vocabulary and loss take {share:.0%} of the time, which grows with the size of the vocabulary: half of "
-        f"tokenizer.vocab_size would make an update {1 / (1 - share / 2):.1f} times as fast, but sentences would have "
-        "more subwords, or more unknown words"
-    )
+    # a decoder that goes step by step
+    share = sum(parts.get(name, 0.0) for name in ("recurrence", "attention", "rest"))
+    if profile.at_once and share >= ONE_BY_ONE:
+        lines.append(
+            f"the decoder computes one position at a time, which takes {share:.0%} of the time: with {profile.at_once} "
+            "it would compute all positions at once"
+        )
 
+    # slow reading
+    if (share := parts["data"]) >= DATA:
+        lines.append(
+            f"making batches takes {share:.0%} of the time: check whether the disk is slow, or whether other programs "
+            "keep the processor busy"
+        )
 
-def _one_by_one(profile: Profile) -> str | None:
-    share = sum(profile.parts[name].share for name in ("recurrence", "attention", "rest") if name in profile.parts)
-    if not profile.at_once or share < ONE_BY_ONE:
-        return None
-    return (
-        f"the decoder computes one position at a time, which takes {share:.0%} of the time: with {profile.at_once} it "
-        "would compute all positions at once"
-    )
-
-
-def _data(profile: Profile) -> str | None:
-    share = profile.parts["data"].share
-    if share < DATA:
-        return None
-    return (
-        f"making batches takes {share:.0%} of the time: check whether the disk is slow, or whether other programs keep "
-        "the processor busy"
-    )
-
-
-def _threads(profile: Profile) -> str | None:
+    # threads
     threads, cores = profile.threads, profile.cores
-    if profile.device != "cpu" or threads == cores:
-        return None
-    plural = "s" if threads > 1 else ""
-    return f"torch uses {threads} thread{plural} on {cores} cores: try OMP_NUM_THREADS={cores} before the command"
+    if profile.device == "cpu" and threads != cores:
+        plural = "s" if threads > 1 else ""
+        lines.append(
+            f"torch uses {threads} thread{plural} on {cores} cores: set OMP_NUM_THREADS={cores} for the command"
+        )
 
-
-def _small_batches(profile: Profile) -> str | None:
-    share = profile.sample_sentence_ms / profile.sample_ms
-    if share < ONE_SENTENCE:
-        return None
-    return (
-        f"an update on a single sentence takes {share:.0%} of the time of an update on a whole batch: twice the "
-        f"{profile.batch_key} would train on {2 / (2 - share):.1f} times as many tokens a second, with half as many "
-        "updates an epoch"
-    )
+    # small batches
+    if (share := profile.sample_sentence_ms / profile.sample_ms) >= ONE_SENTENCE:
+        lines.append(
+            f"an update on a single sentence takes {share:.0%} of the time of an update on a whole batch: twice the "
+            f"{profile.batch_key} would train on {2 / (2 - share):.1f} times as many tokens a second, with half as "
+            "many updates an epoch"
+        )
+    return lines
 
 
 # ---------------------------------------------------------------------------------------------------------- report
