@@ -98,10 +98,11 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
 
 
 class Subject(NamedTuple):
-    """What is measured: what `train` would train, without the run folder."""
+    """The training that is measured, without a run folder."""
 
     config: Config
     model: Seq2Seq
+    optimizer: torch.optim.Optimizer  # with a learning rate of 0
     device: torch.device
     batches: Batches
     by_tokens: dict[str, float] | None  # as in `Profile`
@@ -129,7 +130,11 @@ def _read(target: Path, overrides: Sequence[str]) -> Subject:
     pairs, report = encode_pairs(text, tokenizers.src, tokenizers.tgt, config.data.max_length)
     report.must_keep_a_pair()
     batches = make_batches(config, pairs, tokenizers)
-    return Subject(config, model, device, batches, _by_tokens(config, pairs, tokenizers, batches))
+    by_tokens = _by_tokens(config, pairs, tokenizers, batches)
+
+    # an optimizer that leaves the weights as they are
+    optimizer = make_optimizer(config.training.model_copy(update={"learning_rate": 0.0}), model)
+    return Subject(config, model, optimizer, device, batches, by_tokens)
 
 
 def _by_tokens(
@@ -149,13 +154,12 @@ def _by_tokens(
 
 def _updates(subject: Subject, count: int) -> Iterator[list[Batch]]:
     """Do updates from the first batch on, as `train` does; yield the batches of each update after it."""
-    training = subject.config.training.model_copy(update={"learning_rate": 0.0})
-    model, optimizer = subject.model.train(), make_optimizer(training, subject.model)
+    training, model = subject.config.training, subject.model.train()
     stream = subject.batches.stream(Position())
     for _ in range(count):
         with data_range():
             micro_batches = [next(stream)[1].to(subject.device) for _ in range(training.accumulate)]
-        update(model, optimizer, micro_batches, training)
+        update(model, subject.optimizer, micro_batches, training)
         yield micro_batches
 
 
@@ -174,13 +178,11 @@ def _time_a_batch_and_a_sentence(subject: Subject, batch: Batch) -> tuple[float,
     row = int(batch.src_lengths.argmax())
     src, lengths, tgt_in, tgt_out = (side[row : row + 1] for side in batch[:4])
     sentence = Batch(src, lengths, tgt_in, tgt_out, tokens=int((tgt_out != PAD).sum()))
-    training = subject.config.training.model_copy(update={"learning_rate": 0.0})
-    optimizer = make_optimizer(training, subject.model)
     seconds: tuple[list[float], list[float]] = ([], [])
     for _ in range(SAMPLES):  # in turn, so that another load on the machine meets both
         for taken, what in zip(seconds, (batch, sentence), strict=True):
             start = synchronized_time(subject.device)
-            update(subject.model, optimizer, [what], training)
+            update(subject.model, subject.optimizer, [what], subject.config.training)
             taken.append(synchronized_time(subject.device) - start)
     return median(seconds[0]), median(seconds[1])
 
