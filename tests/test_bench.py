@@ -201,15 +201,14 @@ def operations(function):
 
 
 @pytest.mark.parametrize(("cell", "gates", "parts"), [("rnn", 1, 1), ("gru", 3, 1), ("lstm", 4, 2)])
-@pytest.mark.parametrize("hidden", [8, 16])
-def test_operations_of_a_recurrent_model_follow_their_formula(cell, gates, parts, hidden):
-    size = {"hidden_size": hidden}
-    model = random_model("general", cell, tie="none", encoder=size, decoder=size)
+@pytest.mark.parametrize("feeding", [False, True])
+def test_operations_of_a_recurrent_model_follow_their_formula(cell, gates, parts, feeding):
+    model, hidden = random_model("general", cell, tie="none", decoder={"input_feeding": feeding}), 8
     batch, s, t = make_batch([([5, 7, 6, EOS], [4, 9, EOS]), ([9, 5, 6, EOS], [8, 8, EOS])]), 2 * 4, 2 * 3
     expected = 2 * s * 2 * gates * (hidden // 2) * (6 + hidden // 2)  # encoder: two directions of half the size
     expected += 2 * 2 * parts * hidden * parts * hidden  # bridge, once a sentence
     expected += 2 * s * hidden * hidden  # W_a, once a source token
-    expected += 2 * t * gates * hidden * (6 + hidden)  # decoder
+    expected += 2 * t * gates * hidden * (6 + hidden * feeding + hidden)  # decoder
     expected += 2 * (2 * t * 4 * hidden)  # scores, and sums of values
     expected += 2 * t * (2 * hidden) * hidden  # W_c
     expected += 2 * t * hidden * 12  # W_y
