@@ -3,8 +3,8 @@
     python scripts/download_multi30k.py               from the data's own repository
     python scripts/download_multi30k.py --from DIR    from a folder that has the files, gzipped or not
 
-Writes {train,val,test_2016_flickr}.{de,en}. The data stay under the terms of the Multi30k repository (research use) and
-are ignored by git.
+It writes {train,val,test_2016_flickr}.{de,en}. The data are subject to the terms of the Multi30k repository (research
+use), and git ignores them.
 """
 
 import argparse
@@ -19,6 +19,7 @@ LINES = {"train": 29_000, "val": 1_014, "test_2016_flickr": 1_000}
 
 
 def read_local(folder: Path, name: str) -> bytes:
+    """Read a file from a folder, gzipped or not."""
     for path in (folder / name, folder / f"{name}.gz"):
         if path.is_file():
             data = path.read_bytes()
@@ -27,6 +28,7 @@ def read_local(folder: Path, name: str) -> bytes:
 
 
 def read_remote(name: str) -> bytes:
+    """Download a file."""
     try:
         with urllib.request.urlopen(f"{SOURCE}/{name}.gz", timeout=60) as response:
             return gzip.decompress(response.read())
@@ -36,8 +38,8 @@ def read_remote(name: str) -> bytes:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--from", dest="folder", type=Path, help="a folder that has the files already")
-    parser.add_argument("--out", type=Path, default=Path("data/multi30k"), help="where to (default: %(default)s)")
+    parser.add_argument("--from", dest="folder", type=Path, help="a folder that already has the files")
+    parser.add_argument("--out", type=Path, default=Path("data/multi30k"), help="where to write (default: %(default)s)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     for split, lines in LINES.items():

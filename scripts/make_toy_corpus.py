@@ -1,14 +1,13 @@
 """Write the toy corpus: small English, German and Korean stories made by one grammar.
 
-A sentence is sampled once as a tree of dataclasses; `en()`, `de()` and `ko()` of each node then say it in that
-language, so the three files of a split are parallel and each English sentence has one translation. The grammar asks
-for what attention is good at: nouns, verbs and adjectives copied over long distances and put in another order
-(verb-final clauses, inversion, relative clauses), and pronouns whose gender lies in the noun they stand for.
+A sentence is drawn once, as a tree of dataclasses; `en()`, `de()` and `ko()` of each node then say it in that language.
+So the three files of a split are parallel, and each English sentence has one translation. The grammar needs what
+attention is good at: nouns, verbs and adjectives are copied over long distances and put in another order (verb-final
+clauses, inversion, relative clauses), and the gender of a pronoun depends on the noun that it stands for.
 
 Some combinations of words (subject and verb, adjective and noun, verb and object) are held out: no training sentence
-contains one, each dev and test sentence contains one of its own split. The pronoun set does the same with triples
-(subject, object, predicate). `dev.it.tsv` and `test.it.tsv` say which word "it" stands for. Nothing here depends on
-hash order: the same seed writes the same bytes.
+has one, and each dev or test sentence has one of its own split. The pronoun set does the same with triples (subject,
+object, predicate). `dev.it.tsv` and `test.it.tsv` say which word "it" stands for. The same seed writes the same bytes.
 
     python scripts/make_toy_corpus.py [--out data/toy]
 """
@@ -26,9 +25,9 @@ from typing import NamedTuple, Protocol
 SEED = 1
 SIZES = {"train": 12_000, "dev": 500, "test": 500}
 PRONOUN_ITEMS = 500
-POINTED = 200  # sentences of dev and of test whose "it" is annotated
-HELD_OUT_SHARE = 0.04  # of all pairs, for dev and for test each
-OFTEN = 5  # times a word of dev, test or the pronoun set occurs in train
+POINTED = 200  # sentences with "it" that are annotated, of dev and of test
+HELD_OUT_SHARE = 0.04  # share of all combinations that is held out for dev, and as much for test
+OFTEN = 5  # a word of dev, test or the pronoun set occurs at least this often in train
 LONG = range(18, 29)  # English words in a long sentence
 SHARES = {"simple": 14, "question": 3, "pronoun": 12, "contrast": 36, "complex": 8, "reported": 5, "long": 22}  # in %
 
@@ -187,7 +186,7 @@ Combination = tuple[str, ...]  # its kind, then its words
 
 
 def final(syllable: str) -> int:
-    """The number of a Hangul syllable's final consonant in Unicode's order: 0 none, 4 ㄴ, 8 ㄹ."""
+    """Return the number of a Hangul syllable's final consonant in Unicode: 0 for none, 4 for ㄴ, 8 for ㄹ."""
     return (ord(syllable) - 0xAC00) % 28
 
 
@@ -196,7 +195,7 @@ def with_particle(word: str, particle: Particle) -> str:
 
 
 def before_noun(stem: str) -> str:
-    """The past form of a Korean verb before the noun it modifies: 먹-은, 훔치-ㄴ, 팔-ㄴ."""
+    """Return the past form of a Korean verb before a noun that it modifies: 먹-은, 훔치-ㄴ, 팔-ㄴ."""
     shift = {0: 4, 8: -4}.get(final(stem[-1]))
     return stem + "은" if shift is None else stem[:-1] + chr(ord(stem[-1]) + shift)
 
@@ -262,7 +261,7 @@ class Verb:
 
 @dataclass(frozen=True)
 class Relative:
-    """A clause on a noun: of_subject "the cat that saw the dog", else "the fish that the cat ate"."""
+    """A relative clause: "the cat that saw the dog" (of_subject), or "the fish that the cat ate"."""
 
     verb: Verb
     other: "Phrase"
@@ -284,7 +283,7 @@ class Relative:
 
 @dataclass(frozen=True)
 class Phrase:
-    """A noun with what belongs to it; `also` is a second phrase, joined by "and"."""
+    """A noun phrase; `also` is a second noun phrase, joined by "and"."""
 
     noun: Noun
     article: str  # the, a, my or nothing
@@ -299,7 +298,7 @@ class Phrase:
         return join(article, head, relative, "and " + self.also.en() if self.also else "")
 
     def de(self, case: int) -> str:
-        """Without the relative clause of an object, which the clause puts behind its verb."""
+        """Say the phrase in German; the clause says the relative clause of an object, behind its verb."""
         relative = self.relative.de(self.noun) if self.relative and case == NOMINATIVE else ""
         return join(self.german_head(case), relative, "und " + self.also.de(case) if self.also else "")
 
@@ -326,9 +325,9 @@ class Phrase:
 
 
 class Sentence(Protocol):
-    """What every tree can do. German order: "first" subject first, "after" the verb first, "final" the verb last.
+    """Any tree. The German order is "first" (subject first), "after" (verb first) or "final" (verb last).
 
-    The Korean ending is that of the last verb, the particle that of the subject.
+    The Korean ending belongs to the last verb, the particle to the subject.
     """
 
     def en(self) -> str: ...
@@ -373,7 +372,7 @@ class Clause:
         return join(*start, tail)
 
     def ko(self, ending: str, particle: Particle, inserted: str = "", known_object: bool = False) -> str:
-        """inserted stands behind the subject; a known object is 그것."""
+        """Say the clause in Korean; `inserted` comes after the subject, and a known object is 그것."""
         target = self.object.ko(OBJECT) if self.object else ""
         return join(
             self.time[2] if self.time_first else "",
@@ -390,7 +389,7 @@ class Clause:
 
 @dataclass(frozen=True)
 class Subordinate:
-    """A main clause and a subordinate one, which may stand first; in Korean it always does."""
+    """A main clause and a subordinate clause, which may come first; in Korean it always does."""
 
     main: Clause
     conjunction: Gloss
@@ -411,7 +410,7 @@ class Subordinate:
 
 @dataclass(frozen=True)
 class Pronoun:
-    """A clause and what its subject or its object was: the predicate decides which of them the pronoun stands for."""
+    """A clause and a predicate of its subject or its object; the predicate decides which one the pronoun stands for."""
 
     main: Clause
     conjunction: Gloss
@@ -424,7 +423,7 @@ class Pronoun:
 
     @property
     def other(self) -> Phrase:
-        """What the pronoun does not stand for: the object where that is the subject, else the subject."""
+        """The one of subject and object that the pronoun does not stand for."""
         assert self.main.object is not None
         return self.main.object if self.of_subject else self.main.subject
 
@@ -466,7 +465,7 @@ class Joined:
 
 @dataclass(frozen=True)
 class Reported:
-    """The woman said that ...; second is one more clause: "and that ..."."""
+    """Reported speech, "the woman said that ..."; `second` adds "and that ..."."""
 
     speaker: Phrase
     report: tuple[str, ...]
@@ -515,7 +514,7 @@ class Example(NamedTuple):
 
 
 def written(text: str, mark: str) -> str:
-    """The tree's words as raw text: a capital, commas where they belong, the final mark."""
+    """Turn the words of a tree into raw text: with a capital, commas and the final mark."""
     text = re.sub(r"( ,)+$", "", re.sub(r"( ,)+", " ,", text)).replace(" ,", ",")
     return text[0].upper() + text[1:] + mark
 
@@ -559,7 +558,7 @@ def fits(kinds: str, noun: Noun) -> bool:
 
 @dataclass
 class Sampler:
-    """Draws one tree at a time; keeps the nouns it has used, for no noun comes twice, and the combinations made."""
+    """A source of random trees. It keeps the combinations of a tree, and its nouns, since no noun comes twice."""
 
     rng: Random
     nouns: list[Noun] = field(default_factory=nouns)
@@ -615,7 +614,7 @@ class Sampler:
         return self.rng.choice([verb for verb in self.verbs if accept(verb)])
 
     def relative(self, phrase: Phrase) -> Phrase:
-        """The phrase with a relative clause; living things act in it, others are acted upon."""
+        """Add a relative clause: living things are its subject, other things its object."""
         living = fits("pa", phrase.noun)
         verb = self.verb(
             lambda v: (
@@ -640,7 +639,7 @@ class Sampler:
     def clause(
         self, main: bool = False, accept: Callable[[Verb], bool] = lambda verb: True, may_have_place: bool = True
     ) -> Clause:
-        """main: the clause may start with its time."""
+        """Draw a clause; a main clause may begin with its time."""
         few = self.rng.random() < 0.18
         verb = self.verb(lambda v: accept(v) and (v.objects == "-") == few)
         subject = self.subject(verb)
@@ -663,13 +662,13 @@ class Sampler:
         return replace(phrase, also=self.object(verb)) if self.chance(0.06, 0.12) else phrase
 
     def negated(self, clause: Clause) -> Clause:
-        """Negated where German puts "nicht" without a doubt: one known object, no giving, no relative clause in it."""
+        """Negate a clause if the place of "nicht" is certain: one definite object, no recipient, no relative clause."""
         target = clause.object
         known = not target or (target.article != "a" and not target.relative and not target.also)
         return replace(clause, negated=known and not clause.recipient)
 
     def situated(self, clause: Clause, main: bool, may_have_place: bool = True) -> Clause:
-        """With its place, time and manner; none that could belong to an object's relative clause."""
+        """Add place, time and manner, unless they could belong to the relative clause of the object."""
         if clause.verb.aspect == "state":
             return clause
         closed = bool(clause.object and clause.object.relative)
@@ -692,7 +691,7 @@ class Sampler:
         return Question(replace(clause, negated=False), (en, de, ko if en == "why" else ""))
 
     def subordinate(self, main: bool = True) -> Subordinate:
-        """main: the subordinate clause, or a time, may come first."""
+        """Draw two clauses; if they are the main sentence, the subordinate clause or a time may come first."""
         conjunction = self.rng.choice([BECAUSE, BECAUSE, ALTHOUGH, WHEN, WHILE, BEFORE])
         first = main and self.rng.random() < 0.35
         clause, inner = self.clause(main and not first), self.inner_clause(conjunction)
@@ -707,7 +706,7 @@ class Sampler:
         return replace(self.clause(accept=lambda v: v.aspect in aspects), negated=False)
 
     def pronoun(self, main: bool = True, contrast: bool = False) -> Pronoun:
-        """main: the sentence stands alone, so a time may come first and "but" may follow; contrast: of animals."""
+        """Draw a pronoun; a main sentence may begin with a time or go on with "but"; a contrast is about animals."""
         verb = self.verb(lambda v: v.liking != "0" and (not contrast or "a" in v.subjects))
         animal = "a" in verb.subjects and (contrast or self.rng.random() < 0.75)
         subject = self.subject(verb, self.noun("a" if animal else "p"))
@@ -725,7 +724,7 @@ class Sampler:
         return Pronoun(self.situated(clause, main), conjunction, predicate, antecedent)
 
     def predicate(self, clause: Clause, conjunction: Gloss, antecedent: Phrase) -> Adjective:
-        """An adjective of the antecedent alone that explains the verb, or that it happened in spite of."""
+        """Draw an adjective of the antecedent alone, which explains the verb or (although, but) makes it surprising."""
         assert clause.object is not None
         spite = conjunction in (ALTHOUGH, BUT)
         reason = clause.verb.liking if not spite else "+-"[clause.verb.liking == "+"]
@@ -747,21 +746,21 @@ class Sampler:
         return Reported(speaker, report, body, self.clause() if twice else None)
 
     def long(self) -> Sentence:
-        """Three clauses or so; drawn again until the length is right."""
-        shape = self.rng.randrange(7)
-        if shape == 0:
-            return Joined(self.subordinate(), self.rng.choice([AND, BUT]), self.clause(main=True))
-        if shape == 1:
-            return self.reported(partial(self.subordinate, main=False))
-        if shape == 2:
-            return self.reported(twice=True)
-        if shape == 3:
-            return self.reported(partial(self.pronoun, main=False))
-        if shape == 4:
-            return Joined(self.reported(), self.rng.choice([AND, BUT]), self.clause(main=True))
-        if shape == 5:
-            return Joined(self.pronoun(main=False), self.rng.choice([AND, BUT]), self.clause(main=True))
-        return self.subordinate()
+        """Draw about three clauses; `suits` rejects other lengths."""
+
+        def joined(left: Sentence) -> Joined:
+            return Joined(left, self.rng.choice([AND, BUT]), self.clause(main=True))
+
+        shapes: list[Callable[[], Sentence]] = [
+            lambda: joined(self.subordinate()),
+            lambda: self.reported(partial(self.subordinate, main=False)),
+            lambda: self.reported(twice=True),
+            lambda: self.reported(partial(self.pronoun, main=False)),
+            lambda: joined(self.reported()),
+            lambda: joined(self.pronoun(main=False)),
+            self.subordinate,
+        ]
+        return shapes[self.rng.randrange(len(shapes))]()
 
 
 def words(item: Example) -> list[str]:
@@ -769,7 +768,7 @@ def words(item: Example) -> list[str]:
 
 
 def held_out(sampler: Sampler) -> dict[str, set[Combination]]:
-    """Which combinations only dev, only test and only the pronoun set may contain."""
+    """Draw the combinations that only dev, only test and only the pronoun set may have."""
     pairs = [("subject-verb", n.en, v.en) for v in sampler.verbs for n in sampler.nouns if fits(v.subjects, n)]
     pairs += [("verb-object", v.en, n.en) for v in sampler.verbs for n in sampler.nouns if fits(v.objects, n)]
     pairs += [("adjective-noun", a.en, n.en) for a in sampler.adjectives for n in sampler.nouns if fits(a.kinds, n)]
@@ -784,43 +783,41 @@ def held_out(sampler: Sampler) -> dict[str, set[Combination]]:
         if fits(adjective.kinds, subject) or fits(adjective.kinds, target)
     ]
     sampler.rng.shuffle(triples)
-    return {
-        "dev": set(pairs[:size]),
-        "test": set(pairs[size : 2 * size]),
-        "pronouns": set(triples[: len(triples) // 4]),
-    }
+    pronouns: set[Combination] = set(triples[: len(triples) // 4])
+    return {"dev": set(pairs[:size]), "test": set(pairs[size : 2 * size]), "pronouns": pronouns}
 
 
 Corpus = dict[str, list[Example]]
 
 
 def fill(sampler: Sampler, held: dict[str, set[Combination]], corpus: Corpus, split: str, kinds: Iterable[str]) -> None:
-    """Draw one new example of each kind for the split: with combinations held out for it and for no other.
+    """Draw a new example of each kind for a split, with held-out combinations of this split and of no other.
 
-    Outside train only words may occur that train has often.
+    Outside train, all words must be frequent in train.
     """
     seen = {item.en for items in corpus.values() for item in items}
     counts = Counter(word for item in corpus.get("train", []) for word in words(item))
     known = {word for word, count in counts.items() if count >= OFTEN}
     corpus[split] = []
     for kind in kinds:
-        item = sampler.draw(kind)
-        while not (
-            item.en not in seen and suits(item, held, split, kind) and (not known or known.issuperset(words(item)))
-        ):
+        while True:
             item = sampler.draw(kind)
+            frequent = not known or known.issuperset(words(item))
+            if frequent and item.en not in seen and suits(item, held, split, kind):
+                break
         seen.add(item.en)
         corpus[split].append(item)
 
 
 def suits(item: Example, held: dict[str, set[Combination]], split: str, kind: str) -> bool:
+    """Return whether an example has the right length, and the held-out combinations of its split alone."""
     splits = {name for name, combinations in held.items() if not combinations.isdisjoint(item.combinations)}
     right_length = kind != "long" or len(item.en.split()) in LONG
     return right_length and splits == (set() if split == "train" else {split})
 
 
 def kinds_of(size: int, rng: Random) -> list[str]:
-    """As many kinds of sentences as SHARES says, mixed."""
+    """Return a kind for each sentence, in the proportions of SHARES, in random order."""
     kinds = [kind for kind, share in SHARES.items() for _ in range(size * share // 100)]
     kinds += ["simple"] * (size - len(kinds))
     rng.shuffle(kinds)
@@ -828,7 +825,7 @@ def kinds_of(size: int, rng: Random) -> list[str]:
 
 
 def build(seed: int = SEED) -> Corpus:
-    """Train, dev, test and the pronoun set."""
+    """Draw train, dev, test and the pronoun set."""
     sampler = Sampler(Random(seed))
     held = held_out(sampler)
     corpus: Corpus = {}
@@ -839,7 +836,7 @@ def build(seed: int = SEED) -> Corpus:
 
 
 def wrong_pronoun(item: Example) -> str:
-    """The German of a pronoun sentence, its pronoun agreeing with the other noun."""
+    """Return the German of a pronoun sentence with the pronoun of the other noun."""
     tree = item.tree
     assert isinstance(tree, Pronoun)
     right, wrong = (ER_SIE_ES[phrase.noun.gender] for phrase in (tree.antecedent, tree.other))
@@ -848,7 +845,7 @@ def wrong_pronoun(item: Example) -> str:
 
 
 def pronoun_in(tree: Sentence) -> Pronoun | None:
-    """The part of the tree that has a pronoun."""
+    """Return the part of a tree that has a pronoun, if any."""
     match tree:
         case Pronoun():
             return tree
@@ -858,10 +855,10 @@ def pronoun_in(tree: Sentence) -> Pronoun | None:
 
 
 def pointers(item: Example) -> tuple[int, int, int] | None:
-    """Where "it", the noun it stands for and the noun it could stand for are among the words of the English, from 0.
+    """Return the positions of "it", of the noun it stands for, and of the other noun, among the English words, from 0.
 
-    None where there is no such choice: no "it", a subject that is no animal (a person is "he" or "she"), or a predicate
-    that could be said of the place. Of a noun of several words it is the last; no noun comes twice in a sentence.
+    Return None if there is no choice between two nouns: there is no "it", the subject is no animal (a person is "he" or
+    "she"), or the predicate could be about the place. The position of a noun of several words is that of the last.
     """
     pronoun = pronoun_in(item.tree)
     if not pronoun or not pronoun.main.subject.noun.is_animal:
@@ -874,13 +871,13 @@ def pointers(item: Example) -> tuple[int, int, int] | None:
 
 
 def annotated(items: list[Example]) -> list[str]:
-    """The first POINTED sentences with an "it" to resolve: line number, from 1, and the pointers."""
+    """Return the line number, from 1, and the pointers of the first POINTED sentences that have pointers."""
     found = [(line, *where) for line, item in enumerate(items, start=1) if (where := pointers(item))]
     return ["\t".join(map(str, row)) for row in found[:POINTED]]
 
 
 def files(corpus: Corpus) -> dict[str, str]:
-    """The text of each file by its name."""
+    """Return the text of each file, by name."""
     columns = {
         f"{split}.{lang}": [getattr(item, lang) for item in corpus[split]]
         for split in SIZES

@@ -1,10 +1,10 @@
-"""Make what two of the toy configs need besides the corpus, from the corpus itself.
+"""Make the files that two of the toy configs need besides the corpus, from the corpus itself.
 
 data/toy/roman.{train,dev,test}.{ko,latin}, for configs/toy_char.yaml: Korean phrases and their romanization, letter by
 letter (Revised Romanization, its rule for reversible transliteration).
 
-data/toy/vectors.{en,de}, for configs/toy_word.yaml: word vectors, text as GloVe writes it. The log of how much likelier
-than chance two words stand near each other, reduced by a singular value decomposition (Levy and Goldberg 2014).
+data/toy/vectors.{en,de}, for configs/toy_word.yaml: word vectors in the text format of GloVe. They are the positive
+pointwise mutual information of neighbouring words, reduced by a singular value decomposition (Levy and Goldberg 2014).
 """
 
 import argparse
@@ -27,7 +27,7 @@ FINALS = "- g kk gs n nj nh d l lg lm lb ls lt lp lh m b bs s ss ng j ch k t p h
 
 
 def romanize(text: str) -> str:
-    """Each Hangul letter by its Latin one; what is no Hangul syllable stays."""
+    """Replace each Hangul letter by its Latin one; leave other characters as they are."""
     return "".join(map(_syllable, unicodedata.normalize("NFC", text)))
 
 
@@ -41,7 +41,7 @@ def _syllable(char: str) -> str:
 
 
 def phrases(lines: list[str], rng: Random) -> dict[str, list[str]]:
-    """Pairs of neighboring words; no phrase stands in two splits, and train holds every character of the others."""
+    """Return pairs of neighbouring words; no phrase is in two splits, and train has every character of the others."""
     bare = [line.translate(str.maketrans("", "", ".,?!")).split() for line in lines]
     found = sorted({f"{first} {second}" for words in bare for first, second in pairwise(words)})
     rng.shuffle(found)
@@ -56,12 +56,13 @@ def phrases(lines: list[str], rng: Random) -> dict[str, list[str]]:
 
 
 def words_of(line: str) -> list[str]:
-    """Lowercased, the marks apart: the words of torchtext's `basic_english`."""
+    """Split a line into lowercased words and marks, as torchtext's `basic_english` does."""
     return re.findall(r"\w+|[.,?]", line.lower())
 
 
 def vectors(lines: list[str]) -> dict[str, np.ndarray]:
-    """A vector of each word, (DIMENSIONS,), of root mean square 1/sqrt(DIMENSIONS) over all: as embeddings start."""
+    """Return a vector (DIMENSIONS,) for each word, with the root mean square of new embeddings, 1/sqrt(DIMENSIONS)."""
+    # count which words are near each other
     sentences = [words_of(line) for line in lines]
     counts = Counter(chain.from_iterable(sentences))
     words = sorted(counts, key=lambda word: (-counts[word], word))
@@ -73,9 +74,11 @@ def vectors(lines: list[str]) -> dict[str, np.ndarray]:
             for first, second in zip(ids, ids[distance:], strict=False):
                 together[first, second] += 1
                 together[second, first] += 1
+
+    # reduce what is above chance
     expected = together.sum(1, keepdims=True) * together.sum(0, keepdims=True) / together.sum()
     left, _, _ = np.linalg.svd(np.maximum(np.log(together / expected), 0))
-    reduced = left[:, :DIMENSIONS] - left[:, :DIMENSIONS].mean(0)  # what all words share tells none apart
+    reduced = left[:, :DIMENSIONS] - left[:, :DIMENSIONS].mean(0)  # what all words share does not distinguish them
     reduced /= np.sqrt((reduced**2).mean()) * DIMENSIONS**0.5
     return dict(zip(words, reduced, strict=True))
 

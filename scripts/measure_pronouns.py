@@ -1,8 +1,8 @@
 """Measure whether the encoder's self-attention knows what "it" stands for.
 
-In "The cat ate the fish because it was hungry." a head is right when "it" gives more weight to "cat" than to "fish".
-The sentences are those that `data/toy/dev.it.tsv` and `test.it.tsv` annotate. The head that is right most often on dev
-is chosen, and its share on test is the result: test had no say in the choice.
+In "The cat ate the fish because it was hungry." a head is right if "it" gives more weight to "cat" than to "fish". The
+sentences are annotated in `data/toy/dev.it.tsv` and `test.it.tsv`. The head that is right most often on dev is chosen;
+the result is its share on test, which had no influence on the choice.
 
     python scripts/measure_pronouns.py runs/NAME [--split dev] [--picture it.png]
 """
@@ -25,25 +25,25 @@ from seq2seq.runs.run import Run
 
 
 class Row(NamedTuple):
-    """What `.it.tsv` says of a sentence."""
+    """The annotation of a sentence: a line of `.it.tsv`."""
 
-    line: int  # of the corpus, from 1
-    it: int  # words between spaces, from 0
+    line: int  # the line of the corpus, from 1
+    it: int  # the position of "it" among words between spaces, from 0; so are the next two
     antecedent: int
-    other: int  # the noun that "it" could stand for and does not
+    other: int  # another noun that "it" could stand for
 
 
 class Head(NamedTuple):
-    """How a head did."""
+    """The result of a head."""
 
     name: str
-    share: float  # of the sentences where "it" gives the antecedent more weight than the other noun, in percent
+    share: float  # percent of the sentences in which "it" gives the antecedent more weight than the other noun
     antecedent: float  # the mean weight from "it" to the antecedent
-    other: float  # and to the other noun
+    other: float  # the mean weight to the other noun
 
 
 def measure(maps: Sequence[AttentionMap], rows: Sequence[Row]) -> list[Head]:
-    """Each head, in the order of the maps; equal weights are not right. A map's rows and columns are the sentence."""
+    """Return the result of each head; equal weights are not right. Rows and columns of a map are the same sentence."""
     pairs = [(sentence.words().weights[:, row.it], row) for sentence, row in zip(maps, rows, strict=True)]
     antecedent = np.array([weights[:, row.antecedent] for weights, row in pairs])  # sentence, head
     other = np.array([weights[:, row.other] for weights, row in pairs])
@@ -52,15 +52,15 @@ def measure(maps: Sequence[AttentionMap], rows: Sequence[Row]) -> list[Head]:
 
 
 def choose(heads: Sequence[Head]) -> int:
-    """The index of the head with the largest share, of equals the first."""
+    """Return the index of the head with the largest share, the first of equals."""
     return max(range(len(heads)), key=lambda index: heads[index].share)
 
 
 def read_rows(path: Path, texts: Sequence[str]) -> list[Row]:
-    """The annotation of a corpus.
+    """Read the annotation of a corpus.
 
     Raises:
-        UserError: a file that cannot be read or is empty, or a row that is not four numbers or points at no "it".
+        UserError: the file cannot be read or is empty, or a row is not four numbers or does not point at "it".
     """
     rows = []
     for number, line in enumerate(read_lines(path), start=1):
@@ -78,10 +78,10 @@ def read_rows(path: Path, texts: Sequence[str]) -> list[Row]:
 
 
 def look(translator: Translator, texts: Sequence[str]) -> list[AttentionMap]:
-    """The encoder's self-attention of each sentence.
+    """Return the encoder's self-attention for each sentence.
 
     Raises:
-        UserError: the encoder has none, or the tokenizer's words are not those between spaces.
+        UserError: the encoder has no self-attention, or the tokenizer does not split words at spaces.
     """
     maps = []
     for text, seen in zip(texts, translator.look(texts, beam=1), strict=True):
@@ -103,7 +103,7 @@ class Sentences(NamedTuple):
 
 
 def sentences(run: Run, translator: Translator, split: str) -> Sentences:
-    """Read the annotation that stands beside the split's files, and look at its sentences."""
+    """Read the annotation beside the files of a split, and compute the attention of its sentences."""
     corpus, _ = split_texts(run, split)
     rows = read_rows(Path(f"{getattr(run.config().data, split)}.it.tsv"), corpus)
     texts = [corpus[row.line - 1] for row in rows]
@@ -111,19 +111,24 @@ def sentences(run: Run, translator: Translator, split: str) -> Sentences:
 
 
 def report(run: Run, splits: Sequence[str], picture: Path | None) -> None:
-    """Print all heads on dev, the best of them on the splits, and what chance is; draw the first sentence of test.
+    """Print all heads on dev, and the best of them on the splits beside chance; draw the first sentence of test.
 
-    Of 20 heads that toss a coin 19 are within the +-, unless they were chosen for it, as on dev.
+    Of 20 heads that guess, 19 are within the +-, but not the best of many heads, which is chosen on dev.
     """
+    # look
     translator = Translator.load(run.path)
     needed = dict.fromkeys(["dev", *splits, *(["test"] if picture else [])])
     found = {split: sentences(run, translator, split) for split in needed}
     heads = measure(found["dev"].maps, found["dev"].rows)
     best = choose(heads)
+
+    # all heads on dev
     print(f'What "it" looks at in {len(found["dev"].rows)} sentences of dev\n')
     print(f"{'head':<18}{'right':>8}{'weight on its noun':>22}{'on the other':>16}")
     for head in heads:
         print(f"{head.name:<18}{head.share:6.1f} %{head.antecedent:22.3f}{head.other:16.3f}")
+
+    # the best head
     print(f"\nThe best on dev, {heads[best].name}, is right in")
     for split in splits:
         rows = found[split].rows
@@ -137,7 +142,7 @@ def report(run: Run, splits: Sequence[str], picture: Path | None) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 2 and one line for a user's mistake."""
+    """Return the exit code: 2, after one line, for a user's mistake."""
     parser = argparse.ArgumentParser(description='Measure whether the encoder knows what "it" stands for.')
     parser.add_argument("run", metavar="RUN", help="a run folder, made by train, from English, with self-attention")
     parser.add_argument(

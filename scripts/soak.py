@@ -1,9 +1,9 @@
-"""Kill a training again and again, and see that it ends as it does when nobody does.
+"""Kill a training again and again, and check that it ends exactly as a training that nobody kills.
 
-A training runs once in peace. Then the same one runs in processes that are killed, with kill -9 and SIGTERM, some with
-two signals, while they prepare, update, validate and save; each next one goes on with --resume. At the end weights and
-metrics must be the same to the bit, and no checkpoint may ever have been damaged: else the exit code is 1, and the
-folder with both runs stays. Which phase is hit, how, and about when is drawn from the seed.
+A training runs once undisturbed. Then the same training runs in processes that are killed, with kill -9 and SIGTERM,
+some with two signals, while they prepare, update, validate and save; each process resumes the one before. At the end
+weights and metrics must be the same to the bit, and no checkpoint may have been damaged at any time: otherwise the exit
+code is 1, and the folder with both runs is kept. The seed decides which phase is hit, how, and about when.
 
     python scripts/soak.py [CONFIG] [--kills 50] [--seed 1]
 """
@@ -44,7 +44,7 @@ SETTINGS = (
     "search.beam=1",
     "search.max_length=25",
 )
-UPDATES, UPDATES_A_KILL = 107, 10  # of the training: the fewest, and more for each kill
+UPDATES, UPDATES_A_KILL = 107, 10  # updates of the training: at least, and more for each kill
 
 PHASES = ("preparing", "updates", "validation", "save")
 SIGNALS = {
@@ -53,29 +53,34 @@ SIGNALS = {
     "TERM TERM": (signal.SIGTERM, signal.SIGTERM),
     "TERM KILL": (signal.SIGTERM, signal.SIGKILL),
 }
-TRIES = 20  # to stop a process in the phase that is to be hit
-LONGEST = 300  # seconds that a process may take for what is waited for
-IMPORTS = 0.3  # of the time of preparing: before, Python only imports
+TRIES = 20  # attempts to stop a process in the phase to hit
+LONGEST = 300  # seconds to wait for a process
+IMPORTS = 0.3  # share of the preparation in which Python only imports
 
 
 class Kill(NamedTuple):
     """When to kill a training, and how."""
 
-    phase: str  # to hit
-    signals: str
-    update: int  # not before this one
-    when: float  # 0 to 1: early or late in the phase
+    phase: str  # the phase to hit
+    signals: str  # a key of `SIGNALS`
+    update: int  # the first update at which to kill
+    when: float  # how late in the phase, from 0 to 1
     pause: float  # seconds between two signals
 
 
 def plan(count: int, updates: int, seed: int) -> list[Kill]:
-    """A tenth while there is no checkpoint yet. Of the others four in a row hit the four phases in a random order, and
-    sixteen every phase with every signal, evenly over the updates."""
+    """Draw the kills, spread evenly over the updates; a tenth of them come before the first checkpoint.
+
+    Of the others, each four in a row hit the four phases in a random order, each sixteen every phase with every signal.
+    """
+    # phase and signals
     rng = random.Random(seed)
     first = max(1, count // 10)
     kinds = [(0, number) for number in range(first)]
     for turn in range(ceil((count - first) / len(PHASES))):
         kinds += [(phase, phase + turn) for phase in rng.sample(range(len(PHASES)), len(PHASES))]
+
+    # when
     kills = []
     for number, (phase, signals) in enumerate(kinds[:count]):
         update = max(0, updates * (number - first + 1) // (count - first + 2))
@@ -85,10 +90,10 @@ def plan(count: int, updates: int, seed: int) -> list[Kill]:
 
 
 class Training:
-    """The command that trains, in a process of its own, and what can be seen of it from outside.
+    """A training in a process of its own, observed from outside.
 
     Attributes:
-        preparation: seconds from its start to its first update, once that has come.
+        preparation: seconds from its start to its first update; None before that.
     """
 
     def __init__(self, config: Path, updates: int, run: Run):
@@ -104,7 +109,7 @@ class Training:
             self.process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
 
     def phase(self) -> str:
-        """What it is doing, as its folder shows."""
+        """Return the phase that the training is in, as its folder shows."""
         if not self._has_begun():
             return "preparing"
         newest = self.run.checkpoints.all()[-1:]
@@ -114,19 +119,22 @@ class Training:
         return "validation" if record["split"] == "train" and not record["update"] % VALIDATE_EVERY else "updates"
 
     def record(self) -> dict[str, Any]:
-        """The last one of the metrics, which have one of every second update; of update 0 where there is none."""
+        """Return the last record of the metrics, which record every second update; update 0 if there is none."""
         lines = self._metrics.read_bytes().split(b"\n")[:-1] if self._metrics.exists() else []
         return json.loads(lines[-1]) if lines else {"update": 0, "split": "dev"}
 
     def stop_in(self, kill: Kill, lengths: dict[str, float]) -> bool:
-        """Halt it (SIGSTOP) in the phase to hit, or where that cannot be had in another; False where it has ended."""
+        """Halt the training (SIGSTOP) in the phase to hit, after `TRIES` in another; return False if it has ended."""
         for tried in range(TRIES):
+            # wait for the moment
             while not self._is_time(kill, lengths["preparing"]):
                 if self.process.poll() is not None or time.time() > self._start + LONGEST:
                     return False
                 time.sleep(0.0005)
             if kill.phase != "preparing":
                 time.sleep(kill.when * lengths[kill.phase] / 2**tried)
+
+            # halt, and see whether the phase has ended meanwhile
             self.process.send_signal(signal.SIGSTOP)
             os.waitid(os.P_PID, self.process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if self.process.poll() is not None or self.phase() == kill.phase:
@@ -135,7 +143,7 @@ class Training:
         return self.process.poll() is None
 
     def kill(self, signals: Sequence[signal.Signals], pause: float) -> int:
-        """Send signals to it while it is halted; its exit code."""
+        """Send signals to the halted training and return its exit code."""
         self.process.send_signal(signals[0])
         self.process.send_signal(signal.SIGCONT)
         for number in signals[1:]:
@@ -144,10 +152,10 @@ class Training:
         return self.process.wait(LONGEST)
 
     def finish(self) -> None:
-        """Let it come to its end.
+        """Wait until the training ends.
 
         Raises:
-            UserError: it ends with an error.
+            UserError: the training has failed.
         """
         while self.process.poll() is None and not self._has_begun():
             time.sleep(0.01)
@@ -155,6 +163,7 @@ class Training:
             raise UserError(f"a training ended with exit code {code}: {self.log.read_text(errors='replace')[-1000:]}")
 
     def _is_time(self, kill: Kill, preparation: float) -> bool:
+        """Return whether the phase to hit has come; for the preparation, also whether enough of it has passed."""
         if kill.phase == "preparing":
             return time.time() > self._start + preparation * (IMPORTS + (1 - IMPORTS) * kill.when)
         if not self._has_begun() or self.record()["update"] < kill.update:
@@ -162,21 +171,22 @@ class Training:
         return kill.phase == "updates" or self.phase() == kill.phase
 
     def _has_begun(self) -> bool:
-        """Whether it has cut the metrics to those of its checkpoint, which comes right before its first update."""
+        """Return whether the metrics were cut to the checkpoint, which happens right before the first update."""
         begun = self._metrics.exists() and self._metrics.stat().st_mtime > self._start
         if begun and self.preparation is None:
             self.preparation = time.time() - self._start
         return begun
 
     def _unfinished(self) -> set[tuple[str, int]]:
-        """The hidden folders of checkpoints that are being saved or deleted, with what tells one from the next."""
+        """Return the names and inodes of hidden folders: checkpoints that are being saved or deleted."""
         folder = self.run.path / "checkpoints"
         found = [*os.scandir(folder)] if folder.exists() else []
         return {(entry.name, entry.inode()) for entry in found if entry.name.startswith(".step-")}
 
 
 def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
-    """Train in peace and under fire into a folder, and say what came of it; whether it is as it should be."""
+    """Train undisturbed and with kills into a folder, print a report, and return whether both are the same."""
+    # undisturbed
     updates = UPDATES + UPDATES_A_KILL * count
     start = time.monotonic()
     training = Training(config, updates, Run(folder / "whole"))
@@ -184,7 +194,9 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
     whole, run = training.run, Run(folder / "killed")
     assert training.preparation
     lengths = {"preparing": training.preparation, "updates": 0.05, **_lengths(whole)}
-    print(f"{config}: {updates} updates in peace, {time.monotonic() - start:.0f} s\n")
+    print(f"{config}: {updates} updates undisturbed, {time.monotonic() - start:.0f} s\n")
+
+    # with kills
     print("kill  second  signals    phase       at update  exit code   goes on from")
     hits: Counter[tuple[str, str]] = Counter()
     faults: list[str] = []
@@ -208,6 +220,8 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
         broken = _damaged(run)
         verified, damaged = verified + len(run.checkpoints.all()), damaged + len(broken)
         faults += [f"kill {number}: {fault}" for fault in [*broken, *_faults(training.log, code, kill.signals)]]
+
+    # the end
     Training(config, updates, run).finish()
     faults += _differences(run, whole)
     _print_report(hits, verified, damaged, faults, run, whole)
@@ -216,14 +230,14 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
 
 
 def _lengths(run: Run) -> dict[str, float]:
-    """Seconds that a validation takes, the median, and the last save, from its weights on."""
+    """Return the median seconds of a validation, and those of the last save from its weights on."""
     checkpoint = run.checkpoints.all()[-1].path
     save = checkpoint.stat().st_ctime - (checkpoint / "model.safetensors").stat().st_mtime
     return {"validation": median(r["seconds"] for r in run.metrics.records() if r["split"] == "dev"), "save": save}
 
 
 def _damaged(run: Run) -> list[str]:
-    """What is wrong with checkpoints."""
+    """Return the errors of damaged checkpoints."""
     found = []
     for checkpoint in run.checkpoints.all():
         try:
@@ -234,7 +248,7 @@ def _damaged(run: Run) -> list[str]:
 
 
 def _faults(log: Path, code: int, signals: str) -> list[str]:
-    """What a training that is killed must not do: fail, find damage, leave with another exit code than the signal's."""
+    """Return what a killed training did wrong: errors in its log, or an exit code that is not the signal's."""
     faults = []
     if re.search("Traceback|damaged|error:", log.read_text(encoding="utf-8", errors="replace")):
         faults.append(f"it wrote: {_last_lines(log)}")
@@ -249,7 +263,7 @@ def _last_lines(log: Path) -> str:
 
 
 def _differences(run: Run, whole: Run) -> list[str]:
-    """In what the run that was killed is not the one that was not."""
+    """Describe how a run that was killed differs from the undisturbed one."""
     found = []
     for pointer in ("best", "last"):
         ours, theirs = run.checkpoints.named(pointer), whole.checkpoints.named(pointer)
@@ -258,10 +272,10 @@ def _differences(run: Run, whole: Run) -> list[str]:
         if ours.name != theirs.name:
             found.append(f"`{pointer}` is {ours.name}, and {theirs.name} without kills")
         elif _weights(ours) != _weights(theirs):
-            found.append(f"model.safetensors of `{pointer}` ({ours.name}) is another one")
+            found.append(f"model.safetensors of `{pointer}` ({ours.name}) differs")
     if _timeless(run) != _timeless(whole):
         pairs = zip(_timeless(run), _timeless(whole), strict=False)
-        first = next((f"{a} and {b}" for a, b in pairs if a != b), "their numbers of lines")
+        first = next((f"{a} and {b}" for a, b in pairs if a != b), "their lengths")
         found.append(f"the metrics differ, first in {first}")
     return found
 
@@ -272,7 +286,7 @@ def _weights(checkpoint: Checkpoint) -> str:
 
 
 def _timeless(run: Run) -> list[dict[str, Any]]:
-    """The metrics, but for what the clock says."""
+    """Return the metrics without times."""
     times = ("seconds", "tokens_per_second")
     return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
@@ -297,15 +311,11 @@ def _print_report(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Exit code 0 where all is the same, 1 where not, 2 and one line for a user's mistake."""
+    """Return exit code 0 if both runs are the same, 1 if not, and 2 after a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Path("configs/toy.yaml")
     parser.add_argument(
-        "config",
-        nargs="?",
-        type=Path,
-        default=Path("configs/toy.yaml"),
-        metavar="CONFIG",
-        help="(default: %(default)s)",
+        "config", nargs="?", type=Path, default=default, metavar="CONFIG", help="(default: %(default)s)"
     )
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the kills (default: %(default)s)")

@@ -1,15 +1,15 @@
-"""Measure the speed of this project beside JoeyNMT 2.3.0 and OpenNMT-py 3.5.1, in turn, on one model and one corpus.
+"""Measure the speed of this project, JoeyNMT 2.3.0 and OpenNMT-py 3.5.1, in turn, with the same model and corpus.
 
-    python scripts/bench/peers.py setup                environments of the peers, once (peers_setup.sh)
-    python scripts/bench/peers.py data --corpus DIR    the corpus, from a folder with Multi30k's *.lc.norm.tok.{de,en}
-    python scripts/bench/peers.py train-speed          target tokens a second in training
-    python scripts/bench/peers.py models               a trained model of each, for the next command
-    python scripts/bench/peers.py translate-speed      seconds for the 1,000 lines of test_2016_flickr
-    python scripts/bench/peers.py table                all that was measured, in one table
+    python scripts/bench/peers.py setup                make the environments of the peers (peers_setup.sh)
+    python scripts/bench/peers.py data --corpus DIR    make the corpus from Multi30k's *.lc.norm.tok.{de,en}
+    python scripts/bench/peers.py train-speed          measure target tokens a second in training
+    python scripts/bench/peers.py models               train a model of each, for the next command
+    python scripts/bench/peers.py translate-speed      measure seconds for the 1,000 lines of test_2016_flickr
+    python scripts/bench/peers.py table                print everything in one table
 
-The model is LUONG-256 (peers/*.yaml): one LSTM layer a side of 256 units, Luong's `general` attention, no dropout,
-Multi30k de-en with the words seen twice or more in train: 7,855 German and 5,917 English ones. All that is written goes
-into the folder `--folder`, all figures as JSON.
+The model is LUONG-256 (peers/*.yaml): one LSTM layer of 256 units a side, Luong's `general` attention, no dropout. The
+corpus is Multi30k de-en with the words that train has at least twice, 7,855 German and 5,917 English. All files are
+written into the folder `--folder`, figures as JSON.
 """
 
 import argparse
@@ -32,28 +32,29 @@ from table import Row, keep, machine_and_commit, table
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = {"seq2seq": "seq2seq", "opennmt": "OpenNMT-py", "joeynmt": "joeynmt"}
-WINDOWS = 5  # a training reports its speed so often; the first report is warm-up and left out
+WINDOWS = 5  # reports of its speed that a training makes; the first is warm-up and not used
 
 
 @dataclass(frozen=True)
 class Bench:
-    """Where everything lies, and on how many threads everything runs."""
+    """The folder of all files, and the number of threads of all toolkits."""
 
     folder: Path
     threads: int
 
     def command(self, toolkit: str, *arguments: object) -> list[str]:
-        """`python` of the toolkit's environment with these arguments."""
+        """Return the command that runs the Python of a toolkit's environment."""
         python = sys.executable if toolkit == "seq2seq" else self.folder / toolkit / "bin" / "python"
         return [str(python), *map(str, arguments)]
 
     def environment(self, toolkit: str) -> dict[str, str]:
+        """Return the environment variables of a toolkit."""
         threads, modules = str(self.threads), HERE.parents[1] if toolkit == "seq2seq" else self.folder / "stubs"
         ours = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": str(modules)}
         return os.environ | ours | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # OpenNMT-py reads its own pickles
 
     def run(self, toolkit: str, *arguments: object, given: str = "") -> tuple[str, str, float]:
-        """Standard output, standard error and the seconds of a command, which must succeed."""
+        """Run a command, which must succeed; return its standard output, its standard error, and its seconds."""
         command, environment = self.command(toolkit, *arguments), self.environment(toolkit)
         start = time.perf_counter()
         done = subprocess.run(
@@ -64,7 +65,7 @@ class Bench:
         return done.stdout, done.stderr, time.perf_counter() - start
 
     def model(self, toolkit: str, input_feeding: bool) -> Path:
-        """A trained model: the run folder; of OpenNMT-py what the name of its file begins with."""
+        """Return the path of a trained model: the run folder; for OpenNMT-py the beginning of its file name."""
         return self.folder / "models" / f"{toolkit}_luong256{'_feeding' if input_feeding else ''}"
 
 
@@ -97,26 +98,26 @@ def _train_joeynmt(bench: Bench, path: Path, input_feeding: bool, updates: int, 
     return [float(rate) for rate in re.findall(r"Tokens per Sec: +(\d+)", log)]
 
 
-# Of each: train into a path; real target tokens a second, `</s>` and loading of data included, in each of WINDOWS.
+# Train into a path; return real target tokens a second, `</s>` and data loading included, in each of WINDOWS.
 TRAIN = {"seq2seq": _train_seq2seq, "opennmt": _train_opennmt, "joeynmt": _train_joeynmt}
 
 
 class Translated(NamedTuple):
-    """Seconds for the test set: beam 5, batches of 64, no length penalty, at most 100 tokens."""
+    """Seconds to translate the test set with beam 5, batches of 64, no length penalty and at most 100 tokens."""
 
-    command: float  # from a cold start
-    search: float  # of these in the search, as the toolkit itself counts
+    command: float  # the whole command, with the start of the process
+    search: float  # the search alone, as the toolkit reports it
 
 
 def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> Translated:
-    """`translate` does not say how long the search took; `evaluate`, which translates the same lines at once, does."""
+    """Time `translate`, which does not report its search; `evaluate` translates the same lines and does."""
     command = ("seq2seq", "-m", "seq2seq", "translate", model, "--input", "data/test.de", "--output", output)
     _, _, seconds = bench.run(*command)
     return Translated(seconds, _search_seq2seq(bench, model, "--exact")[0])
 
 
 def _search_seq2seq(bench: Bench, model: Path, how: str) -> tuple[float, float]:
-    """Seconds and BLEU of our search, `--exact` or in a `--shortlist`."""
+    """Return the seconds and the BLEU of our search, with `--exact` or `--shortlist`."""
     options = f"{how} --src data/test.de --ref data/test.en --tokenize none --json"
     found, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
     evaluation = json.loads(found)
@@ -138,17 +139,17 @@ def _translate_joeynmt(bench: Bench, model: Path, output: Path) -> Translated:
     return Translated(seconds, float(re.findall(r"Generation took ([\d.]+)", log)[0]))
 
 
-# Of each: translate with a model of `models` into a file.
+# Translate the test set with a model of `models` into a file.
 TRANSLATE = {"seq2seq": _translate_seq2seq, "opennmt": _translate_opennmt, "joeynmt": _translate_joeynmt}
 
 
 def setup(bench: Bench, args: argparse.Namespace) -> None:
-    """The environments of the peers."""
+    """Make the environments of the peers."""
     subprocess.run([HERE / "peers_setup.sh", bench.folder], check=True)
 
 
 def data(bench: Bench, args: argparse.Namespace) -> None:
-    """Vocabularies, a word a line, and the corpus; words that train has once are `<unk>` there, as in every toolkit."""
+    """Write the corpus and the vocabularies, one word a line; a word that train has once is `<unk>` in train."""
     folder = bench.folder / "data"
     for name in ("data", "models", "runs"):
         (bench.folder / name).mkdir(parents=True, exist_ok=True)
@@ -164,7 +165,7 @@ def data(bench: Bench, args: argparse.Namespace) -> None:
 
 
 def models(bench: Bench, args: argparse.Namespace) -> None:
-    """A trained model of each toolkit, long enough for translations of normal length."""
+    """Train a model of each toolkit, long enough for translations of normal length."""
     for toolkit in args.toolkits:
         path = bench.model(toolkit, args.input_feeding)
         TRAIN[toolkit](bench, path, args.input_feeding, args.updates, 1)
@@ -172,7 +173,7 @@ def models(bench: Bench, args: argparse.Namespace) -> None:
 
 
 def train_speed(bench: Bench, args: argparse.Namespace) -> None:
-    """Target tokens a second in training, with and without input feeding."""
+    """Measure target tokens a second in training, without and with input feeding."""
     rates: dict[bool, dict[str, list[float]]] = {mode: {name: [] for name in args.toolkits} for mode in (False, True)}
     for seed in range(1, args.rounds + 1):
         for feeding, of_mode in rates.items():
@@ -186,7 +187,8 @@ def train_speed(bench: Bench, args: argparse.Namespace) -> None:
 
 
 def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
-    """Seconds for the test set, with the models of `models`; tokens and BLEU of what they put out."""
+    """Measure the seconds to translate the test set with the models of `models`, and the tokens and BLEU."""
+    # translate in turn
     found: dict[str, list[Translated]] = {toolkit: [] for toolkit in args.toolkits}
     listed, listed_bleu = [], 0.0
     for _ in range(args.rounds):
@@ -195,6 +197,8 @@ def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
             runs.append(TRANSLATE[toolkit](bench, model, bench.folder / f"test.{toolkit}"))
         seconds, listed_bleu = _search_seq2seq(bench, bench.model("seq2seq", args.input_feeding), "--shortlist")
         listed.append(seconds)
+
+    # keep the figures
     search = {toolkit: [run.search for run in runs] for toolkit, runs in found.items()}
     command = {toolkit: [run.command for run in runs] for toolkit, runs in found.items()}
     tokens, bleu = ({toolkit: [what(bench, toolkit)] for toolkit in found} for what in (_tokens, _bleu))
@@ -214,7 +218,7 @@ def _lines(bench: Bench, name: str) -> list[str]:
 
 
 def _tokens(bench: Bench, toolkit: str) -> float:
-    """What the toolkit has written, one `</s>` a line included."""
+    """Count the tokens that a toolkit has written, `</s>` included."""
     return sum(len(line.split()) + 1 for line in _lines(bench, f"test.{toolkit}"))
 
 
@@ -224,14 +228,14 @@ def _bleu(bench: Bench, toolkit: str) -> float:
 
 
 def show(bench: Bench, args: argparse.Namespace) -> None:
-    """All that was measured, in one table, which stays in the folder."""
+    """Print everything that was measured as one table, and keep it in the folder."""
     text = table(bench.folder)
     (bench.folder / "table.md").write_text(text + "\n", encoding="utf-8")
     print(text)
 
 
 def about(bench: Bench, args: argparse.Namespace) -> dict[str, Any]:
-    """How something is measured."""
+    """Return how something was measured."""
     code = "import sys; from importlib.metadata import version; print(*(f'{n} {version(n)}' for n in sys.argv[1:]))"
     versions = ", ".join(bench.run(each, "-c", code, PACKAGES[each], "torch")[0].strip() for each in args.toolkits)
     return {"rounds": args.rounds, "threads": bench.threads} | machine_and_commit() | {"versions": versions}
@@ -243,13 +247,13 @@ def main() -> None:
     commands |= {"translate-speed": translate_speed, "table": show}
     names = ["opennmt", "joeynmt"]
     parser.add_argument("command", choices=commands)
-    parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of everything (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of every toolkit (default: %(default)s)")
-    parser.add_argument("--peers", nargs="*", choices=names, default=names, help="to be measured beside this project")
-    parser.add_argument("--corpus", type=Path, default=Path("data/multi30k"), help="of data (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="of *-speed (default: %(default)s)")
-    parser.add_argument("--updates", type=int, help="of a training, a multiple of 5 (default: 250; of models 1500)")
-    parser.add_argument("--input-feeding", action="store_true", help="of models and translate-speed")
+    parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="for all files (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="for every toolkit (default: %(default)s)")
+    parser.add_argument("--peers", nargs="*", choices=names, default=names, help="to measure beside this project")
+    parser.add_argument("--corpus", type=Path, default=Path("data/multi30k"), help="for data (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="for *-speed (default: %(default)s)")
+    parser.add_argument("--updates", type=int, help="of a training, a multiple of 5 (default: 250; for models 1500)")
+    parser.add_argument("--input-feeding", action="store_true", help="for models and translate-speed")
     args = parser.parse_args()
     args.toolkits = ["seq2seq", *args.peers]
     args.updates = args.updates or (1500 if args.command == "models" else 250)

@@ -1,11 +1,11 @@
-"""Search with OpenNMT-py's own weights in our model: the same hypotheses, then both on the clock, in turn.
+"""Search with OpenNMT-py's weights in our model: check that the hypotheses are the same, and time both, in turn.
 
     python scripts/bench/same_weights.py build/peers/models/opennmt_luong256_step_1500.pt
 
-The model is LUONG-256. OpenNMT-py has no bridge (the decoder starts from the encoder's last h and c), no b_c, and no
-`</s>` at the end of a source; ours is given an identity, zeros, and sources without it. A hypothesis that differs is
-printed, and the command fails. `peers.py table` shows the seconds that each toolkit spends translating 1,000
-sentences, beam 5, 64 sentences a batch, models loaded.
+The model is LUONG-256. OpenNMT-py has no bridge (its decoder starts from the encoder's last h and c), no b_c, and no
+`</s>` at the end of a source; so our bridge is an identity, b_c is zero, and our sources have no `</s>`. The command
+prints hypotheses that differ and fails. `peers.py table` shows the seconds that each toolkit needs to translate 1,000
+sentences, with beam 5, batches of 64 sentences, and the model loaded.
 """
 
 import argparse
@@ -33,12 +33,13 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 FLAGS = "-beam_size 5 -batch_size 64 -batch_type sents -max_length 100 -max_length_ratio 0 -length_penalty none"
 
 
-def converted(checkpoint: dict) -> Seq2Seq:
-    """Our model with OpenNMT-py's weights. Its ids 0 and 1 are `<unk>` and `<blank>`, ours `<pad>` and `<unk>`."""
+def convert(checkpoint: dict) -> Seq2Seq:
+    """Return our model with OpenNMT-py's weights, whose ids 0 and 1 are `<unk>` and `<blank>`."""
 
     def ids_as_ours(rows: Tensor) -> Tensor:
         return torch.cat([rows[[1, 0]], rows[2:]])
 
+    # their weights under our names
     theirs, generator, hidden = checkpoint["model"], checkpoint["generator"], 256
     ours = {
         "encoder.embedding.weight": ids_as_ours(theirs["encoder.embeddings.make_embedding.emb_luts.0.weight"]),
@@ -54,6 +55,8 @@ def converted(checkpoint: dict) -> Seq2Seq:
     for side in ("encoder", "decoder"):
         layer = {key.split(".")[-1]: value for key, value in theirs.items() if key.startswith(f"{side}.rnn.")}
         ours |= {f"{side}.recurrent.layers.0.{name}": value for name, value in layer.items()}
+
+    # our model
     src, tgt = (nn.Embedding(len(ours[f"{side}.embedding.weight"]), hidden) for side in ("encoder", "decoder"))
     encoder = Encoder(src, Recurrent("lstm", hidden, hidden, bidirectional=True))
     attention, W_y = build_attention("general", Sizes(hidden, hidden)), nn.Linear(hidden, tgt.num_embeddings)
@@ -64,7 +67,7 @@ def converted(checkpoint: dict) -> Seq2Seq:
 
 
 def translate(model: Seq2Seq, sources: list[list[int]]) -> list[list[int]]:
-    """Token ids of the best hypothesis of each source; nothing is forbidden, as in OpenNMT-py."""
+    """Return the token ids of the best hypothesis of each source; no token is forbidden, as in OpenNMT-py."""
 
     def search(sources: list[list[int]]) -> list[list[int]]:
         batch = make_batch([(source, [EOS]) for source in sources])
@@ -79,15 +82,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path, help="a checkpoint of OpenNMT-py")
     parser.add_argument("--folder", type=Path, default=Path("build/peers"), help="of peers.py (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=1, help="of both (default: %(default)s)")
-    parser.add_argument("--rounds", type=int, default=5, help="in turn (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1, help="for both toolkits (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="times that both translate (default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as our commands do
     bench = Bench(args.folder.absolute(), args.threads)
     sys.path.insert(0, str(bench.folder / "stubs"))
+
+    # the model and the sources
     checkpoint = torch.load(args.model, map_location="cpu", weights_only=False)  # our own file, made by peers.py
-    model = converted(checkpoint)
+    model = convert(checkpoint)
     text = bench.folder / "data" / "test.de"
     known = {word: i for i, word in enumerate(checkpoint["vocab"]["src"])} | {"<unk>": UNK, "<blank>": PAD}
     sources = [
@@ -95,6 +100,7 @@ def main() -> None:
     ]
     words = ["<blank>", "<unk>", *checkpoint["vocab"]["tgt"][2:]]
 
+    # both in turn
     seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
     translate(model, sources[:256])
     for _ in range(args.rounds):
@@ -109,6 +115,8 @@ def main() -> None:
         ours = [" ".join(words[i] for i in tokens) for tokens in found]
         if different := [pair for pair in zip(ours, theirs, strict=True) if pair[0] != pair[1]]:
             sys.exit("\n".join(f"ours    {a}\ntheirs  {b}" for a, b in different))
+
+    # the result
     tokens = f"{sum(len(tokens) + 1 for tokens in found):,}, </s> included"
     about = {"rounds": args.rounds, "threads": args.threads, "hypotheses": "all the same", "tokens": tokens}
     row = Row("search with OpenNMT-py's weights, s", {"seq2seq": seconds["ours"], "opennmt": seconds["theirs"]})

@@ -1,11 +1,11 @@
-"""Measure what a larger corpus costs before and in training: time, memory and disk, for 1, 10 and 100 times a base.
+"""Measure what a larger corpus costs before and during training: time, memory and disk, for 1, 10 and 100 times a base.
 
     python scripts/bench/scale.py --folder DIR [--base 100000] [--times 1 10 100] [--updates 60]
 
-Corpora of random sentences of 1 to 25 words, frequent as Zipf's law says, and their translations word by word; a
-unigram vocabulary of 8,000; a model of 64 units, so that updates cost little. Each is trained in a process of its own
-whose anonymous memory (RssAnon, Linux) is read every few milliseconds, then resumed for as many updates again. The
-corpora and runs stay in the folder; a run that is there already is made anew. The table goes to standard output.
+The corpora have random sentences of 1 to 25 words, drawn by Zipf's law, and word by word translations. The vocabulary
+is unigram, of 8,000; the model has 64 units, so that updates cost little. Each training runs in its own process, whose
+anonymous memory (RssAnon, Linux) is read every few milliseconds, and is then resumed for as many updates again. Corpora
+and runs are kept in the folder; an existing run is replaced. The table goes to standard output.
 """
 
 import argparse
@@ -26,12 +26,12 @@ import yaml
 TRAIN = "import sys, seq2seq; seq2seq.train(sys.argv[1], run=sys.argv[2], resume=True)"
 WORDS, LONGEST, BLOCK = 30_000, 25, 10_000
 SYLLABLES = ["".join(pair) for pair in itertools.product("bdfgklmnprst", "aeiou")]
-VALIDATE_EVERY = 19  # the most that logs each update
-READ_EVERY = 0.005  # seconds
+VALIDATE_EVERY = 19  # the largest number with which every update is logged
+READ_EVERY = 0.005  # seconds between two measurements of memory
 
 
 def write_corpus(prefix: Path, pairs: int, seed: int) -> None:
-    """`prefix.en` and `prefix.de`, unless they are there: they get their names when whole."""
+    """Write `prefix.en` and `prefix.de`, unless they exist; they are renamed to these names when complete."""
     if prefix.with_suffix(".de").exists():
         return
     unfinished = [prefix.with_suffix(ending) for ending in (".unfinished", ".de_unfinished")]
@@ -44,7 +44,7 @@ def write_corpus(prefix: Path, pairs: int, seed: int) -> None:
 
 
 def sentences(pairs: int, seed: int) -> Iterator[tuple[str, str]]:
-    """Blocks of lines, source and target."""
+    """Yield blocks of source lines and target lines."""
     rng = np.random.default_rng(seed)
     src, tgt = lexicon(1), lexicon(2)
     cumulative = np.cumsum(1 / np.arange(1, WORDS + 1))
@@ -58,12 +58,13 @@ def sentences(pairs: int, seed: int) -> Iterator[tuple[str, str]]:
 
 
 def lexicon(seed: int) -> np.ndarray:
+    """Return `WORDS` random words."""
     rng = np.random.default_rng(seed)
     return np.array(["".join(rng.choice(SYLLABLES, 1 + n % 4)) for n in range(WORDS)], dtype=object)
 
 
 def write_config(folder: Path, pairs: int, updates: int) -> Path:
-    """The config of a training on so many pairs."""
+    """Write the config of a training on this many pairs."""
     config = {
         "data": {"train": str(folder / f"train{pairs}"), "dev": str(folder / "dev"), "src": "en", "tgt": "de"},
         "tokenizer": {"type": "unigram", "vocab_size": 8000, "joint": True},
@@ -85,20 +86,20 @@ def write_config(folder: Path, pairs: int, updates: int) -> Path:
 
 @dataclass
 class Watched:
-    """A training that was watched: when each stage of it was reached, and the most memory in each, in bytes."""
+    """Measurements of a training: when each stage ended, and the peak of memory in each stage, in bytes."""
 
     reached: dict[str, float] = field(default_factory=dict)  # seconds after its start
     memory: dict[str, int] = field(default_factory=lambda: defaultdict(int))
-    others: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # of the processes it starts, together
+    others: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # of all its child processes together
 
     def seconds(self, stage: str) -> float:
-        """How long a stage lasted."""
+        """Return the seconds that a stage took."""
         before = [0.0, *self.reached.values()]
         return self.reached[stage] - before[list(self.reached).index(stage)]
 
 
 def watch(config: Path, run: Path) -> Watched:
-    """Train, or go on, until it ends. Its stages end when a file appears or grows."""
+    """Train or resume to the end, and measure. A stage ends when a file appears or grows."""
     metrics = run / "metrics.jsonl"
     logged = size(metrics)
     ends = {
@@ -125,7 +126,7 @@ def watch(config: Path, run: Path) -> Watched:
 
 
 def anonymous(pid: int) -> int:
-    """The anonymous memory that a process holds, in bytes; 0 when it is gone."""
+    """Return the bytes of anonymous memory of a process; 0 after its end."""
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")
     except (FileNotFoundError, ProcessLookupError):
@@ -134,7 +135,7 @@ def anonymous(pid: int) -> int:
 
 
 def children(pid: int) -> list[int]:
-    """The processes that a process has started from its main thread."""
+    """Return the processes that the main thread of a process has started."""
     try:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except (FileNotFoundError, ProcessLookupError):
@@ -142,13 +143,13 @@ def children(pid: int) -> list[int]:
 
 
 def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder; 0 where there is none."""
+    """Return the bytes of a file, or of all files in a folder; 0 if it does not exist."""
     files = path.iterdir() if path.is_dir() else [path] if path.exists() else []
     return sum(file.stat().st_size for file in files)
 
 
 def row(folder: Path, pairs: int, updates: int) -> str:
-    """Train on so many pairs, twice as said above; the line of the table."""
+    """Train on this many pairs, then resume; return the line of the table."""
     write_corpus(folder / f"train{pairs}", pairs, seed=1)
     run = folder / f"run{pairs}"
     shutil.rmtree(run, ignore_errors=True)

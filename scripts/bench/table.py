@@ -1,6 +1,6 @@
-"""What was measured beside the peers: kept as JSON, a file a command; drawn as one table.
+"""Measurements beside the peers: each command keeps its own as a JSON file, and one table shows them all.
 
-A ratio is of the same round: machines have quiet and busy minutes, and what ran side by side had the same.
+A ratio compares values of the same round, because a machine is busier in some minutes than in others.
 """
 
 import json
@@ -18,23 +18,23 @@ HEAD = [NAMES["seq2seq"], *(head for peer in ("opennmt", "joeynmt") for head in 
 
 @dataclass(frozen=True)
 class Row:
-    """A measure of several toolkits."""
+    """One measure, of several toolkits."""
 
     measure: str
-    values: dict[str, list[float]]  # of each toolkit, a value a round
-    form: str = ".2f"  # of a value
-    better: str = "less"  # `less`, `more`, or nothing where the values are not compared
+    values: dict[str, list[float]]  # by toolkit, one value for each round
+    form: str = ".2f"  # how a value is written
+    better: str = "less"  # `less`, `more`, or empty if the values are not compared
 
 
 def keep(folder: Path, name: str, about: dict[str, Any], rows: list[Row]) -> None:
-    """Write rows into a file of the folder, with how they were measured."""
+    """Write rows and how they were measured into a file of the folder."""
     content = {"about": about, "rows": [asdict(row) for row in rows]}
     (folder / "figures").mkdir(parents=True, exist_ok=True)
     (folder / "figures" / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def table(folder: Path) -> str:
-    """All that was kept in the folder, in Markdown."""
+    """Return all that was kept in the folder as a table in Markdown."""
     lines = [f"| median (spread) | {' | '.join(HEAD)} |", "|---" * (len(HEAD) + 1) + "|"]
     notes = []
     for file in sorted((folder / "figures").glob("*.json")):
@@ -45,7 +45,7 @@ def table(folder: Path) -> str:
 
 
 def machine_and_commit() -> dict[str, str]:
-    """Where and of what something is measured."""
+    """Return the processor and the commit."""
     names = re.findall(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(encoding="utf-8"), re.MULTILINE)
     describe = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty", "--exclude=*"]
     commit = subprocess.run(describe, capture_output=True, text=True).stdout.strip()

@@ -1,10 +1,11 @@
-"""Measure how fast a trained run translates: a whole command, a file, one sentence after another.
+"""Measure how fast a trained run translates: as a whole command, a file at once, and one sentence at a time.
 
     python scripts/bench/translate.py runs/toy                    the run's test set
     python scripts/bench/translate.py RUN --input FILE            the lines of a file
 
-From a cold start: a process that imports, loads and translates one line, and the command `seq2seq translate` for all.
-Then, with the model loaded: all lines at once, and one at a time, as they are typed. Beam and batch are the run's.
+Two measurements include the start of a process: one that imports, loads and translates a single line, and the command
+`seq2seq translate` for all lines. Two have the model loaded: all lines at once, and one line at a time, as a user types
+them. Beam and batch size are those of the run.
 """
 
 import argparse
@@ -33,12 +34,14 @@ TYPED = 200  # lines translated one at a time, at most
 
 
 def seconds(action: Callable[[], object]) -> float:
+    """Return the seconds that an action takes."""
     start = time.perf_counter()
     action()
     return time.perf_counter() - start
 
 
 def spread(values: list[float], form: str) -> str:
+    """Return the median and the range of values."""
     return f"{median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
 
 
@@ -46,7 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a run folder")
     parser.add_argument("--input", type=Path, help="source lines, instead of the run's test set")
-    parser.add_argument("--rounds", type=int, default=5, help="of everything but single lines (default: %(default)s)")
+    parser.add_argument("--rounds", type=int, default=5, help="except for single lines (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="(default: %(default)s)")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -57,6 +60,7 @@ def main() -> None:
         command = ["env", f"OMP_NUM_THREADS={args.threads}", sys.executable, *map(str, arguments)]
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
+    # with the start of a process
     print(f"{args.run}, {len(lines):,} lines, threads: {args.threads}, torch {torch.__version__}\n")
     cold = [seconds(python("-c", FIRST, args.run, lines[0])) for _ in range(args.rounds)]
     print(f"import to first translation    {spread(cold, '.2f')} s")
@@ -66,6 +70,7 @@ def main() -> None:
         command = python("-m", "seq2seq", "translate", args.run, "--input", source, "--output", output)
         print(f"whole command, all lines       {spread([seconds(command) for _ in range(args.rounds)], '.2f')} s")
 
+    # with the model loaded
     translator = Translator.load(args.run)
     translator.translate(lines[:64], attention=False)
     together = [seconds(lambda: translator.translate(lines, attention=False)) for _ in range(args.rounds)]

@@ -7,6 +7,7 @@ A command is a module with `HELP`, `add_options` and `run`, and one entry in `CO
 import argparse
 import os
 import sys
+import time
 from collections.abc import Sequence
 from io import TextIOWrapper
 from typing import Protocol
@@ -31,6 +32,7 @@ class Command(Protocol):
 
 
 COMMANDS: list[Command] = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
+FIRST_SPEAKS = 10  # seconds that the other processes of a training wait before they print an error
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
 
 
@@ -49,7 +51,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except UserError as error:
-        _print_once(f"seq2seq: error: {error}")
+        # torchrun ends all processes when one ends with an error: let the first one print it before that
+        if not is_first_process():
+            time.sleep(FIRST_SPEAKS)
+        print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has gone, as after `| head`
         _discard_output()

@@ -1,7 +1,7 @@
-"""`seq2seq selftest`: shows on the user's own machine that this installation does what is promised of it.
+"""`seq2seq selftest`: show on the user's own machine that this installation keeps its promises.
 
-Each check uses what a user has - a corpus in files, a config, `train`, `load`, the command in processes that are
-killed - in a folder that is removed afterwards. What it says was measured just now.
+Each check works as a user does (with a corpus in files, a config, `train`, `load`, and commands in processes that it
+kills) in a temporary folder. It reports what it has just measured.
 """
 
 import importlib
@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from importlib.metadata import version
 from io import StringIO
+from itertools import zip_longest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -30,24 +31,23 @@ from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import quick_scores
 from seq2seq.files import fingerprint, write_json
-from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
-from seq2seq.text.tokenizer import Tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train
 
-LONGEST = 120  # seconds for a process to do what takes it a few
-TO_REPORT = "that is a fault: please report it, with all that `seq2seq selftest` prints"
+LONGEST = 300  # seconds to wait for a process that needs a few, on a machine that is busy
+TO_REPORT = "this is a bug: please report it, with all that `seq2seq selftest` prints"
 
 
 class Outcome(NamedTuple):
-    """What came of a check.
+    """The result of a check.
 
     Attributes:
-        name: of the check.
-        passed: whether what it checks works.
-        shown: what was seen; of a check that failed also what to do.
-        seconds: it took.
+        name: the name of the check.
+        passed: whether everything worked.
+        shown: what was measured; if the check failed, also what to do.
+        seconds: how long the check took.
     """
 
     name: str
@@ -57,27 +57,27 @@ class Outcome(NamedTuple):
 
 
 def selftest() -> Iterator[Outcome]:
-    """Run all checks, one after the other; one that fails does not keep the others from running."""
+    """Run all checks, one after the other, also after one has failed."""
     for check in (parts, learn, resume, refuse, processes):
         yield outcome(check)
 
 
 def outcome(check: Callable[[Path], str]) -> Outcome:
-    """Run one check in a folder of its own: it returns what it has shown, or raises."""
+    """Run one check in a folder of its own; a check returns what it has measured, or raises."""
     start = time.perf_counter()
     try:
         with TemporaryDirectory(prefix="seq2seq-selftest-") as folder, redirect_stderr(StringIO()), _one_thread():
             passed, shown = True, check(Path(folder))
     except UserError as error:
         passed, shown = False, str(error)
-    except Exception as error:  # whatever is broken, it is what the user wants to know
+    except Exception as error:  # any other exception is a failure too
         passed, shown = False, f"{type(error).__name__}: {error}; install the package again, and report it if it stays"
     return Outcome(check.__name__, passed, shown, time.perf_counter() - start)
 
 
 @contextmanager
 def _one_thread() -> Iterator[None]:
-    """On a busy processor threads that have little to add up wait for each other, for minutes in all."""
+    """Let torch use one thread: on a busy processor, threads with little to do wait for each other for minutes."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -93,22 +93,32 @@ EXTRAS = {"plot": ("matplotlib",), "tensorboard": ("tensorboard",), "serve": ("f
 
 
 def parts(folder: Path) -> str:
-    """The libraries do what the package needs of them."""
-    device = choose_device("auto")
-    for type in ("unigram", "bpe", "char"):
-        _must_give_back(_tokenizers(type), [*LINES, "unseen: 🐟 ž"], "sentencepiece")
-    words = _tokenizers("word")
-    _must_give_back(words, [" ".join(line.split()) for line in LINES], "torchtext")
+    """Check that the libraries do what this package needs."""
+    # tokenizers and vectors
+    kinds: tuple[Any, ...] = ("unigram", "bpe", "char", "word")
+    for kind in kinds:
+        tokenizers = train_tokenizers(kind, 400, True, False, "split", LINES, [])
+        package, unseen = ("torchtext", []) if kind == "word" else ("sentencepiece", ["unseen: 🐟 ž"])
+        for line in [*LINES, *unseen]:
+            again = tokenizers.tgt.decode(tokenizers.src.encode(line))
+            _must_be(package, f"{kind} tokens of a line, as text", again, " ".join(line.split()))
     (folder / "vectors").write_text("cat 1 2 3\nTür. 4 5 6\n", encoding="utf-8")
-    vectors, found = load_vectors(folder / "vectors", words.src)
+    vectors, found = load_vectors(folder / "vectors", tokenizers.src)
     _must_be("torchtext", "the vectors of two words", vectors[found].sum().item(), 21.0)
+
+    # scores
     same, other = (round(quick_scores(lines, LINES, lowercase=False)["bleu"], 6) for lines in (LINES, ["%"] * 4))
     _must_be("sacrebleu", "BLEU of equal lines", same, 100.0)
     _must_be("sacrebleu", "BLEU of lines without a common letter", other, 0.0)
+
+    # weights
     weights = torch.randn(1000)
     save_file({"weights": weights}, folder / "weights.safetensors")
     kept = load_file(folder / "weights.safetensors")["weights"]
     _must_be("safetensors", "numbers that are not what was written", int((kept != weights).sum()), 0)
+
+    # what is installed
+    device = choose_device("auto")
     extras = ", ".join(f"{name} {'yes' if _is_there(modules) else 'no'}" for name, modules in EXTRAS.items())
     return (
         f"torch {version('torch')} on {device}; sentencepiece {version('sentencepiece')}: unigram, bpe and char give "
@@ -118,18 +128,8 @@ def parts(folder: Path) -> str:
     )
 
 
-def _tokenizers(type: Any) -> Tokenizers:
-    return train_tokenizers(type, 400, True, False, "split", LINES, [])
-
-
-def _must_give_back(tokenizers: Tokenizers, lines: list[str], package: str) -> None:
-    for line in lines:
-        again = tokenizers.tgt.decode(tokenizers.src.encode(line))
-        _must_be(package, f"{tokenizers.type} tokens of a line, as text", again, " ".join(line.split()))
-
-
 def _must_be(package: str, what: str, found: object, expected: object) -> None:
-    """Raise UserError where a package has another result."""
+    """Raise UserError if a package has another result than expected."""
     if found != expected:
         raise UserError(
             f"{package} {version(package)}: {what}: {found!r}, expected {expected!r}; install it again "
@@ -138,7 +138,7 @@ def _must_be(package: str, what: str, found: object, expected: object) -> None:
 
 
 def _is_there(modules: tuple[str, ...]) -> bool:
-    """Whether modules can be imported; one that is there and broken raises."""
+    """Return whether modules are installed; a module that is installed but broken raises."""
     try:
         for module in modules:
             importlib.import_module(module)
@@ -151,33 +151,34 @@ def _is_there(modules: tuple[str, ...]) -> bool:
 
 # -------------------------------------------------------------------------------------------------------------- learn
 
-UNSEEN, ENOUGH = 100, 90  # strings to reverse after training, and how many of them must be right
+UNSEEN, ENOUGH = 100, 90  # strings to reverse after training, and the least number that must be right
 
 
 def learn(folder: Path) -> str:
-    """A model learns to reverse strings; without attention, or with a wrong gradient, it would not in this time."""
+    """Check that a model learns to reverse strings; without attention or with a wrong gradient it would not."""
+    # train
     start = time.perf_counter()
     unseen = _write_corpus(folder, 6000)
     schedule = {"learning_rate": 0.01, "schedule": "cosine", "warmup_updates": 20}
     config = _config(folder, {"max_updates": 400, "validate_every": 400, **schedule})
     run = train(config, folder / "run")
+
+    # translate strings that were not in the corpus
     translations = Translator.load(run.path).translate(list(unseen))
     right = sum(t.text == reverse for t, reverse in zip(translations, unseen.values(), strict=True))
     took = f"{config.training.max_updates} updates, {time.perf_counter() - start:.0f} s"
     if right < ENOUGH:
         device = choose_device(config.training.device)
-        hint = (
-            TO_REPORT if device.type == "cpu" else "see whether the CPU learns: CUDA_VISIBLE_DEVICES= seq2seq selftest"
-        )
+        on_cpu = "try whether the CPU learns: CUDA_VISIBLE_DEVICES= seq2seq selftest"
         raise UserError(
-            f"reverses only {right} of {UNSEEN} strings it has not seen ({took}, on {device}), where {ENOUGH} would be "
-            f"few; {hint}"
+            f"reverses only {right} of {UNSEEN} strings it has not seen ({took}, on {device}); at least {ENOUGH} are "
+            f"expected; {TO_REPORT if device.type == 'cpu' else on_cpu}"
         )
     return f"reverses {right} of {UNSEEN} strings it has not seen ({took})"
 
 
 def _write_corpus(folder: Path, count: int) -> dict[str, str]:
-    """Random strings of 3 to 9 letters beside their reverses: to train on, to validate on, and unseen ones."""
+    """Write random strings of 3 to 9 letters and their reverses, to train and validate on; return `UNSEEN` others."""
     rng = random.Random(1)
     strings = {" ".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(3, 9))) for _ in range(count)}
     rows = [(string, string[::-1]) for string in sorted(strings)]
@@ -189,7 +190,7 @@ def _write_corpus(folder: Path, count: int) -> dict[str, str]:
 
 
 def _config(folder: Path, training: Mapping[str, Any], *, dropout: float = 0.0) -> Config:
-    """A small model for the corpus in a folder."""
+    """Return the config of a small model for the corpus in a folder."""
     data = {split: str(folder / f"{split}.tsv") for split in ("train", "dev")} | {"src": "string", "tgt": "reverse"}
     sizes = {"hidden_size": 64}
     model = {"embedding_size": 64, "dropout": dropout, "encoder": sizes, "decoder": sizes}
@@ -204,30 +205,34 @@ ENDLESS = {"max_updates": 1_000_000, "validate_every": 10, "patience": 0, "batch
 
 
 def resume(folder: Path) -> str:
-    """A training that is killed, goes on, is stopped and goes on ends with the bits of one that was left alone.
+    """Check that a training that is killed, resumed, stopped and resumed ends with the bits of an undisturbed one.
 
-    On the CPU: a GPU may round its sums otherwise from run to run.
+    It runs on the CPU, since a GPU may round its sums differently from run to run.
     """
+    # killed, resumed, stopped, resumed
     _write_corpus(folder, 2000)
     (folder / "endless.yaml").write_text(_config(folder, ENDLESS, dropout=0.2).to_yaml(), encoding="utf-8")
     run = Run(folder / "run")
-    killed = _interrupted(folder, run, signal.SIGKILL, after=15)
-    saved = run.checkpoints.named("last")
-    stopped = _interrupted(folder, run, signal.SIGTERM, after=25)
+    killed = _interrupt(folder, run, signal.SIGKILL, after=15)
+    saved = _saved_update(run)
+    stopped = _interrupt(folder, run, signal.SIGTERM, after=25)
     config = _config(folder, {**ENDLESS, "max_updates": stopped + 5}, dropout=0.2)
-    whole = train(config, folder / "whole")
     train(config, run.path, resume=True)
+
+    # undisturbed
+    whole = train(config, folder / "whole")
     if difference := _difference(run, whole):
-        raise UserError(f"stopped and resumed, a training does not end as it does without: {difference}; {TO_REPORT}")
+        raise UserError(f"a resumed training does not end as an undisturbed one does: {difference}; {TO_REPORT}")
     return (
-        f"on the CPU, killed (kill -9) after update {killed} and resumed from {_number(saved)}, stopped (SIGTERM) "
-        f"after update {stopped} and resumed: at update {config.training.max_updates} the same weights and metrics to "
-        "the bit as without"
+        f"on the CPU, killed (kill -9) after update {killed} and resumed from {saved}, stopped (SIGTERM) after update "
+        f"{stopped} and resumed: at update {config.training.max_updates} the same weights and metrics to the bit as "
+        "without"
     )
 
 
-def _interrupted(folder: Path, run: Run, number: signal.Signals, *, after: int) -> int:
-    """Train in another process, send it a signal when it has done so many updates; how many it had done."""
+def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) -> int:
+    """Train in another process, send it a signal after some updates, and return how many it had done."""
+    # wait for the updates, send the signal
     train_it = ["-m", "seq2seq", "train", str(folder / "endless.yaml"), "--run", str(run.path), "--resume"]
     with _process(folder, *train_it) as (process, log):
         end = time.monotonic() + LONGEST
@@ -237,15 +242,17 @@ def _interrupted(folder: Path, run: Run, number: signal.Signals, *, after: int) 
             time.sleep(0.01)
         process.send_signal(number)
         code = process.wait(LONGEST)
+
+    # how it ended
     expected = 128 + number if number == signal.SIGTERM else -number
     if code != expected:
         raise UserError(f"after {number.name} exit code {code}, expected {expected}: {_complaint(log)}; {TO_REPORT}")
-    return _number(run.checkpoints.named("last")) if number == signal.SIGTERM else _updates(run)
+    return _saved_update(run) if number == signal.SIGTERM else _updates(run)
 
 
 @contextmanager
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """Another Python with as many threads as this one, and the file of what it prints; stopped where it is left."""
+    """Start another Python with as many threads as this one and a file for what it prints; end it with the block."""
     log = folder / "log.txt"
     variables = os.environ | {"OMP_NUM_THREADS": str(torch.get_num_threads())} | environment
     with open(log, "wb") as file:
@@ -253,7 +260,7 @@ def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[tupl
     try:
         yield process, log
     finally:
-        process.terminate()  # torchrun ends its processes then
+        process.terminate()  # torchrun then ends its processes
         try:
             process.wait(LONGEST)
         except subprocess.TimeoutExpired:
@@ -262,39 +269,47 @@ def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[tupl
 
 
 def _complaint(log: Path) -> str:
-    """The first line on an error that a process printed; without one the last line."""
+    """Return our own error message in what a process printed; else the first line about an error, or the last."""
     lines = [line for line in log.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    return next(
-        (line for line in lines if re.match(r"\S.*([Ee]rror|exception)", line)), (lines or ["it was silent"])[-1]
-    )
+    for pattern in ("seq2seq: error: ", r"\S.*([Ee]rror|exception)"):
+        if found := next((line for line in lines if re.match(pattern, line)), None):
+            return found
+    return lines[-1] if lines else "it printed nothing"
 
 
 def _updates(run: Run) -> int:
-    """The last update in the metrics."""
+    """Return the last update in the metrics."""
     return max((record["update"] for record in run.metrics.records()), default=0)
 
 
-def _number(checkpoint: Checkpoint | None) -> int:
-    """The update of a checkpoint; 0 of none."""
-    return checkpoint.update if checkpoint else 0
+def _saved_update(run: Run) -> int:
+    """Return the update of the last checkpoint, or 0."""
+    last = run.checkpoints.named("last")
+    return last.update if last else 0
 
 
 def _difference(run: Run, other: Run) -> str | None:
-    """In what two trainings that should be the same differ, bit for bit; times are left out."""
+    """Describe the first difference between two trainings, to the bit, times left out; None if there is none."""
+    # checkpoints
     for pointer in ("best", "last"):
         ours, theirs = run.checkpoints.named(pointer), other.checkpoints.named(pointer)
         if ours is None or theirs is None or ours.name != theirs.name:
-            return f"`{pointer}` is update {_number(ours)}, expected {_number(theirs)}"
+            return f"`{pointer}` is {ours.name if ours else 'missing'}, expected {theirs.name if theirs else 'none'}"
         mine, expected = (load_file(checkpoint.path / "model.safetensors") for checkpoint in (ours, theirs))
         if different := [name for name in expected if not torch.equal(mine[name], expected[name])]:
             return f"{len(different)} of {len(expected)} weights differ in {ours.name}, the first is {different[0]}"
-    for mine, expected in zip(_timeless(run), _timeless(other), strict=False):
+
+    # metrics
+    for mine, expected in zip_longest(_timeless(run), _timeless(other)):
+        if mine is None or expected is None:
+            return f"the metrics end before update {(mine or expected)['update']}"
         if mine != expected:
             return f"the metrics differ from update {expected['update']} on"
-    return None if len(_timeless(run)) == len(_timeless(other)) else "the metrics are not as long"
+    return None
 
 
 def _timeless(run: Run) -> list[dict[str, Any]]:
+    """Return the metrics without times."""
     times = ("seconds", "tokens_per_second")
     return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
@@ -303,21 +318,25 @@ def _timeless(run: Run) -> list[dict[str, Any]]:
 
 
 def refuse(folder: Path) -> str:
-    """A checkpoint with a wrong bit is not used but the one before it, and one with code in it is not read."""
+    """Check that a checkpoint with a wrong bit is replaced by the one before, and that one with code is not read."""
+    # a training with two checkpoints
     _write_corpus(folder, 500)
     config = _config(folder, {"max_updates": 20, "validate_every": 20, "save_every": 10, "device": "cpu"})
     run = train(config, folder / "run")
     before, last = run.checkpoints.all()
+
+    # one wrong bit
     weights = last.path / "model.safetensors"
     whole = weights.read_bytes()
     middle = len(whole) // 2
     weights.write_bytes(whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :])
-    found = run.checkpoints.find("last")
-    if found != before:
-        raise UserError(f"one bit of {weights.name} of {last.name} was wrong, and it was not noticed; {TO_REPORT}")
+    if run.checkpoints.find("last") != before:
+        raise UserError(f"one bit of {weights.name} in {last.name} was wrong, and nothing noticed it; {TO_REPORT}")
     train(config, run.path, resume=True)
     if weights.read_bytes() != whole:
-        raise UserError(f"from {before.name} on, training does not end at the weights that were damaged; {TO_REPORT}")
+        raise UserError(f"resumed from {before.name}, a training does not end at the same weights; {TO_REPORT}")
+
+    # code
     trace = folder / "trace"
     _lay_trap(last.path, trace)
     try:
@@ -327,15 +346,15 @@ def refuse(folder: Path) -> str:
         refused = True
     if trace.exists() or not refused:
         did = "ran" if trace.exists() else "was not refused"
-        raise UserError(f"code in training.pt of a checkpoint {did}; resume no run that is not your own; {TO_REPORT}")
+        raise UserError(f"code in training.pt of a checkpoint {did}; resume no run of somebody else; {TO_REPORT}")
     return (
         f"one wrong bit in the checkpoint of update {last.update} is noticed, and training goes on from update "
-        f"{before.update} to the same weights; a checkpoint with code in it is refused, and nothing ran"
+        f"{before.update} to the same weights; a checkpoint with code in it is refused, and the code does not run"
     )
 
 
 class _Trap:
-    """Pickled, it makes a folder when it is read carelessly."""
+    """An object whose pickle makes a folder when it is loaded without care."""
 
     def __init__(self, trace: Path):
         self._trace = trace
@@ -345,7 +364,7 @@ class _Trap:
 
 
 def _lay_trap(checkpoint: Path, trace: Path) -> None:
-    """Put code into a checkpoint, and into its manifest that this is how it should be."""
+    """Put code into a checkpoint, with a manifest that fits."""
     state = torch.load(checkpoint / "training.pt", weights_only=True)
     torch.save(state | {"trap": _Trap(trace)}, checkpoint / "training.pt")
     manifest = json.loads((checkpoint / "manifest.json").read_bytes())
@@ -355,11 +374,12 @@ def _lay_trap(checkpoint: Path, trace: Path) -> None:
 
 # ---------------------------------------------------------------------------------------------------------- processes
 
-ROUNDING = 1e-5  # sums in another order; a gradient that is wrong by a factor is off by some hundredths
+ROUNDING = 1e-5  # from adding in another order; a gradient that is wrong by a factor moves weights by some hundredths
 
 
 def processes(folder: Path) -> str:
-    """Two processes that share the batches do the updates of one; plain gradient steps, which show every factor."""
+    """Check that two processes that share the batches do the same updates as one; plain SGD shows a wrong factor."""
+    # two processes
     _write_corpus(folder, 500)
     training = {"max_updates": 20, "optimizer": "sgd", "learning_rate": 0.5, "clip_norm": 0.0, "device": "cpu"}
     (folder / "two.yaml").write_text(_config(folder, training).to_yaml(), encoding="utf-8")
@@ -368,9 +388,11 @@ def processes(folder: Path) -> str:
     with _process(folder, *torchrun, *train_it, CUDA_VISIBLE_DEVICES="") as (process, log):
         if process.wait(LONGEST):
             raise UserError(
-                f"two processes could not train: {_complaint(log)}; a training by one process does not need this, one "
-                "by several does: see that processes may connect to each other on this machine"
+                f"two processes could not train: {_complaint(log)}; only training with several processes needs this: "
+                "check that processes may connect to each other on this machine"
             )
+
+    # one process with twice the batches an update
     one = train(_config(folder, {**training, "accumulate": 2}), folder / "one")
     ours, theirs = (
         load_file(run.checkpoints.all()[-1].path / "model.safetensors") for run in (Run(folder / "two"), one)
@@ -378,10 +400,10 @@ def processes(folder: Path) -> str:
     largest = max((ours[name] - theirs[name]).abs().max().item() for name in theirs)
     if largest > ROUNDING:
         raise UserError(
-            f"after 20 updates of two processes a weight differs by {largest:.2g} from what one process learns of the "
+            f"after 20 updates a weight of two processes differs by {largest:.2g} from that of one process with the "
             f"same batches; {TO_REPORT}"
         )
     return (
-        f"two processes (gloo) do the {_updates(one)} updates of one with twice the batches: weights differ by "
-        f"{largest:.1g} at most"
+        f"two processes (gloo) do the same {_updates(one)} updates as one with twice the batches: weights differ by at "
+        f"most {largest:.1g}"
     )
