@@ -1,8 +1,12 @@
 """Subword sampling: other pieces of the same text, of the distribution that the paper gives, the same for a seed."""
 
 import math
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -54,6 +58,31 @@ def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed
     assert [src for src, _ in first] != [tgt for _, tgt in first]  # the sides are drawn apart
 
 
+@pytest.mark.parametrize("type", ["unigram", "bpe"])
+def test_another_process_draws_the_same(type):
+    code = f"""
+from seq2seq.data.sampling import SubwordSampling
+from test_sampling import LINES, tokenizers_of
+tokenizers = tokenizers_of({type!r})
+print(SubwordSampling(tokenizers, 0.3).draw(tokenizers.src, [tokenizers.src.encode(line) for line in LINES], 5))
+"""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
+    run = [sys.executable, "-c", code]
+    printed = {
+        subprocess.run(run, capture_output=True, check=True, env=os.environ | {"PYTHONPATH": path}).stdout
+        for _ in (1, 2)
+    }
+    assert len(printed) == 1
+
+
+@pytest.mark.parametrize("type", ["unigram", "bpe"])
+def test_without_chance_the_tokens_are_those_of_sentencepiece(type):
+    """With a large alpha only the likeliest segmentation is left; with alpha 0 every merge is made."""
+    tokenizers = tokenizers_of(type)
+    ids = [tokenizers.src.encode(text) for text in [*LINES[:4], *STRANGE]]
+    assert SubwordSampling(tokenizers, 1e4 if type == "unigram" else 0.0).draw(tokenizers.src, ids, 1) == ids
+
+
 def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha():
     """Every segmentation of a word by hand: the pieces that spell it, and the product of their probabilities."""
     tokenizers, alpha, draws = tokenizers_of("unigram"), 0.3, 4000
@@ -71,7 +100,7 @@ def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha
 
     weights = {pieces: math.exp(alpha * sum(score[piece] for piece in pieces)) for pieces in segmentations("▁lowest")}
     assert len(weights) > 3
-    ids = tokenizers.src.sample([tokenizers.src.encode("lowest")] * draws, alpha, 7)
+    ids = SubwordSampling(tokenizers, alpha).draw(tokenizers.src, [tokenizers.src.encode("lowest")] * draws, 7)
     found = Counter(tuple(tokenizers.src.pieces(each)) for each in ids)
     assert found.keys() <= weights.keys()
     for pieces, weight in weights.items():
@@ -80,10 +109,11 @@ def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha
 
 
 def test_bpe_leaves_out_as_many_merges_as_it_is_told():
-    tokenizer = train_tokenizers("bpe", 264, True, False, "split", ["ab ab ab"], ["ab"]).src
+    tokenizers = train_tokenizers("bpe", 264, True, False, "split", ["ab ab ab"], ["ab"])
+    tokenizer = tokenizers.src
     encoded = tokenizer.encode("ab")
     assert tokenizer.pieces(encoded) == ["▁", "ab"]  # one merge
-    draws = tokenizer.sample([encoded] * 4000, 0.25, 5)
+    draws = SubwordSampling(tokenizers, 0.25).draw(tokenizer, [encoded] * 4000, 5)
     left_out = sum(tokenizer.pieces(ids) == ["▁", "a", "b"] for ids in draws)
     assert left_out + draws.count(encoded) == 4000
     assert abs(left_out / 4000 - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4000)

@@ -3,16 +3,23 @@
 unigram    P(tokens | text) ~ prod_i p(token_i)^alpha over all segmentations (Kudo 2018, "Subword regularization")
 bpe        each merge is left out with probability alpha (Provilkov et al. 2020, "BPE-dropout")
 
-Sentencepiece draws. A store holds the most likely tokens of a text; they are joined and cut anew, byte for byte.
+sentencepiece draws too, but since version 0.2.2 a seed draws other tokens in every process: no training could be resumed
+to the same bits. No piece goes beyond a word, so each word is drawn by itself.
 """
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
+from random import Random
 
 import numpy as np
 
 from seq2seq.data.corpus import EncodedPair
-from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizer, Tokenizers
+from seq2seq.text.tokenizer import EOS, Pieces, SubwordTokenizer, Tokenizer, Tokenizers
+
+WORD = re.compile("▁?[^▁]+|▁")  # sentencepiece writes ▁ for a space
 
 
 @dataclass(frozen=True)
@@ -29,11 +36,66 @@ class SubwordSampling:
 
     def __call__(self, pairs: Sequence[EncodedPair], seed: Sequence[int]) -> list[EncodedPair]:
         """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
-        src_seed, tgt_seed = (np.random.SeedSequence(seed).generate_state(2) >> 1).tolist()  # 31 bits for sentencepiece
-        src = self._draw(self.tokenizers.src, [src for src, _ in pairs], src_seed)
-        tgt = self._draw(self.tokenizers.tgt, [tgt for _, tgt in pairs], tgt_seed)
-        return list(zip(src, tgt, strict=True))
+        src_seed, tgt_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
+        src = self.draw(self.tokenizers.src, [src[:-1] for src, _ in pairs], src_seed)
+        tgt = self.draw(self.tokenizers.tgt, [tgt[:-1] for _, tgt in pairs], tgt_seed)
+        return [([*s, EOS], [*t, EOS]) for s, t in zip(src, tgt, strict=True)]
 
-    def _draw(self, tokenizer: Tokenizer, rows: list[list[int]], seed: int) -> list[list[int]]:
+    def draw(self, tokenizer: Tokenizer, rows: list[list[int]], seed: int) -> list[list[int]]:
+        """Draw other tokens for one side, without EOS."""
         assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
-        return [[*ids, EOS] for ids in tokenizer.sample([row[:-1] for row in rows], self.alpha, seed)]
+        draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[self.tokenizers.type], Random(seed)
+        drawn = []
+        for row in rows:
+            ids: list[int] = []
+            for is_byte, run in groupby(row, tokenizer.is_byte):
+                if is_byte:  # of a character that the vocabulary lacks
+                    ids += run
+                    continue
+                for word in WORD.findall("".join(tokenizer.pieces(run))):
+                    ids += draw_word(word, tokenizer.scored_pieces, self.alpha, random)
+            drawn.append(ids)
+        return drawn
+
+
+def draw_unigram(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
+    """Draw the ids of a word by forward filtering and backward sampling."""
+    # forward: the log of the summed weights of all segmentations of word[:end], by their last piece
+    totals, last_pieces = [0.0], []
+    for end in range(1, len(word) + 1):
+        found = [(begin, *pieces[word[begin:end]]) for begin in range(end) if word[begin:end] in pieces]
+        weighted = [(totals[begin] + alpha * score, begin, id) for begin, id, score in found]
+        largest = max((weight for weight, _, _ in weighted), default=-math.inf)
+        total = sum(math.exp(weight - largest) for weight, _, _ in weighted if weight > -math.inf)
+        totals.append(largest + math.log(total) if total else -math.inf)
+        last_pieces.append(weighted)
+
+    # backward: draw the last piece, then the one before it
+    ids, end = [], len(word)
+    while end:
+        weights = [math.exp(weight - totals[end]) for weight, _, _ in last_pieces[end - 1]]
+        ((_, end, id),) = random.choices(last_pieces[end - 1], weights)
+        ids.append(id)
+    return ids[::-1]
+
+
+def draw_bpe(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
+    """Merge the letters of a word, the best pair first, and leave out each merge with probability alpha."""
+    parts, left_out = [*word], set()
+    while True:
+        # find the pairs that form a piece; the place of a pair's middle tells it from equal pairs elsewhere
+        pairs, middle = [], 0
+        for i in range(1, len(parts)):
+            middle += len(parts[i - 1])
+            merged = parts[i - 1] + parts[i]
+            if merged in pieces and (middle, merged) not in left_out:
+                pairs.append((-pieces[merged].score, middle, merged, i))
+        if not pairs:
+            return [pieces[part].id for part in parts]
+
+        # merge the best, or leave it out
+        _, middle, merged, i = min(pairs)
+        if random.random() < alpha:
+            left_out.add((middle, merged))
+        else:
+            parts[i - 1 : i + 1] = [merged]

@@ -9,9 +9,10 @@ import io
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
-from typing import Literal, Protocol, Self, get_args, runtime_checkable
+from typing import Literal, NamedTuple, Protocol, Self, get_args, runtime_checkable
 
 from seq2seq.errors import UserError
 from seq2seq.files import read_json, write_json
@@ -21,6 +22,16 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
+
+
+class Scored(NamedTuple):
+    """A piece of a sentencepiece vocabulary."""
+
+    id: int
+    score: float  # unigram: its log-probability; bpe: the higher, the earlier it is merged
+
+
+Pieces = dict[str, Scored]
 
 
 @runtime_checkable  # so that tests check signatures
@@ -136,20 +147,15 @@ class SubwordTokenizer(Tokenizer):
         """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
         return self._processor.encode([_cased(line, self.lowercase) for line in lines], num_threads=-1)
 
-    def sample(self, rows: list[list[int]], alpha: float, seed: int) -> list[list[int]]:
-        """Draw other ids for the same texts at random; see `data/sampling.py`.
+    def is_byte(self, id: int) -> bool:
+        """Return whether a token is a byte of a character that the vocabulary lacks."""
+        return bool(self._processor.is_byte(id))
 
-        Args:
-            rows: ids that `encode` returned.
-            alpha: of the distribution.
-            seed: the same seed draws the same ids.
-        """
-        import sentencepiece
-
-        # a seed holds for threads that start after it is set: let one new thread draw everything
-        texts = self._processor.decode(rows, num_threads=1)
-        sentencepiece.set_random_generator_seed(seed)
-        return self._processor.encode(texts, enable_sampling=True, alpha=alpha, nbest_size=-1, num_threads=1)
+    @cached_property
+    def scored_pieces(self) -> Pieces:
+        """The ids and scores of all pieces but bytes and special tokens."""
+        ids = [i for i in range(len(SPECIALS), len(self)) if not self.is_byte(i)]
+        return {self._processor.id_to_piece(i): Scored(i, self._processor.get_score(i)) for i in ids}
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
