@@ -3,8 +3,8 @@
 unigram    P(tokens | text) ~ prod_i p(token_i)^alpha over all segmentations (Kudo 2018, "Subword regularization")
 bpe        each merge is left out with probability alpha (Provilkov et al. 2020, "BPE-dropout")
 
-sentencepiece draws too, but since version 0.2.2 a seed draws other tokens in every process: no training could be resumed
-to the same bits. No piece goes beyond a word, so each word is drawn by itself.
+sentencepiece draws too, but since version 0.2.2 a seed draws other tokens in every process: then no training could be
+resumed to the same bits. No piece goes beyond a word, so each word is drawn by itself.
 """
 
 import math

@@ -5,43 +5,28 @@ import math
 from seq2seq.config import TrainingConfig
 
 
-def rate(schedule: str, update: int, *, warmup: int, total: int, reductions: int = 0, factor: float = 0.5) -> float:
-    """Return what multiplies the learning rate at an update, counted from 1.
+def learning_rate_at(update: int, reductions: int, training: TrainingConfig) -> float:
+    """Return the learning rate of an update, counted from 1. `training.learning_rate` is multiplied by a factor.
 
-    It climbs linearly from 0 to 1 over the first `warmup` updates. Then:
+    The factor climbs linearly from 0 to 1 over the first `warmup_updates`. Then:
 
     - `constant`: 1.
-    - `plateau`: factor ** reductions; the loop counts a reduction when the dev score stops improving.
+    - `plateau`: decay_factor ** reductions; the loop counts a reduction when the dev score stops improving.
     - `inverse_sqrt`: sqrt(warmup / update) (Vaswani et al. 2017).
-    - `cosine`: half a cosine, from 1 down to 0 at `total` (Loshchilov and Hutter 2017).
-    - `one_cycle`: a warm-up of at least 30 % of `total`, then half a cosine (Smith and Topin 2018).
-
-    Raises:
-        ValueError: an unknown schedule.
+    - `cosine`: half a cosine, from 1 down to 0 at `max_updates` (Loshchilov and Hutter 2017).
+    - `one_cycle`: a warm-up of at least 30 % of `max_updates`, then half a cosine (Smith and Topin 2018).
     """
-    if schedule == "one_cycle":
+    peak, warmup, total = training.learning_rate, training.warmup_updates, training.max_updates
+    if training.schedule == "one_cycle":
         warmup = max(warmup, round(0.3 * total))
     if update < warmup:
-        return update / warmup
-    match schedule:
+        return peak * (update / warmup)
+    match training.schedule:
         case "constant":
-            return 1.0
+            return peak
         case "plateau":
-            return factor**reductions
+            return peak * training.decay_factor**reductions
         case "inverse_sqrt":
-            return math.sqrt(max(warmup, 1) / max(update, 1))
+            return peak * math.sqrt(max(warmup, 1) / max(update, 1))
         case "cosine" | "one_cycle":
-            return 0.5 * (1 + math.cos(math.pi * (update - warmup) / max(total - warmup, 1)))
-    raise ValueError(f"unknown schedule {schedule!r}")
-
-
-def learning_rate_at(update: int, reductions: int, training: TrainingConfig) -> float:
-    """Return the learning rate of an update, counted from 1, after so many reductions by the schedule `plateau`."""
-    return training.learning_rate * rate(
-        training.schedule,
-        update,
-        warmup=training.warmup_updates,
-        total=training.max_updates,
-        reductions=reductions,
-        factor=training.decay_factor,
-    )
+            return peak * (0.5 * (1 + math.cos(math.pi * (update - warmup) / max(total - warmup, 1))))

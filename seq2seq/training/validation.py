@@ -84,15 +84,7 @@ def show_example(pair: Pair, hypothesis: str) -> str:
 
 
 def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any], metric: str, best: bool) -> str:
-    """Write the line that the log shows of a validation.
-
-    Args:
-        update: after which it was made.
-        record: the last record of the training, if there was one since the program started.
-        scores: of the validation.
-        metric: what the best checkpoint is best in.
-        best: whether this is the best so far.
-    """
+    """Write the line that the log shows of a validation; `record` is the training's last one, None after a resume."""
     shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
     parts = [
         f"update {update:6,}",
