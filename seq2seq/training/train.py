@@ -8,7 +8,7 @@ import logging
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from tqdm import tqdm
 
@@ -31,11 +31,8 @@ log = logging.getLogger("seq2seq")
 def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False) -> Run:
     """Train a model into a run folder; the best checkpoint is the one with the best dev score.
 
-    Args:
-        config: what to train.
-        path: the run folder; created if it does not exist.
-        resume: resume the run in the folder, if there is one.
-        allow_changes: resume it even if config, data or vocabularies have changed.
+    With `resume` a run that is in the folder goes on; with `allow_changes` even if config, data or vocabularies have
+    changed.
 
     Raises:
         UserError: bad data; a folder that already holds a run (without `resume`) or that another training uses; changes
@@ -69,9 +66,11 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         with stop.deferred(), progress_bar(settings, progress, processes) as bar:
             try:
                 while True:
-                    # validate, and save; after a stop at the update of a validation, this comes first
+                    # validate, save, and only then report; after a stop at such an update, this comes first
                     if progress.validation_is_due(settings):
-                        save(best=validate(start, progress, record, metrics, processes, stop))
+                        validated = validate(start, progress, metrics, processes, stop)
+                        save(best=validated.is_best)
+                        report(validated, record, start, progress)
                     if progress.finished(settings):
                         break
 
@@ -108,16 +107,17 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         save()
 
                     # stop when asked
-                    if asked := processes.max(stop.asked):
-                        raise Stopped(int(asked))
+                    if asked := int(processes.max(stop.asked)):
+                        raise Stopped(asked)
 
                 # end between two validations: save, then validate once more. The checkpoint does not count this
                 # validation, so a run that is made longer later equals one that was longer from the start
                 if progress.validation < progress.update:
                     save()
-                    best = validate(start, progress, record, metrics, processes, stop)
-                    if best and processes.rank == 0:
+                    validated = validate(start, progress, metrics, processes, stop)
+                    if validated.is_best and processes.rank == 0:
                         run.checkpoints.point("best", progress.update)
+                    report(validated, record, start, progress)
                 log.info("training ended: %s", progress.finished(settings))
             except Stopped as stopped:
                 save()
@@ -127,37 +127,34 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
     return run
 
 
-def validate(
-    start: Start,
-    progress: Progress,
-    record: dict[str, Any] | None,
-    metrics: Metrics | None,
-    processes: Processes,
-    stop: Stop,
-) -> bool:
-    """Measure the model on the dev set, log the result, and return whether it is the best so far.
+class Validated(NamedTuple):
+    """A validation, and whether its score is the best so far."""
 
-    A signal interrupts it; then nothing was counted or logged.
-    """
+    result: ValidationResult
+    is_best: bool
+
+
+def validate(start: Start, progress: Progress, metrics: Metrics | None, processes: Processes, stop: Stop) -> Validated:
+    """Measure the model on the dev set, count it, and add it to the metrics. A signal interrupts it."""
 
     def measure() -> ValidationResult:
         with stop.deferred(on=False):
             return start.validation.run()
 
-    # measure and count
-    scores, example = processes.on_first(measure)
-    settings = start.settings
-    metric = settings.early_stopping_metric
-    best = progress.count_validation(scores[metric], settings)
-
-    # log
+    result = processes.on_first(measure)
+    is_best = progress.count_validation(result.scores[start.settings.early_stopping_metric], start.settings)
     if metrics:
-        metrics.add({"update": progress.update, "split": "dev", **scores})
-    log.info(headline(progress.update, record, scores, metric, best))
+        metrics.add({"update": progress.update, "split": "dev", **result.scores})
+    return Validated(result, is_best)
+
+
+def report(validated: Validated, record: dict[str, Any] | None, start: Start, progress: Progress) -> None:
+    """Log a validation; `record` is the last one of the training, None right after a resume."""
+    (scores, example), metric = validated.result, start.settings.early_stopping_metric
+    log.info(headline(progress.update, record, scores, metric, validated.is_best))
     log.info(example)
     for line in warnings(progress.update, scores, start.model.decoder.W_y.out_features):
         log.warning(line)
-    return best
 
 
 def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> bool:
