@@ -19,9 +19,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score each pair of lines."""
-    from seq2seq.data.formats import read_sides
+    from seq2seq.data.formats import stream_sides
 
-    pairs = read_sides(args.src, args.tgt)
+    pairs = list(stream_sides(args.src, args.tgt))
     translator = console.load_translator(args.run)
     try:
         scores = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])

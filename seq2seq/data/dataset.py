@@ -20,8 +20,6 @@ from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokeniz
 
 MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
 
-NO_DIGESTS: Mapping[str, str] = {}  # nothing is compared
-
 T = TypeVar("T")
 
 
@@ -39,12 +37,10 @@ class Corpora(NamedTuple):
         return cls(dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
 
 
-def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Iterator[Row]:
+def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
     """Yield the training pairs one by one, as they stand; on a terminal, a bar shows how many if they take long.
 
-    Args:
-        config: whose training pairs.
-        digests: of their files before; they are compared when the last pair has been read.
+    `digests` are those of the files before; they are compared when the last pair has been read.
 
     Raises:
         UserError: a line is at fault, or a file has changed while it was read.
@@ -58,9 +54,8 @@ def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> It
     _must_be_unchanged(config, digests)
 
 
-def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
-    """Raise UserError if a file of the training pairs no longer has the digest that it had."""
-    for name, digest in digests.items():
+def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> None:
+    for name, digest in (digests or {}).items():
         file = Path(config.data.train).parent / name
         if not file.is_file() or _digest(file) != digest:
             raise UserError(
@@ -69,15 +64,11 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
             )
 
 
-def learn_tokenizers(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Tokenizers:
+def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
     """Learn the vocabularies from the training pairs. All pairs are read, and so checked; a sample is held in memory.
 
-    Args:
-        config: whose training pairs.
-        digests: as for `training_text`.
-
     Raises:
-        UserError: as `training_text`, or a vocabulary cannot be learned.
+        UserError: as `training_text`, which has the arguments, or a vocabulary cannot be learned.
     """
     # read all, keep a sample
     tokenizer, max_length = config.tokenizer, config.data.max_length
@@ -86,14 +77,9 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] = NO_DIGESTS) ->
     pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
 
     # learn
+    src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
     return train_tokenizers(
-        tokenizer.type,
-        tokenizer.vocab_size,
-        tokenizer.joint,
-        tokenizer.lowercase,
-        tokenizer.word_tokenizer,
-        [pair.src for pair in pairs],
-        [pair.tgt for pair in pairs],
+        tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer, src, tgt
     )
 
 
@@ -124,13 +110,9 @@ def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
 
 
 def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mapping[str, str]) -> Store:
-    """Open the store of the training pairs in a folder, or build it there.
+    """Open the store of the training pairs in a folder, or build it there from the vocabularies in another.
 
-    Args:
-        config: whose training pairs.
-        folder: of the store.
-        tokenizers: folder of the vocabularies.
-        digests: of the files of the training pairs when the run was begun; without any, changes are not noticed.
+    `digests` are those of the files when the run was begun; without any, changes are not noticed.
 
     Raises:
         UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
@@ -146,12 +128,17 @@ def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenize
     return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)
 
 
-def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of the files of each split, by the name of the file.
+def padding_share(batches: Batches) -> float:
+    """Return the share of the positions of the first epoch, on both sides, that hold padding: 0 is none."""
+    real = padded = 0
+    for plan in batches.plans(epoch=0):
+        real += int(plan.lengths.sum())
+        padded += sum(len(rows) * int(plan.lengths[rows].max(axis=0).sum()) for rows in plan.batches)
+    return 1 - real / padded
 
-    Raises:
-        UserError: a file cannot be found or read.
-    """
+
+def data_digests(config: Config) -> dict[str, dict[str, str]]:
+    """Return the SHA-256 of the files of each split, by name; raise UserError if one cannot be found or read."""
     data, found = config.data, {}
     for split in ("train", "dev", "test"):
         if prefix := getattr(data, split):
@@ -161,29 +148,22 @@ def data_digests(config: Config) -> dict[str, dict[str, str]]:
 
 
 def _digest(file: Path) -> str:
-    """Return the SHA-256 of a file; raise UserError if it cannot be read."""
     try:
-        digest: str = fingerprint(file)["sha256"]
+        return str(fingerprint(file)["sha256"])
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
-    return digest
 
 
 SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
 
 
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
-    """Learn the shortlist of a store, from evenly spaced chunks of it.
-
-    Raises:
-        UserError: a chunk is damaged.
-    """
+    """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
     pairs: list[Sides] = []
     count = len(store.begins)
     for chunk in range(0, count, -(-count // SHORTLIST_CHUNKS)):
         lengths, begin = store.lengths(chunk), store.begins[chunk]
         sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
         pairs += zip(sides[::2], sides[1::2], strict=True)
-    special = [PAD, UNK, BOS, EOS]
-    src, tgt, joint = tokenizers.src, tokenizers.tgt, tokenizers.joint
-    return learn_shortlist(pairs, len(src), len(tgt), special=special, copy_source=joint)
+    sizes, special = (len(tokenizers.src), len(tokenizers.tgt)), [PAD, UNK, BOS, EOS]
+    return learn_shortlist(pairs, *sizes, special=special, copy_source=tokenizers.joint)

@@ -17,15 +17,10 @@ from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizer, Tokenizers
 
 @dataclass(frozen=True)
 class SubwordSampling:
-    """A function that draws other tokens for the texts of a batch.
+    """A function that draws other tokens for the texts of a batch."""
 
-    Args:
-        tokenizers: of subwords.
-        alpha: of the formulas above; over 0.
-    """
-
-    tokenizers: Tokenizers
-    alpha: float
+    tokenizers: Tokenizers  # of subwords
+    alpha: float  # of the formulas above; over 0
 
     def __call__(self, pairs: Sequence[EncodedPair], seed: Sequence[int]) -> list[EncodedPair]:
         """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""

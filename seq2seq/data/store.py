@@ -10,13 +10,13 @@ A chunk is `CHUNK` pairs of text: they are tokenized together, checked together,
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Integer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
@@ -29,10 +29,8 @@ CHUNK = 8192  # pairs
 _LENGTH = np.dtype("<i4")
 
 
-class Strict(BaseModel):
+class Strict(BaseModel, strict=True, extra="forbid"):
     """A section of `store.json`, in which every key has its exact type."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
 
 
 class Inputs(Strict):
@@ -60,6 +58,10 @@ class StoreRecord(Strict):
     inputs: Inputs
     chunks: list[ChunkRecord]
 
+    def report(self) -> Report:
+        """Add up what was kept and dropped of all chunks."""
+        return sum((chunk.report for chunk in self.chunks), start=Report(0, 0, 0, self.inputs.max_length))
+
 
 class Store:
     """The encoded pairs of a corpus on disk, in chunks; `open_or_build` makes one.
@@ -75,7 +77,7 @@ class Store:
     """
 
     def __init__(self, folder: Path):
-        # store.json
+        # read store.json
         self._folder = folder
         try:
             record = StoreRecord.model_validate_json((folder / "store.json").read_bytes())
@@ -85,20 +87,13 @@ class Store:
             fault = error.errors()[0]
             place = "".join(f"{key}: " for key in fault["loc"])
             raise self._damaged("store.json", f"{place}{fault['msg']}") from None
-        self.inputs = record.inputs
-        self.report = _report(record)
+        self.inputs, self.report = record.inputs, record.report()
 
         # where each chunk begins; one of which no pair was kept is left out
         self._chunks = [chunk for chunk in record.chunks if chunk.report.kept]
         self._unchecked = set(range(len(self._chunks)))
-        self.begins: list[int] = []
-        self._first_pairs: list[int] = []
-        tokens = pairs = 0
-        for chunk in self._chunks:
-            self.begins.append(tokens)
-            self._first_pairs.append(pairs)
-            tokens += chunk.tokens
-            pairs += chunk.report.kept
+        *self.begins, tokens = accumulate((chunk.tokens for chunk in self._chunks), initial=0)
+        *self._first_pairs, pairs = accumulate((chunk.report.kept for chunk in self._chunks), initial=0)
 
         # map the files
         self.tokens = self._map("tokens.bin", np.dtype(self.inputs.dtype), tokens)
@@ -121,7 +116,6 @@ class Store:
         return lengths
 
     def _map(self, name: str, dtype: np.dtype, size: int) -> np.ndarray:
-        """Map a file of `size` numbers into memory."""
         try:
             found, expected = (self._folder / name).stat().st_size, size * dtype.itemsize
             if found != expected:
@@ -140,11 +134,8 @@ def open_or_build(
 ) -> Store:
     """Open the store in a folder if it was built from the same inputs, else build it.
 
-    A store is built beside the folder, in `.new-NAME`, and renamed when it is complete. One that was cut short is built
-    anew.
-
     Args:
-        folder: where the store lies; the folder above must exist.
+        folder: of the store; the folder above must exist.
         rows: the training corpus, not yet normalized; it is read only if a store must be built.
         tokenizers: the folder of the vocabularies.
         max_length: tokens of a side, EOS not counted; longer pairs are dropped.
@@ -153,7 +144,7 @@ def open_or_build(
     Raises:
         UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
     """
-    # open it if it was built from the same
+    # open it if it was built from the same inputs
     vocabularies = load_tokenizers(tokenizers)
     inputs = Inputs(
         chunk=CHUNK,
@@ -180,7 +171,6 @@ def open_or_build(
 
 
 def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: Inputs) -> None:
-    """Tokenize a corpus chunk by chunk, and write the files of its store."""
     chunks = []
     with open(folder / "lengths.bin", "wb") as lengths_file, open(folder / "tokens.bin", "wb") as tokens_file:
         while chunk := list(islice(rows, CHUNK)):
@@ -193,16 +183,11 @@ def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: In
             tokens_file.write(tokens.tobytes())
 
             # remember what was written
-            record = ChunkRecord(
-                report=report,
-                tokens=len(tokens),
-                lengths_sha256=_digest(lengths.tobytes()),
-                tokens_sha256=_digest(tokens.tobytes()),
-            )
-            chunks.append(record)
+            digests = {"lengths_sha256": _digest(lengths.tobytes()), "tokens_sha256": _digest(tokens.tobytes())}
+            chunks.append(ChunkRecord(report=report, tokens=len(tokens), **digests))
 
     store = StoreRecord(inputs=inputs, chunks=chunks)
-    _report(store).must_keep_a_pair()
+    store.report().must_keep_a_pair()
     (folder / "store.json").write_text(store.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -212,11 +197,6 @@ def flatten(
     """Return the lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
     lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs], _LENGTH).reshape(-1, 2)
     return lengths, np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), dtype, int(lengths.sum()))
-
-
-def _report(store: StoreRecord) -> Report:
-    """Add up what was kept and dropped of all chunks."""
-    return sum((chunk.report for chunk in store.chunks), start=Report(0, 0, 0, store.inputs.max_length))
 
 
 def _digest(data: bytes) -> str:

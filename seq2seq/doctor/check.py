@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from seq2seq.config import Config
-from seq2seq.data.dataset import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
+from seq2seq.data.dataset import Corpora, learn_tokenizers, make_batches, padding_share, prepare_store, training_text
 from seq2seq.data.formats import corpus_files, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
@@ -84,7 +84,7 @@ def facts(config: Config) -> Iterator[Fact]:
         yield Fact("training", [_line("training", str(store.report))], asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
         yield Fact("lengths", [_line(f"length {name}", _spread(numbers)) for name, numbers in lengths.items()], lengths)
-        count, padding = batches.len_of_epoch(0), batches.padding_share()
+        count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), padding_share(batches)
         shown = f"{count:,} an epoch, {padding:.1%} of their positions are padding"
         yield Fact("batches", [_line("batches", shown)], {"an_epoch": count, "padding": padding})
         batch = next(batches.iterate(epoch=0)).to(device)

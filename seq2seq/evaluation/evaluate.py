@@ -11,7 +11,7 @@ from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
-from seq2seq.data.formats import read_sides
+from seq2seq.data.formats import stream_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text
@@ -155,7 +155,7 @@ def file_texts(src: str, references: Sequence[str]) -> Texts:
     Raises:
         UserError: a file cannot be read, is empty, or does not have as many lines as the source file.
     """
-    columns = [read_sides(src, reference) for reference in references]
+    columns = [list(stream_sides(src, reference)) for reference in references]
     if not columns[0]:
         raise UserError(f"{src}: empty; there is nothing to measure")
     return Texts([source for source, _ in columns[0]], [[reference for _, reference in column] for column in columns])

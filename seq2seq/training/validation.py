@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 
 from seq2seq.data.batches import Batches
-from seq2seq.data.corpus import Pair, encode_corpus
+from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import cut_references, quick_scores
@@ -47,7 +47,8 @@ class Validation:
         tokenizers = translator.tokenizers
         if not any(pair.src and pair.tgt for pair in dev):
             raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
-        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
+        pairs, report = encode_pairs(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
+        report.must_keep_a_pair()
         self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
 
     def run(self) -> ValidationResult:
