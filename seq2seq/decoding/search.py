@@ -202,7 +202,10 @@ def _score_dtype(device: torch.device) -> torch.dtype:
 def _forbid(
     log_probs: Float[Tensor, "rows vocab"], limits: Limits, sentence: Int[Tensor, " rows"], length: int
 ) -> None:
-    """Set the log-probability of forbidden tokens to -inf, in place; `length` includes the next token of each row."""
+    """Set the log-probability of forbidden tokens to -inf, in place. Every rule about what may be chosen stands here.
+
+    A row is a hypothesis of the `sentence` given; `length` counts its tokens, the next one included.
+    """
     # the tokens that are never chosen
     never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
     log_probs.index_fill_(1, never, -torch.inf)

@@ -31,9 +31,6 @@ class Translation:
     attention: list[list[float]] | None = None  # a row per token, a column per source token; the mean of all heads
 
 
-EMPTY = Translation("", 0.0, 0.0, [], [])  # of an empty line
-
-
 @dataclass(frozen=True)
 class Sampling:
     """Settings for drawing a translation at random instead of searching for the best one."""

@@ -14,7 +14,7 @@ from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.looking import Look, TokenizedLine, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
-from seq2seq.decoding.translation import EMPTY, Alternative, Sampling, Translation
+from seq2seq.decoding.translation import Alternative, Sampling, Translation
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist
@@ -153,8 +153,10 @@ class Translator:
             search = partial(sample, sampling=sampling, generator=generator)
 
         # search in batches; those that draw from one generator take turns
-        sources, search_batch = self.encode(texts), partial(self._search_batch, search)
-        hypotheses = self.in_batches(search_batch, sources, len, of_empty=[], in_turn=sampling is not None)
+        sources = self.encode(texts)
+        hypotheses: list[list[Hypothesis]] = self.in_batches(
+            partial(self._search_batch, search), sources, len, of_empty=[], in_turn=sampling is not None
+        )
         if any(source and not found for source, found in zip(sources, hypotheses, strict=True)):
             raise UserError(
                 "the model's log-probabilities are not finite: its weights have blown up; train again "
@@ -184,7 +186,7 @@ class Translator:
 
         A search need not carry the weights along: the finished hypothesis gives the same ones.
         """
-        nothing = Look(EMPTY, [], None, None)
+        nothing = Look(self._decode(Outcome([], [])), [], None, None)
         return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 
     def _attend_batch(self, outcomes: list[Outcome]) -> list[Look]:
@@ -219,16 +221,12 @@ class Translator:
 
     def _decode(self, outcome: Outcome) -> Translation:
         if not outcome.source:
-            return EMPTY
+            return Translation("", 0.0, 0.0, [], [])
         best, *others = outcome.hypotheses
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        text, tokens, source_tokens = (
-            tgt.decode(best.tokens),
-            tgt.pieces([*best.tokens, EOS]),
-            src.pieces(outcome.source),
-        )
+        text, tokens = tgt.decode(best.tokens), tgt.pieces([*best.tokens, EOS])
         alternatives = [Alternative(tgt.decode(h.tokens), h.score, h.normalized_score) for h in others]
-        return Translation(text, best.score, best.normalized_score, tokens, source_tokens, alternatives)
+        return Translation(text, best.score, best.normalized_score, tokens, src.pieces(outcome.source), alternatives)
 
 
 class EncodedLine(NamedTuple):
