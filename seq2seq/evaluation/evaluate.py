@@ -3,12 +3,13 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.formats import stream_sides
@@ -26,14 +27,6 @@ class Texts(NamedTuple):
 
     sources: list[str]
     references: list[list[str]]
-
-
-class Example(NamedTuple):
-    """A source line, its first reference and its translation."""
-
-    source: str
-    reference: str
-    hypothesis: str
 
 
 @dataclass(frozen=True)
@@ -65,11 +58,6 @@ class Evaluation:
     def measures(self) -> dict[str, Measure]:
         """Return the measures under the names that are shown to users."""
         return {"BLEU": self.bleu, "chrF": self.chrf, "TER": self.ter, "exact match": self.exact_match, "CER": self.cer}
-
-    def examples(self, count: int) -> list[Example]:
-        """Return the first `count` lines."""
-        lines = zip(self.sources, self.references[0], self.hypotheses, strict=True)
-        return [Example(*line) for line in lines][:count]
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the texts, for JSON."""
@@ -121,11 +109,8 @@ def evaluate(
         length_penalty=translator.search.length_penalty,
         shortlist=translator.shortlist is not None,
         seconds=seconds,
-        bleu=_measure(bleu, hypotheses, normalized),
-        chrf=_measure(CHRF(lowercase=lowercase), hypotheses, normalized),
-        ter=_measure(TER(case_sensitive=not lowercase), hypotheses, normalized),
-        exact_match=exact_match(hypotheses, normalized, lowercase),
-        cer=character_error_rate(hypotheses, normalized, lowercase),
+        **measure(hypotheses, normalized, lowercase, bleu),
+        ter=_by_sacrebleu(TER(case_sensitive=not lowercase), hypotheses, normalized),
         sources=list(sources),
         references=normalized,
         hypotheses=hypotheses,
@@ -133,11 +118,7 @@ def evaluate(
 
 
 def split_texts(run: Run, split: str) -> Texts:
-    """Read the `dev` or `test` set of a run.
-
-    Raises:
-        UserError: the run's config does not set it, or it cannot be read.
-    """
+    """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
     data = run.config().data
     prefix = {"dev": data.dev, "test": data.test}[split]
     if prefix is None:
@@ -185,44 +166,39 @@ def cut_references(references: Sequence[str]) -> list[str]:
 
 
 def quick_scores(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> dict[str, float]:
-    """Return the scores of a validation in percent: bleu, chrf, exact_match and cer. TER is left out: it is slow."""
-    return {
-        "bleu": BLEU(lowercase=lowercase, force=True).corpus_score(hypotheses, [references]).score,
-        "chrf": CHRF(lowercase=lowercase).corpus_score(hypotheses, [references]).score,
-        "exact_match": exact_match(hypotheses, [references], lowercase).score,
-        "cer": character_error_rate(hypotheses, [references], lowercase).score,
-    }
+    """Return the scores of a validation in percent, those of `measure`."""
+    return {name: found.score for name, found in measure(hypotheses, [references], lowercase).items()}
 
 
-def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False) -> Measure:
-    """Return the percentage of hypotheses that equal a reference."""
-    hits = sum(hypothesis in options for hypothesis, options in _lines(hypotheses, references, lowercase))
-    return Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + ", lowercased" * lowercase)
+def measure(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, bleu: BLEU | None = None
+) -> dict[str, Measure]:
+    """Return `bleu`, `chrf`, `exact_match` and `cer`, but not TER, which is slow.
 
+    Args:
+        hypotheses: a translation for each line.
+        references: one list for each set of references.
+        lowercase: ignore case.
+        bleu: sacrebleu's BLEU, if not with its defaults.
+    """
+    metrics = {"bleu": bleu or BLEU(lowercase=lowercase, force=True), "chrf": CHRF(lowercase=lowercase)}
+    found = {name: _by_sacrebleu(metric, hypotheses, references) for name, metric in metrics.items()}
 
-def character_error_rate(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False
-) -> Measure:
-    """Return the Levenshtein distance to the nearest reference, as a percentage of the references' characters."""
-    edits = characters = 0
-    for hypothesis, options in _lines(hypotheses, references, lowercase):
-        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
-        edits += distance
-        characters += len(nearest)
-    signature = "character edits / reference characters" + ", lowercased" * lowercase
-    return Measure(100 * edits / max(characters, 1), signature)
-
-
-def _lines(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each hypothesis with its references, all in lower case if `lowercase`."""
+    # the share of hypotheses that equal a reference; the Levenshtein distance to the nearest reference
+    hits = edits = characters = 0
     for hypothesis, *options in zip(hypotheses, *references, strict=True):
         if lowercase:
             hypothesis, options = hypothesis.lower(), [option.lower() for option in options]
-        yield hypothesis, options
+        hits += hypothesis in options
+        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
+        edits += distance
+        characters += len(nearest)
+    case = ", lowercased" * lowercase
+    found["exact_match"] = Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + case)
+    found["cer"] = Measure(100 * edits / max(characters, 1), "character edits / reference characters" + case)
+    return found
 
 
-def _measure(metric: BLEU | CHRF | TER, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
+def _by_sacrebleu(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
     score = metric.corpus_score(hypotheses, references).score
     return Measure(score, str(metric.get_signature()))

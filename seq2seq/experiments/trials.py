@@ -1,9 +1,8 @@
 """`seq2seq compare`: train every combination of some values with several seeds, and put the results in one table.
 
-A *trial* is one training: a combination of values with a seed. A comparison is a folder of ordinary run folders, one
-for each trial. The same command goes on where it stopped: it keeps finished trials and resumes a stopped training.
-Values and seeds may be added. Models are measured on the dev set, because the table is there to choose one; the test
-set is for the chosen model.
+A comparison is a folder of ordinary run folders, one for each trial. The same command goes on where it stopped: it
+keeps finished trials and resumes a stopped training. Values and seeds may be added. Models are measured on the dev set,
+because the table is there to choose one; the test set is for the chosen model.
 """
 
 import hashlib
@@ -63,13 +62,10 @@ class Grid:
 
 
 def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds: int) -> Grid:
-    """Combine all values with each other and with the seeds `config.seed`, `config.seed + 1` and so on.
+    """Combine all values with each other and with as many seeds: `config.seed`, `config.seed + 1` and so on.
 
-    Args:
-        path: the YAML file of the config that all trials start from.
-        overrides: `section.key=value`, for all trials.
-        varied: `section.key=value,value,...`, values in YAML; the last key changes fastest.
-        seeds: the number of trials for each combination.
+    All trials start from the YAML file and its overrides, `section.key=value`. A varied key is written as
+    `section.key=value,value,...`, values in YAML; the last key changes fastest.
 
     Raises:
         UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
@@ -152,15 +148,10 @@ def _path_safe(value: str) -> str:
 
 
 def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
-    """Train and measure every trial that is not finished yet. The table is written after each trial.
+    """Train and measure every trial that is not finished yet. The table, which quotes the command, follows each trial.
 
     A trial that fails (its loss is not finite, its vocabulary too small) is left out, with the reason. The same
     comparison, started again, tries it again.
-
-    Args:
-        grid: the trials.
-        folder: the folder of the comparison.
-        command: the command line, which the table quotes.
 
     Raises:
         UserError: the data cannot be read, the folder holds something else, or every trial failed.
@@ -197,11 +188,7 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
 
 
 def _claim(folder: Path, grid: Grid) -> None:
-    """Describe the comparison in `compare.json`.
-
-    Raises:
-        UserError: the folder holds a run or another comparison, or cannot be written.
-    """
+    """Describe the comparison in `compare.json`, unless the folder holds a run or another comparison."""
     if Run(folder).exists():
         raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
     now = {
@@ -263,10 +250,7 @@ def _measure(trial: Trial, run: Run) -> TrialResult:
     assert last is not None
     validation = [record for record in records if record["split"] == "dev" and record["update"] == best.update][-1]
     result = TrialResult(
-        name=trial.name,
-        seed=trial.seed,
-        best=best.name,
-        last=last.name,
+        **{"name": trial.name, "seed": trial.seed, "best": best.name, "last": last.name},
         **evaluation.as_dict(),
         perplexity=validation["perplexity"],
         parameters=count_parameters(translator.model),
