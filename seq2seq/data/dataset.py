@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -19,22 +19,15 @@ from seq2seq.files import fingerprint
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
+SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
 
 T = TypeVar("T")
 
 
-class Corpora(NamedTuple):
-    """The pairs that are held in memory; those of training, which may be many, are streamed by `training_text`."""
-
-    dev: list[Pair]
-    test: list[Pair] | None
-
-    @classmethod
-    def read(cls, config: Config) -> "Corpora":
-        """Read the dev and test pairs of a config; raise UserError for the first file at fault."""
-        data = config.data
-        dev = read_pairs(data.dev, data.src, data.tgt)
-        return cls(dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
+def read_dev(config: Config) -> list[Pair]:
+    """Return the dev pairs of a config; raise UserError for the first file at fault, of its dev and its test set."""
+    data = config.data
+    return [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix][0]
 
 
 def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -71,8 +64,8 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
         UserError: as `training_text`, which has the arguments, or a vocabulary cannot be learned.
     """
     # read all, keep a sample
-    tokenizer, max_length = config.tokenizer, config.data.max_length
-    rows = (row for row in training_text(config, digests) if not is_too_long(row, max_length))
+    tokenizer = config.tokenizer
+    rows = (row for row in training_text(config, digests) if not is_too_long(row, config.data.max_length))
     most = MAX_TRAINING_LINES // (2 if tokenizer.joint else 1)
     pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
 
@@ -86,7 +79,7 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
 def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
     """Return every k-th item, where k is the smallest power of two that gives at most `most` items.
 
-    Every part of a corpus counts, and nothing is random. No more than `most + 1` items are held at a time.
+    No more than `most + 1` items are held at a time.
     """
     kept: list[T] = []
     step = 1
@@ -100,10 +93,9 @@ def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
 
 def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
     """Raise UserError if no training pair is left to train on; read no further than to the first that is kept."""
-    max_length = config.data.max_length
-    report = Report(0, 0, 0, max_length)
+    report = Report(0, 0, 0, config.data.max_length)
     for row in training_text(config):
-        report += encode_pairs([row], tokenizers.src, tokenizers.tgt, max_length)[1]
+        report += encode_pairs([row], tokenizers.src, tokenizers.tgt, config.data.max_length)[1]
         if report.kept:
             break
     report.must_keep_a_pair()
@@ -117,8 +109,7 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
     Raises:
         UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
     """
-    rows = training_text(config, digests)  # read only if the store must be built
-    return open_or_build(folder, rows, tokenizers, config.data.max_length, digests)
+    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, digests)
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:
@@ -154,14 +145,11 @@ def _digest(file: Path) -> str:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
 
 
-SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
-
-
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
     """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
     pairs: list[Sides] = []
-    count = len(store.begins)
-    for chunk in range(0, count, -(-count // SHORTLIST_CHUNKS)):
+    step = -(-len(store.begins) // SHORTLIST_CHUNKS)
+    for chunk in range(0, len(store.begins), step):
         lengths, begin = store.lengths(chunk), store.begins[chunk]
         sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
         pairs += zip(sides[::2], sides[1::2], strict=True)

@@ -20,9 +20,6 @@ from seq2seq.errors import UserError
 Row = tuple[str, str]  # source and target, as they stand in the corpus
 
 
-# ------------------------------------------------------------------------------------------------------------- lines
-
-
 def stream_lines(path: str | Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 file, which is unpacked if its name ends in `.gz`; only one is in memory at a time.
 
@@ -63,9 +60,6 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; give a file that can be read") from None
-
-
-# ------------------------------------------------------------------------------------------------------------- pairs
 
 
 def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
@@ -136,9 +130,6 @@ def _exists(path: str) -> bool:
         except (FileNotFoundError, NotADirectoryError):
             return False
         return True
-
-
-# ----------------------------------------------------------------------------------------------------------- formats
 
 
 def stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:

@@ -39,8 +39,8 @@ class AttentionMap:
 
     def mean(self) -> "AttentionMap":
         """Return the mean of all heads, as the map of one head."""
-        name = "mean of all heads" if len(self.heads) > 1 else self.heads[0]
-        return replace(self, heads=[name], weights=self.weights.mean(0)[None])
+        heads = ["mean of all heads"] if len(self.heads) > 1 else self.heads
+        return replace(self, heads=heads, weights=self.weights.mean(0)[None])
 
     def has_whole_words(self) -> bool:
         """Return whether every token is a word, so that `words` merges nothing."""
@@ -74,13 +74,13 @@ def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
 
 def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
     """Return the text of each word, without sentencepiece's space mark, and bytes as the characters that they spell."""
+
+    def spell(codes: re.Match[str]) -> str:
+        return bytes.fromhex(re.sub("<0x|>", "", codes[0])).decode("utf-8", errors="replace")
+
     groups = groupby(zip(words, tokens, strict=True), key=lambda pair: pair[0])
     joined = ("".join(token for _, token in group).removeprefix("▁") for _, group in groups)
-    return [BYTES.sub(lambda match: _spell(match[0]), word) for word in joined]
-
-
-def _spell(codes: str) -> str:
-    return bytes(int(code[2:], 16) for code in codes.strip("<>").split("><")).decode("utf-8", errors="replace")
+    return [BYTES.sub(spell, word) for word in joined]
 
 
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:
