@@ -1,6 +1,7 @@
 """What a config says about data, made real: the corpora, the vocabularies, the token ids, the batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -11,7 +12,7 @@ from seq2seq.config import Config
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
 from seq2seq.data.formats import Row, corpus_files, stream_pairs
-from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
@@ -27,7 +28,8 @@ T = TypeVar("T")
 def read_dev(config: Config) -> list[Pair]:
     """Return the dev pairs of a config; raise UserError for the first file at fault, of its dev and its test set."""
     data = config.data
-    return [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix][0]
+    sets = [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix]
+    return sets[0]
 
 
 def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -58,10 +60,10 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> Non
 
 
 def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
-    """Learn the vocabularies from the training pairs. All pairs are read, and so checked; a sample is held in memory.
+    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory.
 
     Raises:
-        UserError: as `training_text`, which has the arguments, or a vocabulary cannot be learned.
+        UserError: as `training_text`, or a vocabulary cannot be learned.
     """
     # read all, keep a sample
     tokenizer = config.tokenizer
@@ -77,16 +79,13 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
 
 
 def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
-    """Return every k-th item, where k is the smallest power of two that gives at most `most` items.
-
-    No more than `most + 1` items are held at a time.
-    """
+    """Return every k-th item, where k is the smallest power of two that gives at most `most` items."""
     kept: list[T] = []
     step = 1
     for number, item in enumerate(items):
         if number % step == 0:
             kept.append(item)
-        if len(kept) > most:  # too many: keep every second from here on
+        if len(kept) > most:  # keep every second from here on
             kept, step = kept[::2], 2 * step
     return kept
 
@@ -104,10 +103,7 @@ def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
 def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mapping[str, str]) -> Store:
     """Open the store of the training pairs in a folder, or build it there from the vocabularies in another.
 
-    `digests` are those of the files when the run was begun; without any, changes are not noticed.
-
-    Raises:
-        UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
+    `digests` are those of the files when the run was begun. If one has changed since, no store is made of it.
     """
     return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, digests)
 
@@ -115,8 +111,9 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:
     """Make the training batches of a config."""
     training, alpha = config.training, config.tokenizer.sampling
+    sampling = partial(draw_subwords, tokenizers, alpha) if alpha else None
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
-    return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)
+    return Batches(pairs, size, training.batch_type, config.seed, sampling)
 
 
 def padding_share(batches: Batches) -> float:

@@ -76,12 +76,11 @@ def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
         read = next(read for ending, read in TABLES.items() if files[0].removesuffix(".gz").endswith(ending))
         rows = read(files[0], src, tgt)
 
-    is_empty = True
-    for row in rows:
-        is_empty = False
-        yield row
-    if is_empty:
+    first = next(rows, None)
+    if first is None:
         raise UserError(f"{files[0]}: empty; a corpus needs at least one sentence pair")
+    yield first
+    yield from rows
 
 
 def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
@@ -89,9 +88,7 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
 
     `src` and `tgt` are language codes. The first that exists: `prefix` itself, if its name is that of a table;
     `prefix.src` and `prefix.tgt`; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
-
-    Raises:
-        UserError: nothing was found.
+    UserError says what was looked for.
     """
     # a table by its whole name
     prefix = str(prefix)
@@ -112,10 +109,8 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
-    raise UserError(
-        f"no corpus at {prefix}: {found}; "
-        f"looked for {', '.join(looked[:-1])} and {looked[-1]}, each with or without .gz"
-    )
+    looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
+    raise UserError(f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz")
 
 
 def _find(path: str) -> str | None:
@@ -133,11 +128,7 @@ def _exists(path: str) -> bool:
 
 
 def stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
-    """Yield line n of one file with line n of the other.
-
-    Raises:
-        UserError: as `stream_lines`, or the files have different numbers of lines.
-    """
+    """Yield line n of one file with line n of the other; raise UserError if one has more lines."""
     src_lines, tgt_lines = stream_lines(src_file), stream_lines(tgt_file)
     for number, (src, tgt) in enumerate(zip_longest(src_lines, tgt_lines), start=1):
         if src is not None and tgt is not None:

@@ -7,28 +7,21 @@ Sentencepiece draws. A store holds the most likely tokens of a text; they are jo
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 from seq2seq.data.corpus import EncodedPair
-from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizer, Tokenizers
+from seq2seq.text.tokenizer import EOS, SubwordTokenizer, Tokenizers
 
 
-@dataclass(frozen=True)
-class SubwordSampling:
-    """A function that draws other tokens for the texts of a batch."""
-
-    tokenizers: Tokenizers  # of subwords
-    alpha: float  # of the formulas above; over 0
-
-    def __call__(self, pairs: Sequence[EncodedPair], seed: Sequence[int]) -> list[EncodedPair]:
-        """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
-        src_seed, tgt_seed = (np.random.SeedSequence(seed).generate_state(2) >> 1).tolist()  # 31 bits for sentencepiece
-        src = self._draw(self.tokenizers.src, [src for src, _ in pairs], src_seed)
-        tgt = self._draw(self.tokenizers.tgt, [tgt for _, tgt in pairs], tgt_seed)
-        return list(zip(src, tgt, strict=True))
-
-    def _draw(self, tokenizer: Tokenizer, rows: list[list[int]], seed: int) -> list[list[int]]:
+def draw_subwords(
+    tokenizers: Tokenizers, alpha: float, pairs: Sequence[EncodedPair], seed: Sequence[int]
+) -> list[EncodedPair]:
+    """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
+    sides = []
+    seeds = (np.random.SeedSequence(seed).generate_state(2) >> 1).tolist()  # 31 bits for sentencepiece
+    for side, tokenizer in enumerate((tokenizers.src, tokenizers.tgt)):
         assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
-        return [[*ids, EOS] for ids in tokenizer.sample([row[:-1] for row in rows], self.alpha, seed)]
+        drawn = tokenizer.sample([pair[side][:-1] for pair in pairs], alpha, seeds[side])
+        sides.append([[*ids, EOS] for ids in drawn])
+    return list(zip(sides[0], sides[1], strict=True))

@@ -25,7 +25,6 @@ from seq2seq.files import publish, unfinished
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 CHUNK = 8192  # pairs
-
 _LENGTH = np.dtype("<i4")
 
 
@@ -64,13 +63,7 @@ class StoreRecord(Strict):
 
 
 class Store:
-    """The encoded pairs of a corpus on disk, in chunks; `open_or_build` makes one.
-
-    Attributes:
-        inputs: what the store was made from.
-        report: what was kept and dropped.
-        tokens: the ids of all pairs, mapped into memory.
-        begins: where in `tokens` each chunk begins.
+    """The encoded pairs of a corpus on disk, as `Chunks` of `batches.py`; `open_or_build` makes one.
 
     Raises:
         UserError: `store.json` is damaged, or a file does not have the size that was written.
@@ -85,8 +78,7 @@ class Store:
             raise self._damaged("store.json", str(error.strerror)) from None
         except ValidationError as error:
             fault = error.errors()[0]
-            place = "".join(f"{key}: " for key in fault["loc"])
-            raise self._damaged("store.json", f"{place}{fault['msg']}") from None
+            raise self._damaged("store.json", ": ".join(map(str, (*fault["loc"], fault["msg"])))) from None
         self.inputs, self.report = record.inputs, record.report()
 
         # where each chunk begins; one of which no pair was kept is left out
@@ -100,11 +92,7 @@ class Store:
         self._lengths = self._map("lengths.bin", _LENGTH, 2 * pairs).reshape(-1, 2)
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        """Return the number of source and of target ids of each pair of a chunk, which is checked at its first use.
-
-        Raises:
-            UserError: the bytes of the chunk are not what was written.
-        """
+        """Return the lengths of the pairs of a chunk; at its first use, raise UserError if its bytes are damaged."""
         record, begin, first = self._chunks[chunk], self.begins[chunk], self._first_pairs[chunk]
         lengths = self._lengths[first : first + record.report.kept]
         if chunk in self._unchecked:
@@ -171,22 +159,19 @@ def open_or_build(
 
 
 def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: Inputs) -> None:
-    chunks = []
+    store = StoreRecord(inputs=inputs, chunks=[])
     with open(folder / "lengths.bin", "wb") as lengths_file, open(folder / "tokens.bin", "wb") as tokens_file:
         while chunk := list(islice(rows, CHUNK)):
-            # normalize, tokenize, drop and count
+            # append what is kept
             pairs, report = encode_pairs(chunk, tokenizers.src, tokenizers.tgt, inputs.max_length)
-
-            # append what was kept
             lengths, tokens = flatten(pairs, np.dtype(inputs.dtype))
             lengths_file.write(lengths.tobytes())
             tokens_file.write(tokens.tobytes())
 
             # remember what was written
             digests = {"lengths_sha256": _digest(lengths.tobytes()), "tokens_sha256": _digest(tokens.tobytes())}
-            chunks.append(ChunkRecord(report=report, tokens=len(tokens), **digests))
+            store.chunks.append(ChunkRecord(report=report, tokens=len(tokens), **digests))
 
-    store = StoreRecord(inputs=inputs, chunks=chunks)
     store.report().must_keep_a_pair()
     (folder / "store.json").write_text(store.model_dump_json(indent=1) + "\n", encoding="utf-8")
 

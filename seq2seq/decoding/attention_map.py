@@ -53,22 +53,18 @@ class AttentionMap:
         rows, columns = _join_pieces(self.rows, self.row_words), _join_pieces(self.columns, self.column_words)
         return AttentionMap(rows, columns, self.heads, weights, [*range(len(rows))], [*range(len(columns))])
 
-    def links(self) -> list[tuple[int, int]]:
-        """Return (source word, target word) for each word of the translation: the source word it looks at most.
+    def pharaoh(self) -> str:
+        """Return a link from each word of the translation to the source word it looks at most, as alignment tools do.
 
-        Words are counted from 0, and heads are averaged. `</s>` has no link, nor has a word that looks at `</s>` most.
+        `0-0 1-2` has the source word before the target word, counted from 0. Heads are averaged. `</s>` has no link,
+        nor has a word that looks at `</s>` most.
         """
         weights = self.words().mean().weights[0]
-        best = weights.argmax(1)
-        return [(int(s), t) for t, s in enumerate(best[:-1]) if s < weights.shape[1] - 1 and weights[t, s] > 0]
-
-    def pharaoh(self) -> str:
-        """Return the links in the format of other alignment tools: `0-0 1-2`, source before target."""
-        return " ".join(f"{s}-{t}" for s, t in self.links())
+        best = enumerate(weights.argmax(1)[:-1])
+        return " ".join(f"{s}-{t}" for t, s in best if s < weights.shape[1] - 1 and weights[t, s] > 0)
 
 
 def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
-    """Return a table with 1 where a token belongs to a word, 0 elsewhere."""
     return (np.arange(max(words) + 1)[:, None] == np.array(words)).astype(float)
 
 

@@ -131,11 +131,7 @@ def split_texts(run: Run, split: str) -> Texts:
 
 
 def file_texts(src: str, references: Sequence[str]) -> Texts:
-    """Read a source file and one or more reference files.
-
-    Raises:
-        UserError: a file cannot be read, is empty, or does not have as many lines as the source file.
-    """
+    """Read a source file and one or more reference files; raise UserError if they are empty or differ in length."""
     columns = [list(stream_sides(src, reference)) for reference in references]
     if not columns[0]:
         raise UserError(f"{src}: empty; there is nothing to measure")
@@ -143,11 +139,7 @@ def file_texts(src: str, references: Sequence[str]) -> Texts:
 
 
 def save_evaluation(run: Run, name: str, evaluation: Evaluation) -> None:
-    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
+    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder."""
     hypotheses = "".join(line + "\n" for line in evaluation.hypotheses)
     measures = json.dumps(evaluation.as_dict(), indent=2) + "\n"
     for file, text in ((f"{name}.hyp", hypotheses), (f"{name}.json", measures)):
@@ -165,22 +157,10 @@ def cut_references(references: Sequence[str]) -> list[str]:
     return cut
 
 
-def quick_scores(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> dict[str, float]:
-    """Return the scores of a validation in percent, those of `measure`."""
-    return {name: found.score for name, found in measure(hypotheses, [references], lowercase).items()}
-
-
 def measure(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, bleu: BLEU | None = None
 ) -> dict[str, Measure]:
-    """Return `bleu`, `chrf`, `exact_match` and `cer`, but not TER, which is slow.
-
-    Args:
-        hypotheses: a translation for each line.
-        references: one list for each set of references.
-        lowercase: ignore case.
-        bleu: sacrebleu's BLEU, if not with its defaults.
-    """
+    """Return `bleu` (with the given settings), `chrf`, `exact_match` and `cer`; TER, which is slow, is left out."""
     metrics = {"bleu": bleu or BLEU(lowercase=lowercase, force=True), "chrf": CHRF(lowercase=lowercase)}
     found = {name: _by_sacrebleu(metric, hypotheses, references) for name, metric in metrics.items()}
 

@@ -79,8 +79,6 @@ def health_sums(
     return torch.stack([torch.stack([top.sum(), bottom.sum()]) for top, bottom in sums]).cpu().double()
 
 
-# ----------------------------------------------------------------------------------------------------- warnings
-
 WARN_FROM = 1000  # updates: a good run may take this long to find its attention
 UNIFORM = 0.95  # entropy: above this, no token of an ordinary sentence has much more weight than the others
 RESTING = 0.5  # eos: above this, </s> has more weight than all words together
