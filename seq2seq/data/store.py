@@ -122,12 +122,8 @@ def open_or_build(
 ) -> Store:
     """Open the store in a folder if it was built from the same inputs, else build it.
 
-    Args:
-        folder: of the store; the folder above must exist.
-        rows: the training corpus, not yet normalized; it is read only if a store must be built.
-        tokenizers: the folder of the vocabularies.
-        max_length: tokens of a side, EOS not counted; longer pairs are dropped.
-        data: digests of the files of the corpus.
+    `rows`, the corpus as it stands, is read only if a store must be built. `tokenizers` is the folder of the
+    vocabularies, `max_length` is in tokens of a side without EOS, and `data` holds the digests of the corpus.
 
     Raises:
         UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.

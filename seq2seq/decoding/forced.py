@@ -30,12 +30,9 @@ def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]
 
 
 def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
-    """Return where every head looks when the model is forced to translate a raw line with the given tokens.
+    """Return where every head looks when the model is forced to translate a raw line with the tokens of a `Look`.
 
-    `ids` are those of a `Look`, which another checkpoint of the run may have found.
-
-    Raises:
-        UserError: the line is empty.
+    Another checkpoint of the run may have found them. UserError says if the line is empty.
     """
     (source,) = translator.encode([text])
     if not source:

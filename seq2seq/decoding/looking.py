@@ -61,11 +61,7 @@ def map_sentence(
     """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
     if not heads:
         return None
-    return AttentionMap(
-        rows.tokenizer.pieces(rows.ids),
-        columns.tokenizer.pieces(columns.ids),
-        heads,
-        weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy(),
-        rows.tokenizer.word_numbers(rows.ids),
-        columns.tokenizer.word_numbers(columns.ids),
-    )
+    weights = weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy()
+    pieces = [line.tokenizer.pieces(line.ids) for line in (rows, columns)]
+    words = [line.tokenizer.word_numbers(line.ids) for line in (rows, columns)]
+    return AttentionMap(pieces[0], pieces[1], heads, weights, words[0], words[1])

@@ -83,13 +83,8 @@ def beam_search(
     Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Scores only
     fall, so that score / last_penalty is the most a hypothesis can reach: it stops when this is behind the n-best.
 
-    Args:
-        step: the model.
-        state: the state before the first token, one row per sentence; after the first step, `beam` rows per sentence.
-        limits: of the sentences.
-        beam: most hypotheses of a sentence that run at the same time.
-        alpha: exponent of the length penalty, at least 0; 0 means no penalty.
-        nbest: hypotheses to return for each sentence, at most `beam`.
+    `state` has one row per sentence; after the first step, it has `beam` rows per sentence. `alpha` is the exponent of
+    the length penalty, at least 0; 0 means no penalty. `nbest` is at most `beam`.
     """
     # begin with one hypothesis per sentence, the begin token alone
     count, device = len(limits.max_lengths), limits.max_lengths.device
@@ -174,8 +169,14 @@ def sample(
         log_probs, state = step(tokens[:, -1], state, torch.arange(len(tokens), device=device))
         _forbid(log_probs, limits, sentence, length)
 
+        # the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1
+        probs, ranked = (log_probs / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+        keep = probs.cumsum(-1) - probs < sampling.top_p  # the mass of the more probable tokens
+        if sampling.top_k > 0:
+            keep[:, sampling.top_k :] = False
+        probs = torch.zeros_like(probs).scatter(1, ranked, probs * keep)
+
         # draw a token for each sentence
-        probs = _truncate(log_probs / sampling.temperature, sampling.top_k, sampling.top_p)
         drawn = torch.multinomial(probs, 1, generator=generator)
         scores = scores + log_probs.gather(1, drawn).squeeze(1)
         tokens = torch.cat([tokens, drawn], dim=1)
@@ -246,13 +247,3 @@ def _best_continuations(
     totals, order = totals.view(len(scores), -1).sort(dim=1, descending=True, stable=True)
     order = order[:, :beam]
     return _Continuations(order // per_parent, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
-
-
-def _truncate(log_probs: Float[Tensor, "rows vocab"], top_k: int, top_p: float) -> Float[Tensor, "rows vocab"]:
-    """Return the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1."""
-    probs, tokens = log_probs.softmax(-1).sort(dim=-1, descending=True, stable=True)
-    mass_before = probs.cumsum(-1) - probs  # of the more probable tokens
-    keep = mass_before < top_p
-    if top_k > 0:
-        keep[:, top_k:] = False
-    return torch.zeros_like(probs).scatter(1, tokens, probs * keep)

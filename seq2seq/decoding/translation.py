@@ -19,7 +19,7 @@ class Translation:
     """The translation of one line.
 
     Scores are the model's log-probabilities. A search within a shortlist takes the softmax over the tokens of the list
-    alone, so that its scores are higher than those of `Translator.score`.
+    alone, so that its scores are higher than those of `forced.score`.
     """
 
     text: str

@@ -51,10 +51,6 @@ class Translator:
         search: the defaults of `translate`.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
             depend on the other lines of its batch. None: search among all tokens.
-
-    Attributes:
-        decoder_heads: the names of the heads that look at the source; none if the model has no attention.
-        encoder_heads: the names of the encoder's heads of self-attention; none if it has none.
     """
 
     def __init__(
@@ -62,6 +58,7 @@ class Translator:
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
         self.device = model.decoder.W_y.weight.device
+        # the names of the heads that look at the source, and of those of self-attention; none if there are none
         self.decoder_heads, self.encoder_heads = name_decoder_heads(model), name_encoder_heads(model)
 
     @classmethod
@@ -73,13 +70,9 @@ class Translator:
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
     ) -> "Translator":
-        """Load the best checkpoint of a run folder, or a given one.
+        """Load the best checkpoint of a run folder, or a given one, onto a device, by default that of its config.
 
-        Args:
-            run: the folder.
-            device: by default the one that the run's config names.
-            checkpoint: instead of the best.
-            shortlist: whether to search within the run's shortlist, by default what `search.shortlist` says.
+        `shortlist` says whether to search within the run's shortlist, by default what its `search.shortlist` says.
 
         Raises:
             UserError: no run there, no checkpoint in it, a damaged one, or no shortlist and no store to learn it from.
@@ -108,8 +101,7 @@ class Translator:
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
             nbest: hypotheses wanted of each line, at most `beam`.
             sampling: draw the translation at random instead; then `beam` and `nbest` have no effect.
-            attention: fill in `Translation.attention`, which takes one more pass of the model. It stays None if the
-                model has no attention.
+            attention: fill in `Translation.attention`, with one more pass of the model, if it has attention.
 
         Raises:
             UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.

@@ -61,8 +61,7 @@ class Evaluation:
 
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the texts, for JSON."""
-        texts = ("sources", "references", "hypotheses")
-        return {key: value for key, value in asdict(self).items() if key not in texts}
+        return {k: v for k, v in asdict(self).items() if k not in ("sources", "references", "hypotheses")}
 
 
 def evaluate(
@@ -74,18 +73,10 @@ def evaluate(
     tokenize: str = "13a",
     lowercase: bool = False,
 ) -> Evaluation:
-    """Translate some lines and compare the translations with the references.
+    """Translate some lines and compare the translations with one or more lists of references.
 
-    Args:
-        translator: the model.
-        sources: the lines to translate.
-        references: one or more lists of reference translations; long ones are cut by `cut_references`.
-        beam: as in `Translator.translate`.
-        tokenize: sacrebleu's tokenizer for BLEU: `13a`, `none`, `char`, `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...
-        lowercase: ignore case. Case is always ignored if the model's tokenizer lowercases.
-
-    Raises:
-        UserError: sacrebleu does not know the tokenizer, or the tokenizer needs a package that is not installed.
+    Case is always ignored if the model's tokenizer lowercases. sacrebleu's tokenizer for BLEU is `13a`, `none`, `char`,
+    `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...; UserError says if it is unknown or needs a package.
     """
     # create BLEU first: a wrong tokenizer must be an error before the translation starts
     lowercase = lowercase or translator.tokenizers.lowercase
@@ -120,7 +111,7 @@ def evaluate(
 def split_texts(run: Run, split: str) -> Texts:
     """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
     data = run.config().data
-    prefix = {"dev": data.dev, "test": data.test}[split]
+    prefix = getattr(data, split)
     if prefix is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
     try:

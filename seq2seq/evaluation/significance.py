@@ -45,18 +45,17 @@ class MetricTest:
     def verdicts(self) -> list[str]:
         """Return one sentence for each model but the baseline."""
         baseline, *others = self.systems
-        sentences = []
-        for system in others:
-            assert system.p is not None
-            greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
-            difference = system.score - baseline.score
-            sentences.append(
-                f"{system.name} is {'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}, "
-                f"and a difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
-                if system.p < SIGNIFICANT
-                else f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
-            )
-        return sentences
+        return [self._verdict(baseline, system) for system in others]
+
+    def _verdict(self, baseline: System, system: System) -> str:
+        assert system.p is not None
+        if system.p >= SIGNIFICANT:
+            return f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
+        greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
+        difference = system.score - baseline.score
+        size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
+        chance = f"a difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
+        return f"{system.name} is {size}, and {chance}"
 
 
 class Comparison(NamedTuple):
@@ -71,13 +70,10 @@ class Comparison(NamedTuple):
 def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
     """Translate a set with several runs, and test how much each run differs from the first.
 
-    Each run translates with its best checkpoint and its own search settings. The set, `dev` or `test`, is by default
-    test, or dev if a run has no test set.
-
-    Raises:
-        UserError: a folder holds no trained run, a set is missing, or the runs have different sets.
+    Each run translates with its best checkpoint and its own search settings. The set, which must be the same for all,
+    is `dev` or `test`; by default test, or dev if a run has no test set.
     """
-    # read the set, which must be the same for all runs
+    # read the set
     runs = [Run.open(path) for path in paths]
     split = split or ("test" if all(run.config().data.test for run in runs) else "dev")
     texts = split_texts(runs[0], split)
