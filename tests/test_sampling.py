@@ -2,16 +2,18 @@
 
 import math
 from collections import Counter
+from functools import partial
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
+from test_batches import count_batches
 from tiny import write_config, write_corpus
 
 from seq2seq.config import load_config
 from seq2seq.data.batches import Batches, Position
-from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.sampling import draw_subwords
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizers
 
@@ -34,7 +36,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
     tokenizers = tokenizers_of(type, joint=joint)
     texts = [*LINES[:4], *STRANGE]
     pairs = [([*tokenizers.src.encode(t), EOS], [*tokenizers.tgt.encode(t[::-1]), EOS]) for t in texts]
-    drawn = [SubwordSampling(tokenizers, 0.3)(pairs, (1, 2, seed)) for seed in range(20)]
+    drawn = [draw_subwords(tokenizers, 0.3, pairs, (1, 2, seed)) for seed in range(20)]
     assert any(pieces != pairs for pieces in drawn)
     for pieces in drawn:
         for (src, tgt), (old_src, old_tgt) in zip(pieces, pairs, strict=True):
@@ -47,7 +49,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
 def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed_others():
     tokenizers = tokenizers_of("unigram")
     pairs = [([*tokenizers.src.encode(line), EOS],) * 2 for line in LINES]
-    sampling = SubwordSampling(tokenizers, 0.2)
+    sampling = partial(draw_subwords, tokenizers, 0.2)
     first = sampling(pairs, (1, 0))
     other = sampling(pairs, (1, 1))
     assert sampling(pairs, (1, 0)) == first != other
@@ -98,13 +100,13 @@ def store_of(tokenizers):
 def test_batches_are_drawn_anew_each_epoch_and_are_the_same_from_any_position():
     tokenizers = tokenizers_of("unigram")
     pairs = store_of(tokenizers)
-    batches = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3))
-    count = batches.len_of_epoch(0)
-    assert count == Batches(pairs, 80, "tokens", 3).len_of_epoch(0)
+    batches = Batches(pairs, 80, "tokens", 3, partial(draw_subwords, tokenizers, 0.3))
+    count = count_batches(batches)
+    assert count == count_batches(Batches(pairs, 80, "tokens", 3))
     seen = list(islice(batches.stream(Position()), 2 * count))
     for start in (1, count - 1, count, count + 3):
         position, _ = seen[start - 1]
-        again = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3)).stream(position)
+        again = Batches(pairs, 80, "tokens", 3, partial(draw_subwords, tokenizers, 0.3)).stream(position)
         for (after, batch), (expected_after, expected) in zip(again, seen[start:], strict=False):
             assert after == expected_after
             assert all(torch.equal(a, b) for a, b in zip(batch[:4], expected[:4], strict=True))

@@ -37,8 +37,7 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
 
     `digests` are those of the files before; they are compared when the last pair has been read.
 
-    Raises:
-        UserError: a line is at fault, or a file has changed while it was read.
+    Raises UserError: a line is at fault, or a file has changed while it was read.
     """
     rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
     try:
@@ -60,11 +59,7 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> Non
 
 
 def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
-    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory.
-
-    Raises:
-        UserError: as `training_text`, or a vocabulary cannot be learned.
-    """
+    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory."""
     # read all, keep a sample
     tokenizer = config.tokenizer
     rows = (row for row in training_text(config, digests) if not is_too_long(row, config.data.max_length))

@@ -25,8 +25,7 @@ def stream_lines(path: str | Path) -> Iterator[str]:
 
     The line feed, a carriage return before it, and a byte order mark at the start of the file are removed.
 
-    Raises:
-        UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
+    Raises UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
     """
     with _reading_errors(path), open(path, "rb") as file:
         unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
@@ -65,9 +64,8 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
 def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
     """Yield the sentence pairs of a corpus, of which only one is in memory at a time; `corpus_files` has the arguments.
 
-    Raises:
-        UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
-            its file and line). A fault in a file is raised when the stream reaches it.
+    Raises UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
+    its file and line). A fault in a file is raised when the stream reaches it.
     """
     files = corpus_files(prefix, src, tgt)
     if len(files) == 2:

@@ -28,11 +28,7 @@ CHUNK = 8192  # pairs
 _LENGTH = np.dtype("<i4")
 
 
-class Strict(BaseModel, strict=True, extra="forbid"):
-    """A section of `store.json`, in which every key has its exact type."""
-
-
-class Inputs(Strict):
+class Inputs(BaseModel, strict=True, extra="forbid"):
     """Everything that the bytes of a store depend on."""
 
     chunk: int
@@ -42,7 +38,7 @@ class Inputs(Strict):
     tokenizer: dict[str, str]  # digests of the files of the vocabularies
 
 
-class ChunkRecord(Strict):
+class ChunkRecord(BaseModel, strict=True, extra="forbid"):
     """What was kept and dropped of a chunk of text, and what was written."""
 
     report: Report
@@ -51,7 +47,7 @@ class ChunkRecord(Strict):
     tokens_sha256: str
 
 
-class StoreRecord(Strict):
+class StoreRecord(BaseModel, strict=True, extra="forbid"):
     """The content of `store.json`."""
 
     inputs: Inputs
@@ -65,8 +61,7 @@ class StoreRecord(Strict):
 class Store:
     """The encoded pairs of a corpus on disk, as `Chunks` of `batches.py`; `open_or_build` makes one.
 
-    Raises:
-        UserError: `store.json` is damaged, or a file does not have the size that was written.
+    Raises UserError: `store.json` is damaged, or a file does not have the size that was written.
     """
 
     def __init__(self, folder: Path):
@@ -125,8 +120,7 @@ def open_or_build(
     `rows`, the corpus as it stands, is read only if a store must be built. `tokenizers` is the folder of the
     vocabularies, `max_length` is in tokens of a side without EOS, and `data` holds the digests of the corpus.
 
-    Raises:
-        UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
+    Raises UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
     """
     # open it if it was built from the same inputs
     vocabularies = load_tokenizers(tokenizers)

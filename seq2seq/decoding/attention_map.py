@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from wcwidth import wcwidth
 
-BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # pieces that spell a character which is not in the vocabulary
-
 
 @dataclass(frozen=True, eq=False)
 class AttentionMap:
@@ -76,7 +74,7 @@ def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
 
     groups = groupby(zip(words, tokens, strict=True), key=lambda pair: pair[0])
     joined = ("".join(token for _, token in group).removeprefix("▁") for _, group in groups)
-    return [BYTES.sub(spell, word) for word in joined]
+    return [re.sub("(?:<0x[0-9A-F]{2}>)+", spell, word) for word in joined]  # a character not in the vocabulary
 
 
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:

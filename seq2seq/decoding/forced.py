@@ -14,8 +14,7 @@ from seq2seq.text.tokenizer import EOS, PAD
 def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
     """Return log p(target | source) of each pair of raw lines: a sum of natural logarithms, `</s>` included.
 
-    Raises:
-        UserError: not as many targets as sources, or a line of more than `LONGEST` tokens, which translation cuts.
+    Raises UserError: not as many targets as sources, or a line of more than `LONGEST` tokens, which translation cuts.
     """
     if len(sources) != len(targets):
         raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")

@@ -61,7 +61,7 @@ def map_sentence(
     """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
     if not heads:
         return None
-    weights = weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy()
+    table = weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy()
     pieces = [line.tokenizer.pieces(line.ids) for line in (rows, columns)]
     words = [line.tokenizer.word_numbers(line.ids) for line in (rows, columns)]
-    return AttentionMap(pieces[0], pieces[1], heads, weights, words[0], words[1])
+    return AttentionMap(pieces[0], pieces[1], heads, table, words[0], words[1])

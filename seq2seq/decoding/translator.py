@@ -74,8 +74,7 @@ class Translator:
 
         `shortlist` says whether to search within the run's shortlist, by default what its `search.shortlist` says.
 
-        Raises:
-            UserError: no run there, no checkpoint in it, a damaged one, or no shortlist and no store to learn it from.
+        Raises UserError: no run there, no good checkpoint in it, or no shortlist and no store to learn it from.
         """
         folder = Run.open(run)
         config = folder.config()
@@ -103,8 +102,7 @@ class Translator:
             sampling: draw the translation at random instead; then `beam` and `nbest` have no effect.
             attention: fill in `Translation.attention`, with one more pass of the model, if it has attention.
 
-        Raises:
-            UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
+        Raises UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
         """
         outcomes = self._search(texts, beam, nbest, sampling)
         if not (attention and self.decoder_heads):
@@ -174,10 +172,7 @@ class Translator:
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:
-        """Run the best hypothesis of each line through the model once more, for its attention weights.
-
-        A search need not carry the weights along: the finished hypothesis gives the same ones.
-        """
+        """Run the best hypothesis of each line through the model once more, for weights that search did not keep."""
         nothing = Look(self._decode(Outcome([], [])), [], None, None)
         return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 

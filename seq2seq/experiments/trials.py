@@ -65,8 +65,7 @@ def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds
     All trials start from the YAML file and its overrides, `section.key=value`. A varied key is written as
     `section.key=value,value,...`, values in YAML; the last key changes fastest.
 
-    Raises:
-        UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
+    Raises UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
     """
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; write 1 or more")
@@ -147,8 +146,7 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
     A trial that fails (its loss is not finite, its vocabulary too small) is left out, with the reason. The same
     comparison, started again, tries it again.
 
-    Raises:
-        UserError: the data cannot be read, the folder holds something else, or every trial failed.
+    Raises UserError: the data cannot be read, the folder holds something else, or every trial failed.
     """
     # read all data once: a mistake in it must be an error before anything is written
     for config in {trial.config.data: trial.config for trial in grid.trials}.values():
