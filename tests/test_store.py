@@ -100,9 +100,7 @@ def test_ids_of_a_large_vocabulary_survive(tmp_path):
 
 
 def test_a_corpus_of_which_nothing_is_left_is_an_error(tmp_path, tokenizers):
-    with pytest.raises(
-        UserError, match=r"no sentence pair is left: kept 0 of 2 pairs.*; raise data\.max_length or check the corpus"
-    ):
+    with pytest.raises(UserError, match=r"no sentence pair is left: kept 0 of 2 pairs.*; raise data\.max_length"):
         open_or_build(tmp_path / "store", [("", "Katze"), ("cat " * 9, "Katze")], tokenizers, LONGEST, {})
 
 
