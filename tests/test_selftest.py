@@ -59,7 +59,7 @@ def test_a_tokenizer_that_loses_a_letter_is_named(monkeypatch, kind, package):
         (
             "measure",
             {"bleu": Measure(100.0, "s")},
-            "sacrebleu .*: BLEU of lines without a common letter: 100.0, expected 0.0; ",
+            "sacrebleu .*: BLEU of .* a common letter: 100.0, expected 0.0; ",
         ),
         ("load_file", {"weights": torch.zeros(1000)}, "safetensors .*; install it again [(]pip install"),
     ],
