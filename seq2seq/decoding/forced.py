@@ -29,10 +29,7 @@ def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]
 
 
 def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
-    """Return where every head looks when the model is forced to translate a raw line with the tokens of a `Look`.
-
-    Another checkpoint of the run may have found them. UserError says if the line is empty.
-    """
+    """Return where every head looks when the model is forced to write given tokens for a raw line that is not empty."""
     (source,) = translator.encode([text])
     if not source:
         raise UserError("the text is empty: there is nothing to look at")

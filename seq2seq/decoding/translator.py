@@ -12,7 +12,7 @@ import torch
 from seq2seq.config import SearchConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
-from seq2seq.decoding.looking import Look, TokenizedLine, map_sentence, name_decoder_heads, name_encoder_heads
+from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
 from seq2seq.decoding.translation import Alternative, Sampling, Translation
 from seq2seq.devices import choose_device
@@ -185,7 +185,7 @@ class Translator:
         # cut the weights to the length of each sentence
         looks = []
         for i, (source, target) in enumerate(pairs):
-            src, tgt = TokenizedLine(self.tokenizers.src, source), TokenizedLine(self.tokenizers.tgt, target)
+            src, tgt = (self.tokenizers.src, source), (self.tokenizers.tgt, target)
             decoder = map_sentence(tgt, src, self.decoder_heads, decoder_weights[i])
             encoder = map_sentence(src, src, self.encoder_heads, encoder_weights[i])
             looks.append(Look(self._decode(outcomes[i]), target[:-1], decoder, encoder))

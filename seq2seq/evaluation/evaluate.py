@@ -111,8 +111,7 @@ def evaluate(
 def split_texts(run: Run, split: str) -> Texts:
     """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
     data = run.config().data
-    prefix = getattr(data, split)
-    if prefix is None:
+    if (prefix := getattr(data, split)) is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
     try:
         pairs = read_pairs(prefix, data.src, data.tgt)

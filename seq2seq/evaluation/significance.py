@@ -68,10 +68,9 @@ class Comparison(NamedTuple):
 
 
 def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
-    """Translate a set with several runs, and test how much each run differs from the first.
+    """Translate a set with the best checkpoint of several runs, and test how much each run differs from the first.
 
-    Each run translates with its best checkpoint and its own search settings. The set, which must be the same for all,
-    is `dev` or `test`; by default test, or dev if a run has no test set.
+    The set, which must be the same for all, is `dev` or `test`; by default test, or dev if a run has no test set.
     """
     # read the set
     runs = [Run.open(path) for path in paths]

@@ -183,12 +183,8 @@ def _claim(folder: Path, grid: Grid) -> None:
     """Describe the comparison in `compare.json`, unless the folder holds a run or another comparison."""
     if Run(folder).exists():
         raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
-    now = {
-        "config": resolve_paths(grid.base).model_dump(mode="json"),
-        "vary": grid.vary,
-        "seeds": grid.seeds,
-        "data": data_digests(grid.base),
-    }
+    config = resolve_paths(grid.base).model_dump(mode="json")
+    now = {"config": config, "vary": grid.vary, "seeds": grid.seeds, "data": data_digests(grid.base)}
 
     # an earlier comparison counts if it has trained anything
     file = folder / "compare.json"
