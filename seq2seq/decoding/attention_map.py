@@ -80,7 +80,6 @@ def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:
     """Return one map whose heads are the given maps, each of one head and of the same tokens, under the given names."""
     first = next(iter(maps.values()))
-    assert all((m.rows, m.columns, len(m.heads)) == (first.rows, first.columns, 1) for m in maps.values())
     return replace(first, heads=list(maps), weights=np.concatenate([m.weights for m in maps.values()]))
 
 

@@ -92,8 +92,7 @@ FAR = 2  # times the perplexity of a uniform guess: above this, the model is sur
 def warnings(update: int, scores: Mapping[str, float], vocabulary: int) -> list[str]:
     """Return what is wrong and what to do next, one line each. The first finding explains the others, and is alone.
 
-    There are no warnings about attention before update `WARN_FROM`, nor if the scores of a validation lack those of
-    `Health`. A vocabulary of so many target tokens is the perplexity of a uniform guess.
+    There are none about attention before update `WARN_FROM`, nor if the scores of a validation lack those of `Health`.
     """
     # a loss that is worse than guessing
     if not scores["perplexity"] <= FAR * vocabulary:  # true for nan as well

@@ -66,9 +66,6 @@ class Table:
     command: list[str]
     config: dict[str, Any]  # the config that all trials start from
 
-    def _results(self) -> list[Result]:
-        return [result for row in self.rows for result in row.results]
-
     def write(self, folder: Path) -> None:
         """Write table.md, table.csv, table.json, and table.png if matplotlib is installed."""
         try:
@@ -109,6 +106,7 @@ class Table:
     def json(self) -> str:
         """Return everything: an entry for each combination, and what they share."""
         means = ("bleu", *(key for key, _ in COLUMNS.values()))
+        results = [result for row in self.rows for result in row.results]
         rows = [
             {
                 "values": dict(zip(self.keys, row.values, strict=True)),
@@ -120,8 +118,8 @@ class Table:
         ]
         whole = {
             "command": self.command,
-            "signatures": {key: _unique(r[key]["signature"] for r in self._results()) for key in MEASURES},
-            "environment": self._results()[0]["environment"] if self.rows else None,
+            "signatures": {key: _unique(r[key]["signature"] for r in results) for key in MEASURES},
+            "environment": results[0]["environment"] if results else None,
             "seeds": self.seeds,
             "rows": rows,
             "left_out": self.left_out,
@@ -131,7 +129,7 @@ class Table:
 
     def _notes(self) -> list[str]:
         # how the numbers were measured
-        results = self._results()
+        results = [result for row in self.rows for result in row.results]
         seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
         metric = LABELS[self.config["training"]["early_stopping_metric"]]
         beams = ", ".join(_unique(r["beam"] for r in results))
