@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.data.formats import read_lines
+from seq2seq.data.formats import stream_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import split_texts
@@ -63,7 +63,7 @@ def read_rows(path: Path, texts: Sequence[str]) -> list[Row]:
         UserError: the file cannot be read or is empty, or a row is not four numbers or does not point at "it".
     """
     rows = []
-    for number, line in enumerate(read_lines(path), start=1):
+    for number, line in enumerate(stream_lines(path), start=1):
         try:
             row = Row(*map(int, line.split("\t")))
             found, _, _ = (texts[row.line - 1].split()[index] for index in row[1:])

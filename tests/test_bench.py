@@ -21,6 +21,7 @@ from torch.profiler import record_function
 from seq2seq.commands.main import main
 from seq2seq.config import TrainingConfig, load_config
 from seq2seq.data.batches import Position, make_batch
+from seq2seq.data.dataset import padding_share
 from seq2seq.fast.cells import OneAtATime
 from seq2seq.model.recurrent import LAYERS
 from seq2seq.profiling import bench as measuring
@@ -418,7 +419,7 @@ def test_batches_by_sentences_are_compared_with_batches_by_tokens(config):
     assert found.by_tokens is not None
     size = f"training.batch_tokens={found.by_tokens['batch_tokens']}"
     subject = measuring._read(config, ["training.batch_type=tokens", size])
-    assert found.by_tokens["padding"] == subject.batches.padding_share()
+    assert found.by_tokens["padding"] == padding_share(subject.batches)
 
 
 @pytest.mark.parametrize(

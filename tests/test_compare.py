@@ -15,7 +15,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
 from seq2seq.evaluation.significance import compare_runs, paired_bootstrap
-from seq2seq.experiments.table import Row, Table, TrialResult
+from seq2seq.experiments.table import FIELDS, MEASURES, Row, Table
 from seq2seq.experiments.trials import compare, make_grid
 from seq2seq.plots.comparison import save_comparison
 from seq2seq.runs.run import Run
@@ -299,17 +299,9 @@ ENVIRONMENT = {"device": "cpu", "processor": "P 5", "cores": 2, "threads": 1, "c
 
 
 def result(bleu=10.0, attention_entropy=None, environment=ENVIRONMENT):
-    measure = {"score": 50.0, "signature": "s"}
-    return TrialResult(
-        **dict.fromkeys(("name", "best", "last"), "a"),
-        **dict.fromkeys(("chrf", "ter", "exact_match", "cer"), measure),
-        **{key: 2 for key in TrialResult.model_fields if key.endswith(("second", "seconds", "perplexity", "update"))},
-        **dict.fromkeys(("seed", "parameters", "updates", "sentences", "length_penalty", "beam"), 3),
-        shortlist=False,
-        bleu={"score": bleu, "signature": "s"},
-        attention_entropy=attention_entropy,
-        environment=environment,
-    )
+    measures = {key: {"score": 50.0, "signature": "s"} for key in MEASURES}
+    measures["bleu"] = {"score": bleu, "signature": "s"}
+    return dict.fromkeys(FIELDS, 3) | measures | {"attention_entropy": attention_entropy, "environment": environment}
 
 
 def table(*rows, left_out=None):

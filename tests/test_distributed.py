@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from test_batches import random_pairs
+from test_batches import count_batches, random_pairs
 from tiny import write_config
 
 from seq2seq.config import load_config
@@ -71,7 +71,7 @@ def same(run, other):
 def test_processes_share_the_batches_without_overlap_and_none_is_left_out(size):
     """Also where the batches of an epoch cannot be divided among them."""
     batches = Batches(random_pairs(40), 200, "tokens", seed=1)
-    epoch = batches.len_of_epoch(0)
+    epoch = count_batches(batches)
     rounds = -(-2 * epoch // size)
     alone = [batch.src for _, batch in islice(batches.stream(Position()), rounds * size)]
     shares = [list(islice(batches.stream(Position(), rank, size), rounds)) for rank in range(size)]

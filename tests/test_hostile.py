@@ -21,6 +21,7 @@ from tiny import write_config
 from seq2seq.commands.main import main
 from seq2seq.data import dataset, store
 from seq2seq.decoding import translator as translation
+from seq2seq.decoding.forced import score
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.evaluation.evaluate import evaluate
 
@@ -143,7 +144,7 @@ def test_strange_characters_in_lines_to_translate_are_cleaned_and_move_no_line(r
 def test_a_lone_surrogate_in_python_is_cleaned(run):
     translator = Translator.load(run)
     assert translator.translate(["the \ud800 cat\udfff"]) == translator.translate(["the \ufffd cat\ufffd"])
-    assert translator.score(["the \udc00"], ["die \ud800"]) == translator.score(["the \ufffd"], ["die \ufffd"])
+    assert score(translator, ["the \udc00"], ["die \ud800"]) == score(translator, ["the \ufffd"], ["die \ufffd"])
 
 
 # --------------------------------------------------------------------------------------------------- a line of 10 MB

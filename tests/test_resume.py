@@ -58,7 +58,7 @@ def must_be_the_same(run, other):
 def stopping(monkeypatch, number, before, *, when="update"):
     """Have the process send itself a signal: before an update, or in the middle of a validation."""
     module = loop if when == "update" else importlib.import_module("seq2seq.training.validation")
-    name = "update" if when == "update" else "quick_scores"
+    name = "update" if when == "update" else "measure"
     real, calls = getattr(module, name), count(1)
 
     def send(*args, **options):

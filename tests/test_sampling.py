@@ -5,17 +5,19 @@ import os
 import subprocess
 import sys
 from collections import Counter
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from test_batches import count_batches
 from tiny import write_config, write_corpus
 
 from seq2seq.config import load_config
 from seq2seq.data.batches import Batches, Position
-from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.sampling import draw, draw_subwords
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import BOS, EOS, PAD, train_tokenizers
 
@@ -38,7 +40,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
     tokenizers = tokenizers_of(type, joint=joint)
     texts = [*LINES[:4], *STRANGE]
     pairs = [([*tokenizers.src.encode(t), EOS], [*tokenizers.tgt.encode(t[::-1]), EOS]) for t in texts]
-    drawn = [SubwordSampling(tokenizers, 0.3)(pairs, (1, 2, seed)) for seed in range(20)]
+    drawn = [draw_subwords(tokenizers, 0.3, pairs, (1, 2, seed)) for seed in range(20)]
     assert any(pieces != pairs for pieces in drawn)
     for pieces in drawn:
         for (src, tgt), (old_src, old_tgt) in zip(pieces, pairs, strict=True):
@@ -51,7 +53,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
 def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed_others():
     tokenizers = tokenizers_of("unigram")
     pairs = [([*tokenizers.src.encode(line), EOS],) * 2 for line in LINES]
-    sampling = SubwordSampling(tokenizers, 0.2)
+    sampling = partial(draw_subwords, tokenizers, 0.2)
     first = sampling(pairs, (1, 0))
     other = sampling(pairs, (1, 1))
     assert sampling(pairs, (1, 0)) == first != other
@@ -61,10 +63,10 @@ def test_a_seed_gives_the_same_pieces_whatever_was_drawn_before_and_another_seed
 @pytest.mark.parametrize("type", ["unigram", "bpe"])
 def test_another_process_draws_the_same(type):
     code = f"""
-from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.sampling import draw
 from test_sampling import LINES, tokenizers_of
 tokenizers = tokenizers_of({type!r})
-print(SubwordSampling(tokenizers, 0.3).draw(tokenizers.src, [tokenizers.src.encode(line) for line in LINES], 5))
+print(draw(tokenizers.src, {type!r}, 0.3, [tokenizers.src.encode(line) for line in LINES], 5))
 """
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])
     run = [sys.executable, "-c", code]
@@ -80,7 +82,7 @@ def test_without_chance_the_tokens_are_those_of_sentencepiece(type):
     """With a large alpha only the likeliest segmentation is left; with alpha 0 every merge is made."""
     tokenizers = tokenizers_of(type)
     ids = [tokenizers.src.encode(text) for text in [*LINES[:4], *STRANGE]]
-    assert SubwordSampling(tokenizers, 1e4 if type == "unigram" else 0.0).draw(tokenizers.src, ids, 1) == ids
+    assert draw(tokenizers.src, type, 1e4 if type == "unigram" else 0.0, ids, 1) == ids
 
 
 def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha():
@@ -100,7 +102,7 @@ def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha
 
     weights = {pieces: math.exp(alpha * sum(score[piece] for piece in pieces)) for pieces in segmentations("▁lowest")}
     assert len(weights) > 3
-    ids = SubwordSampling(tokenizers, alpha).draw(tokenizers.src, [tokenizers.src.encode("lowest")] * draws, 7)
+    ids = draw(tokenizers.src, "unigram", alpha, [tokenizers.src.encode("lowest")] * draws, 7)
     found = Counter(tuple(tokenizers.src.pieces(each)) for each in ids)
     assert found.keys() <= weights.keys()
     for pieces, weight in weights.items():
@@ -113,7 +115,7 @@ def test_bpe_leaves_out_as_many_merges_as_it_is_told():
     tokenizer = tokenizers.src
     encoded = tokenizer.encode("ab")
     assert tokenizer.pieces(encoded) == ["▁", "ab"]  # one merge
-    draws = SubwordSampling(tokenizers, 0.25).draw(tokenizer, [encoded] * 4000, 5)
+    draws = draw(tokenizer, "bpe", 0.25, [encoded] * 4000, 5)
     left_out = sum(tokenizer.pieces(ids) == ["▁", "a", "b"] for ids in draws)
     assert left_out + draws.count(encoded) == 4000
     assert abs(left_out / 4000 - 0.25) < 5 * math.sqrt(0.25 * 0.75 / 4000)
@@ -128,13 +130,13 @@ def store_of(tokenizers):
 def test_batches_are_drawn_anew_each_epoch_and_are_the_same_from_any_position():
     tokenizers = tokenizers_of("unigram")
     pairs = store_of(tokenizers)
-    batches = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3))
-    count = batches.len_of_epoch(0)
-    assert count == Batches(pairs, 80, "tokens", 3).len_of_epoch(0)
+    batches = Batches(pairs, 80, "tokens", 3, partial(draw_subwords, tokenizers, 0.3))
+    count = count_batches(batches)
+    assert count == count_batches(Batches(pairs, 80, "tokens", 3))
     seen = list(islice(batches.stream(Position()), 2 * count))
     for start in (1, count - 1, count, count + 3):
         position, _ = seen[start - 1]
-        again = Batches(pairs, 80, "tokens", 3, SubwordSampling(tokenizers, 0.3)).stream(position)
+        again = Batches(pairs, 80, "tokens", 3, partial(draw_subwords, tokenizers, 0.3)).stream(position)
         for (after, batch), (expected_after, expected) in zip(again, seen[start:], strict=False):
             assert after == expected_after
             assert all(torch.equal(a, b) for a, b in zip(batch[:4], expected[:4], strict=True))

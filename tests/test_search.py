@@ -9,6 +9,7 @@ import torch
 from random_model import SENTENCES, batch_of, random_model
 
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.decoding.translation import Sampling
 from seq2seq.fast.topk import blockwise_topk
 from seq2seq.model.attention import SCORES
 
@@ -208,7 +209,7 @@ def test_the_score_of_a_hypothesis_is_the_sum_of_its_log_probabilities_under_tea
 def test_drawn_tokens_are_as_frequent_as_their_probabilities(temperature):
     toy, n = Toy(), 4000
     state, limits = toy.start([2] * n, [0] * n)
-    drawn = sample(toy, state, limits, temperature=temperature, generator=torch.Generator().manual_seed(1))
+    drawn = sample(toy, state, limits, Sampling(temperature), torch.Generator().manual_seed(1))
     first = [(*h.tokens, EOS)[0] for (h,) in drawn]
     powers = {token: math.exp(toy.log_probs(0, [])[token].item() / temperature) for token in range(EOS, toy.vocab)}
     expected = {token: n * power / sum(powers.values()) for token, power in powers.items()}
@@ -223,14 +224,13 @@ def test_sampling_draws_from_the_most_probable_tokens_only(options, kept):
         return logits.log_softmax(-1).expand(len(tokens), -1).clone(), state
 
     state, limits = Toy().start([2] * 300)
-    drawn = sample(step, state, limits, generator=torch.Generator().manual_seed(1), **options)
+    drawn = sample(step, state, limits, Sampling(**options), torch.Generator().manual_seed(1))
     assert {(*h.tokens, EOS)[0] for (h,) in drawn} == {4, 5, 6} - set(range(4 + kept, 7))
 
 
 def test_the_score_of_a_drawn_sequence_is_its_log_probability_without_temperature_and_cuts():
     toy = Toy()
-    options = {"temperature": 0.7, "top_k": 3, "top_p": 0.9}
-    drawn = sample(toy, *toy.start([5] * 8), generator=torch.Generator().manual_seed(1), **options)
+    drawn = sample(toy, *toy.start([5] * 8), Sampling(0.7, top_k=3, top_p=0.9), torch.Generator().manual_seed(1))
     for i, (h,) in enumerate(drawn):
         assert h.score == h.normalized_score == pytest.approx(score_of(toy, i, h.tokens), abs=1e-5)
         assert len(h.tokens) < 5

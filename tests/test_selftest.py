@@ -16,6 +16,7 @@ from seq2seq.config import load_config
 from seq2seq.doctor import selftest
 from seq2seq.doctor.selftest import learn, outcome, parts, processes, refuse, resume
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import Measure
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import SubwordTokenizer, WordTokenizer
@@ -55,7 +56,11 @@ def test_a_tokenizer_that_loses_a_letter_is_named(monkeypatch, kind, package):
 @pytest.mark.parametrize(
     ("function", "wrong", "named"),
     [
-        ("quick_scores", {"bleu": 100.0}, "sacrebleu .*: BLEU of lines without a common letter: 100.0, expected 0.0; "),
+        (
+            "measure",
+            {"bleu": Measure(100.0, "s")},
+            "sacrebleu .*: BLEU of .* a common letter: 100.0, expected 0.0; ",
+        ),
         ("load_file", {"weights": torch.zeros(1000)}, "safetensors .*; install it again [(]pip install"),
     ],
 )

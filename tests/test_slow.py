@@ -8,6 +8,7 @@ from trainings import ROOT, lines, trained
 
 from seq2seq import load
 from seq2seq.commands.main import main
+from seq2seq.decoding.forced import score
 from seq2seq.serving.session import Settings, answer
 
 pytestmark = pytest.mark.slow
@@ -39,7 +40,7 @@ def test_the_toy_config_reaches_95_bleu(toy):
 def test_the_right_pronoun_is_likelier_in_95_of_100_contrasts(toy):
     translator = load(toy)
     right, wrong = (
-        translator.score(lines("pronouns.en"), lines(name)) for name in ("pronouns.de", "pronouns.wrong.de")
+        score(translator, lines("pronouns.en"), lines(name)) for name in ("pronouns.de", "pronouns.wrong.de")
     )
     assert sum(r > w for r, w in zip(right, wrong, strict=True)) >= 0.95 * len(right)
 

@@ -10,6 +10,7 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.config import load_config
+from seq2seq.decoding.forced import look_at, score
 from seq2seq.decoding.translation import Sampling
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -63,7 +64,7 @@ def test_batches_side_by_side_give_the_same_as_in_turn(translator, beam):
     for threads in (1, 2):
         torch.set_num_threads(threads)
         drawn = translator.translate(lines, sampling=Sampling())
-        found.append((translator.translate(lines, beam=beam), translator.score(lines, lines), texts(drawn)))
+        found.append((translator.translate(lines, beam=beam), score(translator, lines, lines), texts(drawn)))
     torch.set_num_threads(before)
     (alone, scores, drawn), (together, other_scores, drawn_again) = found
     assert texts(together) == texts(alone)
@@ -77,13 +78,13 @@ def test_batches_side_by_side_give_the_same_as_in_turn(translator, beam):
 def test_the_score_of_a_translation_is_its_log_probability(translator):
     lines = [line for line in LINES if line.strip()]
     translations = translator.translate(lines)
-    assert translator.score(lines, texts(translations)) == pytest.approx([t.score for t in translations], abs=1e-4)
+    assert score(translator, lines, texts(translations)) == pytest.approx([t.score for t in translations], abs=1e-4)
 
 
 def test_scores_keep_their_line(translator):
     sources, targets = ["the cat", "old dog sees", "the"], ["die Katze", "alte", "die Hund Hund Katze"]
-    alone = [translator.score([s], [t])[0] for s, t in zip(sources, targets, strict=True)]
-    assert translator.score(sources, targets) == pytest.approx(alone, abs=1e-4)
+    alone = [score(translator, [s], [t])[0] for s, t in zip(sources, targets, strict=True)]
+    assert score(translator, sources, targets) == pytest.approx(alone, abs=1e-4)
 
 
 def test_alternatives_follow_the_best_in_order_and_differ(translator):
@@ -135,7 +136,7 @@ def test_a_string_is_not_a_list_of_lines(translator):
 
 def test_scoring_needs_as_many_targets_as_sources(translator):
     with pytest.raises(UserError, match="1 sources and 2 targets"):
-        translator.score(["the"], ["die", "Katze"])
+        score(translator, ["the"], ["die", "Katze"])
 
 
 def test_a_device_that_does_not_exist_is_refused(run):
@@ -182,20 +183,20 @@ def test_an_empty_line_has_nothing_to_look_at(translator):
     assert (first.translation.text, first.decoder, first.encoder) == ("", None, None)
     assert second.decoder is not None
     with pytest.raises(UserError, match="the text is empty"):
-        translator.look_at(" ", second.ids)
+        look_at(translator, " ", second.ids)
 
 
 def test_looking_at_given_tokens_uses_them_and_has_their_score(translator):
     ids = translator.tokenizers.tgt.encode("die alte Katze")
-    look = translator.look_at("the cat sees", ids)
+    look = look_at(translator, "the cat sees", ids)
     assert (look.ids, look.decoder.rows) == (ids, ["die", "alte", "Katze", "</s>"])
-    assert look.translation.score == pytest.approx(translator.score(["the cat sees"], ["die alte Katze"])[0])
+    assert look.translation.score == pytest.approx(score(translator, ["the cat sees"], ["die alte Katze"])[0])
 
 
 def test_looking_at_the_ids_of_a_look_gives_the_same_look(translator):
     translator.search = translator.search.model_copy(update={"length_penalty": 1.0})
     (found,) = translator.look(["the old cat sees"])
-    again = translator.look_at("the old cat sees", found.ids)
+    again = look_at(translator, "the old cat sees", found.ids)
     assert again.decoder.rows == found.decoder.rows
     assert again.translation.score == pytest.approx(found.translation.score, abs=1e-4)
     assert again.translation.normalized_score == pytest.approx(found.translation.normalized_score, abs=1e-4)
@@ -212,7 +213,7 @@ def test_a_model_without_attention_has_no_map_and_no_weights(translator):
     assert (blind.decoder_heads, blind.encoder_heads) == ([], [])
     (look,) = blind.look(["w5 w6"])
     assert (look.decoder, look.encoder) == (None, None)
-    assert blind.look_at("w5 w6", look.ids).decoder is None
+    assert look_at(blind, "w5 w6", look.ids).decoder is None
     assert [each.attention for each in blind.translate(["w5 w6", ""])] == [None, None]
 
 

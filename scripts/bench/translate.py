@@ -20,7 +20,7 @@ from statistics import median, quantiles
 
 import torch
 
-from seq2seq.data.formats import read_lines
+from seq2seq.data.formats import stream_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.evaluate import split_texts
 from seq2seq.fast.allocator import keep_freed_memory
@@ -54,7 +54,7 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as our commands do
-    lines = read_lines(args.input) if args.input else split_texts(Run.open(args.run), "test")[0]
+    lines = list(stream_lines(args.input)) if args.input else split_texts(Run.open(args.run), "test")[0]
 
     def python(*arguments: object) -> Callable[[], object]:
         command = ["env", f"OMP_NUM_THREADS={args.threads}", sys.executable, *map(str, arguments)]

@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     """Return one head per kept checkpoint: the mean of its heads while it is given the best one's translation."""
+    from seq2seq.decoding.forced import look_at
     from seq2seq.decoding.translator import Translator
     from seq2seq.plots import beside
 
@@ -58,7 +59,7 @@ def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
     # every checkpoint looks at the same tokens
     maps = {}
     for checkpoint in run.checkpoints.all():
-        look = Translator.load(run.path, checkpoint=checkpoint).look_at(text, found.ids)
+        look = look_at(Translator.load(run.path, checkpoint=checkpoint), text, found.ids)
         assert look.decoder, "the model looks, and look_at refuses an empty text"
         maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
     return beside(maps)

@@ -19,13 +19,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Score each pair of lines."""
-    from seq2seq.data.formats import read_sides
+    from seq2seq.data.formats import stream_sides
+    from seq2seq.decoding.forced import score
 
-    pairs = read_sides(args.src, args.tgt)
+    pairs = list(stream_sides(args.src, args.tgt))
     translator = console.load_translator(args.run)
     try:
-        scores = translator.score([src for src, _ in pairs], [tgt for _, tgt in pairs])
+        scores = score(translator, [src for src, _ in pairs], [tgt for _, tgt in pairs])
     except UserError as error:
         raise UserError(f"{args.src} with {args.tgt}: {error}") from None
-    for score in scores:
-        print(f"{score:.6f}")
+    for number in scores:
+        print(f"{number:.6f}")

@@ -2,6 +2,7 @@
 
 import argparse
 import shlex
+from itertools import islice
 from pathlib import Path
 
 from seq2seq.commands import console, options
@@ -44,10 +45,10 @@ def run(args: argparse.Namespace) -> None:
     print_evaluation(f"{split} set", evaluation)
 
     # show what it does: some translations, and where the model looks in the first
-    examples = evaluation.examples(EXAMPLES)
-    for source, reference, translation in examples:
+    lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)
+    for source, reference, translation in islice(lines, EXAMPLES):
         print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
-    (first,) = translator.translate([examples[0][0]])
+    (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:
         print(f"\n{terminal_attention(AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention))}")
     command = shlex.join(["seq2seq", "translate", str(trained.path)])

@@ -7,7 +7,6 @@ epoch shuffles its chunks and divides them into parts of about `PART` chunks.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -60,18 +59,12 @@ class Chunks(Protocol):
 
 
 class _InMemory:
-    """A list of pairs as one chunk."""
-
     def __init__(self, pairs: Sequence[EncodedPair]):
         self._lengths, self.tokens = flatten(pairs, np.dtype(np.int32))
         self.begins = [0]
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        assert chunk == 0
         return self._lengths
-
-
-# -------------------------------------------------------------------------------------------------------------- plan
 
 
 class Plan(NamedTuple):
@@ -84,70 +77,12 @@ class Plan(NamedTuple):
     batches: list[Int[np.ndarray, " batch"]]  # the rows of each batch
 
 
-class PlannedBatch(NamedTuple):
-    """A batch that was planned but not made."""
-
-    plan: Plan
-    number: int  # in the plan, from 0
-    after: Position  # of the batch that follows
-
-
-def plan(chunks: Chunks, epoch: int, part: int, seed: int, size: int, batch_type: BatchType) -> Plan:
-    """Plan a part of an epoch: shuffle its pairs, sort them by length, cut them into batches, shuffle the batches.
-
-    Args:
-        chunks: the corpus.
-        epoch: counted from 0.
-        part: of the epoch, counted from 0.
-        seed: together with `epoch` and `part` it determines the order.
-        size: of a batch, see `Batches`.
-        batch_type: what `size` counts.
-    """
-    # which chunks: all of a small corpus; of a large one those that the epoch deals to this part
-    chosen, rng = np.arange(len(chunks.begins)), np.random.default_rng([seed, epoch])
-    if (parts := count_parts(chunks)) > 1:
-        chosen = np.array_split(rng.permutation(chosen), parts)[part]
-        rng = np.random.default_rng([seed, epoch, 1 + part])
-
-    # where each of their pairs starts, and how long it is
-    starts_by_chunk, lengths_by_chunk = [], []
-    for chunk in chosen.tolist():
-        lengths_by_chunk.append(chunks.lengths(chunk))
-        starts_by_chunk.append(chunks.begins[chunk] + _starts(lengths_by_chunk[-1]))
-    starts, lengths = np.concatenate(starts_by_chunk), np.concatenate(lengths_by_chunk)
-
-    # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
-    shuffled = rng.permutation(len(lengths))
-    src, tgt = lengths[shuffled].T
-    widths = np.maximum(src, tgt) if batch_type == "tokens" else np.ones(len(lengths), dtype=int)
-    by_length = np.lexsort((tgt, src, widths))
-    rows, widths = shuffled[by_length], widths[by_length]
-
-    # cut before a pair that does not fit; it is the widest so far, so that all would be padded to its width
-    cuts = [0]
-    for i, width in enumerate(widths.tolist()):
-        if i > cuts[-1] and (i + 1 - cuts[-1]) * width > size:
-            cuts.append(i)
-    batches = np.split(rows, cuts[1:])
-
-    # shuffle the batches
-    return Plan(epoch, part, starts, lengths, [batches[i] for i in rng.permutation(len(batches))])
-
-
-def count_parts(chunks: Chunks) -> int:
-    """Count the parts of at most `PART` chunks that an epoch has."""
-    return -(-len(chunks.begins) // PART)
-
-
-# ----------------------------------------------------------------------------------------------------------- batches
-
-
 class Batches:
     """The batches of a corpus, epoch after epoch: every pair once an epoch, pairs of similar length together.
 
     With `batch_type` "sentences", `size` is the number of pairs in a batch. With "tokens", it is a ceiling on the
     positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
-    is a batch of its own. Each epoch shuffles the pairs of equal lengths and the batches; see `plan`.
+    is a batch of its own. Each epoch shuffles the pairs of equal lengths and the batches.
 
     With `sampling`, the tokens of a batch are drawn anew when it is made, from (seed, epoch, part, index). The plan
     uses the lengths before sampling, so that a batch with more tokens may be larger than `size`.
@@ -162,29 +97,14 @@ class Batches:
         sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
     ):
         self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
-        self._parts = count_parts(self._chunks)
-        self._size = size
-        self._batch_type = batch_type
-        self._seed = seed
-        self._sampling = sampling
-
-    def len_of_epoch(self, epoch: int) -> int:
-        """Return the number of batches of an epoch."""
-        return sum(len(planned.batches) for planned in self._plans(epoch))
-
-    def padding_share(self, epoch: int = 0) -> float:
-        """Return the share of an epoch's positions, on both sides, that hold padding: 0 is none."""
-        real = padded = 0
-        for planned in self._plans(epoch):
-            real += int(planned.lengths.sum())
-            padded += sum(len(rows) * int(planned.lengths[rows].max(axis=0).sum()) for rows in planned.batches)
-        return 1 - real / padded
+        self._parts = -(-len(self._chunks.begins) // PART)
+        self._size, self._batch_type, self._seed, self._sampling = size, batch_type, seed, sampling
 
     def iterate(self, epoch: int) -> Iterator[Batch]:
         """Yield the batches of an epoch."""
-        for planned in self._plans(epoch):
-            for index in range(len(planned.batches)):
-                yield self._make(planned, index)
+        for plan in self.plans(epoch):
+            for index in range(len(plan.batches)):
+                yield self._make(plan, index)
 
     def stream(self, position: Position, rank: int = 0, size: int = 1) -> Iterator[tuple[Position, Batch]]:
         """Yield batches without end, each with the position after it, from which a training resumes.
@@ -192,40 +112,60 @@ class Batches:
         Several processes share the batches: of each `size` consecutive batches, the process gets the one of its
         `rank`, and the position after all of them. The last batches of an epoch may go together with the first of the
         next: none is left out.
-
-        Args:
-            position: the first batch.
-            rank: of this process, from 0.
-            size: the number of processes.
         """
-        upcoming = self._planned_from(position)
-        while True:
-            turn = list(islice(upcoming, size))  # a batch for each process
-            yield turn[-1].after, self._make(turn[rank].plan, turn[rank].number)
-
-    def _plans(self, epoch: int) -> Iterator[Plan]:
-        """Yield the plan of each part of an epoch."""
-        for part in range(self._parts):
-            yield self._plan(epoch, part)
-
-    def _plan(self, epoch: int, part: int) -> Plan:
-        return plan(self._chunks, epoch, part, self._seed, self._size, self._batch_type)
-
-    def _planned_from(self, position: Position) -> Iterator[PlannedBatch]:
-        """Yield without end where each batch is planned."""
+        turn = 0  # the rank whose batch is next
         while True:
             epoch, part = position.epoch, position.part
-            planned = self._plan(epoch, part)
+            plan = self._plan(epoch, part)
             next_part = Position(epoch, part=part + 1) if part + 1 < self._parts else Position(epoch + 1)
-            for index in range(position.index, len(planned.batches)):
-                is_last = index + 1 == len(planned.batches)
-                yield PlannedBatch(planned, index, next_part if is_last else Position(epoch, index + 1, part))
+            for index in range(position.index, len(plan.batches)):
+                if turn == rank:
+                    mine = plan, index
+                turn = (turn + 1) % size
+                if turn == 0:  # every process has a batch
+                    is_last = index + 1 == len(plan.batches)
+                    yield next_part if is_last else Position(epoch, index + 1, part), self._make(*mine)
             position = next_part
 
-    def _make(self, planned: Plan, index: int) -> Batch:
+    def plans(self, epoch: int) -> Iterator[Plan]:
+        """Yield the plan of each part of an epoch."""
+        return (self._plan(epoch, part) for part in range(self._parts))
+
+    def _plan(self, epoch: int, part: int) -> Plan:
+        """Plan a part of an epoch: shuffle its pairs, sort them by length, cut them into batches, shuffle those."""
+        # which chunks: all of a small corpus; of a large one those that the epoch deals to this part
+        chosen, rng = np.arange(len(self._chunks.begins)), np.random.default_rng([self._seed, epoch])
+        if self._parts > 1:
+            chosen = np.array_split(rng.permutation(chosen), self._parts)[part]
+            rng = np.random.default_rng([self._seed, epoch, 1 + part])
+
+        # where each of their pairs starts, and how long it is
+        by_chunk = [self._chunks.lengths(chunk) for chunk in chosen.tolist()]
+        begins = [self._chunks.begins[chunk] for chunk in chosen]
+        starts = np.concatenate([begin + _starts(each) for begin, each in zip(begins, by_chunk, strict=True)])
+        lengths = np.concatenate(by_chunk)
+
+        # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
+        shuffled = rng.permutation(len(lengths))
+        src, tgt = lengths[shuffled].T
+        widths = np.maximum(src, tgt) if self._batch_type == "tokens" else np.ones(len(lengths), dtype=int)
+        by_length = np.lexsort((tgt, src, widths))
+        rows, widths = shuffled[by_length], widths[by_length]
+
+        # cut before a pair that does not fit; it is the widest so far, so that all would be padded to its width
+        cuts = [0]
+        for i, width in enumerate(widths.tolist()):
+            if i > cuts[-1] and (i + 1 - cuts[-1]) * width > self._size:
+                cuts.append(i)
+        batches = np.split(rows, cuts[1:])
+
+        # shuffle the batches
+        return Plan(epoch, part, starts, lengths, [batches[i] for i in rng.permutation(len(batches))])
+
+    def _make(self, plan: Plan, index: int) -> Batch:
         """Make a batch that was planned."""
-        rows, tokens = planned.batches[index], self._chunks.tokens
-        starts, lengths = planned.starts[rows], planned.lengths[rows]
+        rows, tokens = plan.batches[index], self._chunks.tokens
+        starts, lengths = plan.starts[rows], plan.lengths[rows]
         if self._sampling is None:
             return _pad_pairs(tokens, starts, lengths)
 
@@ -233,10 +173,7 @@ class Batches:
         middles, ends = starts + lengths[:, 0], starts + lengths.sum(axis=1)
         bounds = zip(starts.tolist(), middles.tolist(), ends.tolist(), strict=True)
         pairs = [(tokens[start:middle].tolist(), tokens[middle:end].tolist()) for start, middle, end in bounds]
-        return make_batch(self._sampling(pairs, (self._seed, planned.epoch, planned.part, index)))
-
-
-# ----------------------------------------------------------------------------------------------------------- padding
+        return make_batch(self._sampling(pairs, (self._seed, plan.epoch, plan.part, index)))
 
 
 def make_batch(pairs: Sequence[EncodedPair]) -> Batch:

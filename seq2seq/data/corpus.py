@@ -10,11 +10,9 @@ from seq2seq.errors import UserError
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
 
+# characters: a line with more for each token that it may have is dropped before it is tokenized; no piece that
+# sentencepiece learns has more than 16
 LONGEST_TOKEN = 64
-"""Characters. A line with more than this for each token that it may have is dropped before it is tokenized.
-
-No piece that sentencepiece learns has more than 16.
-"""
 
 EncodedPair = tuple[list[int], list[int]]  # token ids of source and target; both end in EOS
 
@@ -41,14 +39,9 @@ class Report:
     max_length: int  # tokens of a side, at most
     cleaned: int = 0  # pairs, kept or not, that held a character which `is_broken`
 
-    @property
-    def total(self) -> int:
-        """The number of pairs that were read."""
-        return self.kept + self.blank + self.too_long
-
     def __add__(self, other: "Report") -> "Report":
-        blank, too_long = self.blank + other.blank, self.too_long + other.too_long
-        return Report(self.kept + other.kept, blank, too_long, self.max_length, self.cleaned + other.cleaned)
+        kept, blank, too_long = self.kept + other.kept, self.blank + other.blank, self.too_long + other.too_long
+        return Report(kept, blank, too_long, self.max_length, self.cleaned + other.cleaned)
 
     def must_keep_a_pair(self) -> None:
         """Raise UserError if no pair is left."""
@@ -56,47 +49,23 @@ class Report:
             raise UserError(f"no sentence pair is left: {self}; raise data.max_length or check the corpus")
 
     def __str__(self) -> str:
+        read = self.kept + self.blank + self.too_long
+        dropped = f"dropped {self.blank:,} blank and {self.too_long:,} longer than {self.max_length:,} tokens"
         cleaned = f"; cleaned {self.cleaned:,} with control or broken characters" if self.cleaned else ""
-        return (
-            f"kept {self.kept:,} of {self.total:,} pairs; "
-            f"dropped {self.blank:,} blank and {self.too_long:,} longer than {self.max_length:,} tokens{cleaned}"
-        )
+        return f"kept {self.kept:,} of {read:,} pairs; {dropped}{cleaned}"
 
 
 def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
-    """Return the normalized sentence pairs of a corpus, blank ones included, in the order of the file.
-
-    Raises:
-        UserError: as `stream_pairs`.
-    """
+    """Return the pairs of `stream_pairs`, blank ones included, normalized."""
     return [Pair.normalized(*row) for row in stream_pairs(prefix, src, tgt)]
-
-
-def encode_corpus(
-    rows: Iterable[Row], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
-) -> tuple[list[EncodedPair], Report]:
-    """Return what `encode_pairs` returns, of a corpus that must keep a pair.
-
-    Raises:
-        UserError: no pair is left.
-    """
-    kept, report = encode_pairs(rows, tokenizer_src, tokenizer_tgt, max_length)
-    report.must_keep_a_pair()
-    return kept, report
 
 
 def encode_pairs(
     rows: Iterable[Row], tokenizer_src: Tokenizer, tokenizer_tgt: Tokenizer, max_length: int
 ) -> tuple[list[EncodedPair], Report]:
-    """Return the token ids of the pairs that are kept, and a report of what was dropped.
+    """Normalize and tokenize pairs, and return the token ids of those that are kept, with a report.
 
     A pair is dropped if a side has no token (blank) or more than `max_length` tokens, EOS not counted.
-
-    Args:
-        rows: source and target; they are normalized here.
-        tokenizer_src: of the source.
-        tokenizer_tgt: of the target.
-        max_length: tokens of a side, at most.
     """
     # normalize, and drop what is too long before anyone has tokenized it
     read, cleaned, pairs = 0, 0, []

@@ -1,8 +1,9 @@
 """What a config says about data, made real: the corpora, the vocabularies, the token ids, the batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -11,7 +12,7 @@ from seq2seq.config import Config
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
 from seq2seq.data.formats import Row, corpus_files, stream_pairs
-from seq2seq.data.sampling import SubwordSampling
+from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
@@ -19,35 +20,24 @@ from seq2seq.files import fingerprint
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
-
-NO_DIGESTS: Mapping[str, str] = {}  # nothing is compared
+SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
 
 T = TypeVar("T")
 
 
-class Corpora(NamedTuple):
-    """The pairs that are held in memory; those of training, which may be many, are streamed by `training_text`."""
-
-    dev: list[Pair]
-    test: list[Pair] | None
-
-    @classmethod
-    def read(cls, config: Config) -> "Corpora":
-        """Read the dev and test pairs of a config; raise UserError for the first file at fault."""
-        data = config.data
-        dev = read_pairs(data.dev, data.src, data.tgt)
-        return cls(dev, read_pairs(data.test, data.src, data.tgt) if data.test else None)
+def read_dev(config: Config) -> list[Pair]:
+    """Return the dev pairs of a config; raise UserError for the first file at fault, of its dev and its test set."""
+    data = config.data
+    sets = [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix]
+    return sets[0]
 
 
-def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Iterator[Row]:
+def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
     """Yield the training pairs one by one, as they stand; on a terminal, a bar shows how many if they take long.
 
-    Args:
-        config: whose training pairs.
-        digests: of their files before; they are compared when the last pair has been read.
+    `digests` are those of the files before; they are compared when the last pair has been read.
 
-    Raises:
-        UserError: a line is at fault, or a file has changed while it was read.
+    Raises UserError: a line is at fault, or a file has changed while it was read.
     """
     rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
     try:
@@ -58,9 +48,8 @@ def training_text(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> It
     _must_be_unchanged(config, digests)
 
 
-def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
-    """Raise UserError if a file of the training pairs no longer has the digest that it had."""
-    for name, digest in digests.items():
+def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> None:
+    for name, digest in (digests or {}).items():
         file = Path(config.data.train).parent / name
         if not file.is_file() or _digest(file) != digest:
             raise UserError(
@@ -69,89 +58,70 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str]) -> None:
             )
 
 
-def learn_tokenizers(config: Config, digests: Mapping[str, str] = NO_DIGESTS) -> Tokenizers:
-    """Learn the vocabularies from the training pairs. All pairs are read, and so checked; a sample is held in memory.
-
-    Args:
-        config: whose training pairs.
-        digests: as for `training_text`.
-
-    Raises:
-        UserError: as `training_text`, or a vocabulary cannot be learned.
-    """
+def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
+    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory."""
     # read all, keep a sample
-    tokenizer, max_length = config.tokenizer, config.data.max_length
-    rows = (row for row in training_text(config, digests) if not is_too_long(row, max_length))
+    tokenizer = config.tokenizer
+    rows = (row for row in training_text(config, digests) if not is_too_long(row, config.data.max_length))
     most = MAX_TRAINING_LINES // (2 if tokenizer.joint else 1)
     pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
 
     # learn
+    src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
     return train_tokenizers(
-        tokenizer.type,
-        tokenizer.vocab_size,
-        tokenizer.joint,
-        tokenizer.lowercase,
-        tokenizer.word_tokenizer,
-        [pair.src for pair in pairs],
-        [pair.tgt for pair in pairs],
+        tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer, src, tgt
     )
 
 
 def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
-    """Return every k-th item, where k is the smallest power of two that gives at most `most` items.
-
-    Every part of a corpus counts, and nothing is random. No more than `most + 1` items are held at a time.
-    """
+    """Return every k-th item, where k is the smallest power of two that gives at most `most` items."""
     kept: list[T] = []
     step = 1
     for number, item in enumerate(items):
         if number % step == 0:
             kept.append(item)
-        if len(kept) > most:  # too many: keep every second from here on
+        if len(kept) > most:  # keep every second from here on
             kept, step = kept[::2], 2 * step
     return kept
 
 
 def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
     """Raise UserError if no training pair is left to train on; read no further than to the first that is kept."""
-    max_length = config.data.max_length
-    report = Report(0, 0, 0, max_length)
+    report = Report(0, 0, 0, config.data.max_length)
     for row in training_text(config):
-        report += encode_pairs([row], tokenizers.src, tokenizers.tgt, max_length)[1]
+        report += encode_pairs([row], tokenizers.src, tokenizers.tgt, config.data.max_length)[1]
         if report.kept:
             break
     report.must_keep_a_pair()
 
 
 def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mapping[str, str]) -> Store:
-    """Open the store of the training pairs in a folder, or build it there.
+    """Open the store of the training pairs in a folder, or build it there from the vocabularies in another.
 
-    Args:
-        config: whose training pairs.
-        folder: of the store.
-        tokenizers: folder of the vocabularies.
-        digests: of the files of the training pairs when the run was begun; without any, changes are not noticed.
-
-    Raises:
-        UserError: as `open_or_build`; or a file has changed since the run was begun, and no store is made of it.
+    `digests` are those of the files when the run was begun. If one has changed since, no store is made of it.
     """
-    rows = training_text(config, digests)  # read only if the store must be built
-    return open_or_build(folder, rows, tokenizers, config.data.max_length, digests)
+    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, digests)
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:
     """Make the training batches of a config."""
     training, alpha = config.training, config.tokenizer.sampling
+    sampling = partial(draw_subwords, tokenizers, alpha) if alpha else None
     size = training.batch_tokens if training.batch_type == "tokens" else training.batch_sentences
-    return Batches(pairs, size, training.batch_type, config.seed, SubwordSampling(tokenizers, alpha) if alpha else None)
+    return Batches(pairs, size, training.batch_type, config.seed, sampling)
+
+
+def padding_share(batches: Batches) -> float:
+    """Return the share of the positions of the first epoch, on both sides, that hold padding: 0 is none."""
+    real = padded = 0
+    for plan in batches.plans(epoch=0):
+        real += int(plan.lengths.sum())
+        padded += sum(len(rows) * int(plan.lengths[rows].max(axis=0).sum()) for rows in plan.batches)
+    return 1 - real / padded
 
 
 def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of the files of each split, by the name of the file.
-
-    Raises:
-        UserError: a file cannot be found or read.
-    """
+    """Return the SHA-256 of the files of each split, by name; raise UserError if one cannot be found or read."""
     data, found = config.data, {}
     for split in ("train", "dev", "test"):
         if prefix := getattr(data, split):
@@ -161,29 +131,19 @@ def data_digests(config: Config) -> dict[str, dict[str, str]]:
 
 
 def _digest(file: Path) -> str:
-    """Return the SHA-256 of a file; raise UserError if it cannot be read."""
     try:
-        digest: str = fingerprint(file)["sha256"]
+        return str(fingerprint(file)["sha256"])
     except OSError as error:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
-    return digest
-
-
-SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
 
 
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
-    """Learn the shortlist of a store, from evenly spaced chunks of it.
-
-    Raises:
-        UserError: a chunk is damaged.
-    """
+    """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
     pairs: list[Sides] = []
-    count = len(store.begins)
-    for chunk in range(0, count, -(-count // SHORTLIST_CHUNKS)):
+    step = -(-len(store.begins) // SHORTLIST_CHUNKS)
+    for chunk in range(0, len(store.begins), step):
         lengths, begin = store.lengths(chunk), store.begins[chunk]
         sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
         pairs += zip(sides[::2], sides[1::2], strict=True)
-    special = [PAD, UNK, BOS, EOS]
-    src, tgt, joint = tokenizers.src, tokenizers.tgt, tokenizers.joint
-    return learn_shortlist(pairs, len(src), len(tgt), special=special, copy_source=joint)
+    sizes, special = (len(tokenizers.src), len(tokenizers.tgt)), [PAD, UNK, BOS, EOS]
+    return learn_shortlist(pairs, *sizes, special=special, copy_source=tokenizers.joint)

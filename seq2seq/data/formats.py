@@ -20,29 +20,20 @@ from seq2seq.errors import UserError
 Row = tuple[str, str]  # source and target, as they stand in the corpus
 
 
-# ------------------------------------------------------------------------------------------------------------- lines
-
-
-def read_lines(path: str | Path) -> list[str]:
-    """Return the lines of a UTF-8 file, which is unpacked if its name ends in `.gz`.
+def stream_lines(path: str | Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file, which is unpacked if its name ends in `.gz`; only one is in memory at a time.
 
     The line feed, a carriage return before it, and a byte order mark at the start of the file are removed.
 
-    Raises:
-        UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
+    Raises UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
     """
-    return list(stream_lines(path))
-
-
-def stream_lines(path: str | Path) -> Iterator[str]:
-    """Yield the lines that `read_lines` returns one by one, so that only one line is in memory."""
     with _reading_errors(path), open(path, "rb") as file:
         unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
         yield from decode_lines(unpacked, str(path))
 
 
 def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
-    """Yield the lines of an open binary file, as `read_lines` returns them; error messages call the file `name`."""
+    """Yield the lines of an open binary file, as `stream_lines` does; error messages call the file `name`."""
     with _reading_errors(name):
         for number, line in enumerate(lines, start=1):
             # a file that holds nothing but a byte order mark is empty
@@ -60,20 +51,8 @@ def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
                 ) from None
 
 
-def read_bytes(path: str | Path) -> bytes:
-    """Return the content of a file, which is unpacked if its name ends in `.gz`.
-
-    Raises:
-        UserError: the file cannot be read, or is not a whole gzip file.
-    """
-    with _reading_errors(path):
-        data = Path(path).read_bytes()
-        return gzip.decompress(data) if str(path).endswith(".gz") else data
-
-
 @contextmanager
 def _reading_errors(path: str | Path) -> Iterator[None]:
-    """Turn the errors of reading a file into a UserError that names it."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -82,53 +61,32 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read: {error.strerror}; give a file that can be read") from None
 
 
-# ------------------------------------------------------------------------------------------------------------- pairs
-
-
 def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
-    """Yield the sentence pairs of a corpus one by one, so that only one pair is in memory.
+    """Yield the sentence pairs of a corpus, of which only one is in memory at a time; `corpus_files` has the arguments.
 
-    Args:
-        prefix: a table (`.tsv`, `.jsonl`), or the beginning of the names of files: see `corpus_files`.
-        src: language code of the source, in file names and as a key of JSON.
-        tgt: language code of the target.
-
-    Raises:
-        UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
-            its file and line). A fault in a file is raised when the stream reaches it.
+    Raises UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
+    its file and line). A fault in a file is raised when the stream reaches it.
     """
     files = corpus_files(prefix, src, tgt)
     if len(files) == 2:
-        rows = _stream_sides(*files)
+        rows = stream_sides(*files)
     else:
         read = next(read for ending, read in TABLES.items() if files[0].removesuffix(".gz").endswith(ending))
         rows = read(files[0], src, tgt)
 
-    is_empty = True
-    for row in rows:
-        is_empty = False
-        yield row
-    if is_empty:
+    first = next(rows, None)
+    if first is None:
         raise UserError(f"{files[0]}: empty; a corpus needs at least one sentence pair")
-
-
-def read_sides(src_file: str | Path, tgt_file: str | Path) -> list[Row]:
-    """Return the lines of two files side by side.
-
-    Raises:
-        UserError: as `read_lines`, or the files have different numbers of lines.
-    """
-    return list(_stream_sides(src_file, tgt_file))
+    yield first
+    yield from rows
 
 
 def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     """Return the names of the files that hold a corpus: one table, or the two sides.
 
-    The first that exists: `prefix` itself, if its name is that of a table; `prefix.src` and `prefix.tgt`, with the
-    language codes given; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
-
-    Raises:
-        UserError: nothing was found.
+    `src` and `tgt` are language codes. The first that exists: `prefix` itself, if its name is that of a table;
+    `prefix.src` and `prefix.tgt`; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
+    UserError says what was looked for.
     """
     # a table by its whole name
     prefix = str(prefix)
@@ -141,23 +99,19 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     src_file, tgt_file, *tables = (_find(f"{prefix}{ending}") for ending in (f".{src}", f".{tgt}", *TABLES))
     if src_file and tgt_file:
         return [src_file, tgt_file]
-    for table in tables:
-        if table:
-            return [table]
+    if any(tables):
+        return [next(filter(None, tables))]
 
     # nothing: say what exists, and what was looked for
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
     if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
-    raise UserError(
-        f"no corpus at {prefix}: {found}; "
-        f"looked for {', '.join(looked[:-1])} and {looked[-1]}, each with or without .gz"
-    )
+    looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
+    raise UserError(f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz")
 
 
 def _find(path: str) -> str | None:
-    """Return `path`, or `path.gz`, whichever exists first."""
     return next((name for name in (path, f"{path}.gz") if _exists(name)), None)
 
 
@@ -171,11 +125,8 @@ def _exists(path: str) -> bool:
         return True
 
 
-# ----------------------------------------------------------------------------------------------------------- formats
-
-
-def _stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
-    """Yield line n of one file with line n of the other."""
+def stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
+    """Yield line n of one file with line n of the other; raise UserError if one has more lines."""
     src_lines, tgt_lines = stream_lines(src_file), stream_lines(tgt_file)
     for number, (src, tgt) in enumerate(zip_longest(src_lines, tgt_lines), start=1):
         if src is not None and tgt is not None:
@@ -193,7 +144,6 @@ def _stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
 
 
 def _stream_tsv(path: str, src: str, tgt: str) -> Iterator[Row]:
-    """Yield the rows of a table of two cells: source, tab, target."""
     for number, line in enumerate(stream_lines(path), start=1):
         cells = line.split("\t") if line.strip() else ["", ""]
         if len(cells) != 2:
@@ -203,22 +153,19 @@ def _stream_tsv(path: str, src: str, tgt: str) -> Iterator[Row]:
 
 
 def _stream_jsonl(path: str, src: str, tgt: str) -> Iterator[Row]:
-    """Yield the rows of a file with a JSON object a line, whose keys are the language codes."""
     for number, line in enumerate(stream_lines(path), start=1):
         place = f"{path}:{number}"
         if not line.strip():
             yield "", ""
             continue
 
-        # the line is an object
+        # an object, of which both texts are strings
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
             raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
-
-        # both of its texts are strings
         for key in (src, tgt):
             if not isinstance(row.get(key), str):
                 found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)!r:.80}"

@@ -10,7 +10,6 @@ resumed to the same bits. No piece goes beyond a word, so each word is drawn by 
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import groupby
 from random import Random
 
@@ -22,40 +21,31 @@ from seq2seq.text.tokenizer import EOS, Pieces, SubwordTokenizer, Tokenizer, Tok
 WORD = re.compile("▁?[^▁]+|▁")  # sentencepiece writes ▁ for a space
 
 
-@dataclass(frozen=True)
-class SubwordSampling:
-    """A function that draws other tokens for the texts of a batch.
+def draw_subwords(
+    tokenizers: Tokenizers, alpha: float, pairs: Sequence[EncodedPair], seed: Sequence[int]
+) -> list[EncodedPair]:
+    """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
+    seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
+    src = draw(tokenizers.src, tokenizers.type, alpha, [src[:-1] for src, _ in pairs], seeds[0])
+    tgt = draw(tokenizers.tgt, tokenizers.type, alpha, [tgt[:-1] for _, tgt in pairs], seeds[1])
+    return [([*s, EOS], [*t, EOS]) for s, t in zip(src, tgt, strict=True)]
 
-    Args:
-        tokenizers: of subwords.
-        alpha: of the formulas above; over 0.
-    """
 
-    tokenizers: Tokenizers
-    alpha: float
-
-    def __call__(self, pairs: Sequence[EncodedPair], seed: Sequence[int]) -> list[EncodedPair]:
-        """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
-        src_seed, tgt_seed = np.random.SeedSequence(seed).generate_state(2).tolist()
-        src = self.draw(self.tokenizers.src, [src[:-1] for src, _ in pairs], src_seed)
-        tgt = self.draw(self.tokenizers.tgt, [tgt[:-1] for _, tgt in pairs], tgt_seed)
-        return [([*s, EOS], [*t, EOS]) for s, t in zip(src, tgt, strict=True)]
-
-    def draw(self, tokenizer: Tokenizer, rows: list[list[int]], seed: int) -> list[list[int]]:
-        """Draw other tokens for one side, without EOS."""
-        assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
-        draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[self.tokenizers.type], Random(seed)
-        drawn = []
-        for row in rows:
-            ids: list[int] = []
-            for is_byte, run in groupby(row, tokenizer.is_byte):
-                if is_byte:  # of a character that the vocabulary lacks
-                    ids += run
-                    continue
-                for word in WORD.findall("".join(tokenizer.pieces(run))):
-                    ids += draw_word(word, tokenizer.scored_pieces, self.alpha, random)
-            drawn.append(ids)
-        return drawn
+def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], seed: int) -> list[list[int]]:
+    """Draw other tokens for one side, without EOS."""
+    assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
+    draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[type], Random(seed)
+    drawn = []
+    for row in rows:
+        ids: list[int] = []
+        for is_byte, run in groupby(row, tokenizer.is_byte):
+            if is_byte:  # of a character that the vocabulary lacks
+                ids += run
+                continue
+            for word in WORD.findall("".join(tokenizer.pieces(run))):
+                ids += draw_word(word, tokenizer.scored_pieces, alpha, random)
+        drawn.append(ids)
+    return drawn
 
 
 def draw_unigram(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:

@@ -10,13 +10,13 @@ A chunk is `CHUNK` pairs of text: they are tokenized together, checked together,
 import hashlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import chain, islice
+from itertools import accumulate, chain, islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Integer
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
@@ -25,17 +25,10 @@ from seq2seq.files import publish, unfinished
 from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
 
 CHUNK = 8192  # pairs
-
 _LENGTH = np.dtype("<i4")
 
 
-class Strict(BaseModel):
-    """A section of `store.json`, in which every key has its exact type."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
-
-
-class Inputs(Strict):
+class Inputs(BaseModel, strict=True, extra="forbid"):
     """Everything that the bytes of a store depend on."""
 
     chunk: int
@@ -45,7 +38,7 @@ class Inputs(Strict):
     tokenizer: dict[str, str]  # digests of the files of the vocabularies
 
 
-class ChunkRecord(Strict):
+class ChunkRecord(BaseModel, strict=True, extra="forbid"):
     """What was kept and dropped of a chunk of text, and what was written."""
 
     report: Report
@@ -54,28 +47,25 @@ class ChunkRecord(Strict):
     tokens_sha256: str
 
 
-class StoreRecord(Strict):
+class StoreRecord(BaseModel, strict=True, extra="forbid"):
     """The content of `store.json`."""
 
     inputs: Inputs
     chunks: list[ChunkRecord]
 
+    def report(self) -> Report:
+        """Add up what was kept and dropped of all chunks."""
+        return sum((chunk.report for chunk in self.chunks), start=Report(0, 0, 0, self.inputs.max_length))
+
 
 class Store:
-    """The encoded pairs of a corpus on disk, in chunks; `open_or_build` makes one.
+    """The encoded pairs of a corpus on disk, as `Chunks` of `batches.py`; `open_or_build` makes one.
 
-    Attributes:
-        inputs: what the store was made from.
-        report: what was kept and dropped.
-        tokens: the ids of all pairs, mapped into memory.
-        begins: where in `tokens` each chunk begins.
-
-    Raises:
-        UserError: `store.json` is damaged, or a file does not have the size that was written.
+    Raises UserError: `store.json` is damaged, or a file does not have the size that was written.
     """
 
     def __init__(self, folder: Path):
-        # store.json
+        # read store.json
         self._folder = folder
         try:
             record = StoreRecord.model_validate_json((folder / "store.json").read_bytes())
@@ -83,33 +73,21 @@ class Store:
             raise self._damaged("store.json", str(error.strerror)) from None
         except ValidationError as error:
             fault = error.errors()[0]
-            place = "".join(f"{key}: " for key in fault["loc"])
-            raise self._damaged("store.json", f"{place}{fault['msg']}") from None
-        self.inputs = record.inputs
-        self.report = _report(record)
+            raise self._damaged("store.json", ": ".join(map(str, (*fault["loc"], fault["msg"])))) from None
+        self.inputs, self.report = record.inputs, record.report()
 
         # where each chunk begins; one of which no pair was kept is left out
         self._chunks = [chunk for chunk in record.chunks if chunk.report.kept]
         self._unchecked = set(range(len(self._chunks)))
-        self.begins: list[int] = []
-        self._first_pairs: list[int] = []
-        tokens = pairs = 0
-        for chunk in self._chunks:
-            self.begins.append(tokens)
-            self._first_pairs.append(pairs)
-            tokens += chunk.tokens
-            pairs += chunk.report.kept
+        *self.begins, tokens = accumulate((chunk.tokens for chunk in self._chunks), initial=0)
+        *self._first_pairs, pairs = accumulate((chunk.report.kept for chunk in self._chunks), initial=0)
 
         # map the files
         self.tokens = self._map("tokens.bin", np.dtype(self.inputs.dtype), tokens)
         self._lengths = self._map("lengths.bin", _LENGTH, 2 * pairs).reshape(-1, 2)
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        """Return the number of source and of target ids of each pair of a chunk, which is checked at its first use.
-
-        Raises:
-            UserError: the bytes of the chunk are not what was written.
-        """
+        """Return the lengths of the pairs of a chunk; at its first use, raise UserError if its bytes are damaged."""
         record, begin, first = self._chunks[chunk], self.begins[chunk], self._first_pairs[chunk]
         lengths = self._lengths[first : first + record.report.kept]
         if chunk in self._unchecked:
@@ -121,7 +99,6 @@ class Store:
         return lengths
 
     def _map(self, name: str, dtype: np.dtype, size: int) -> np.ndarray:
-        """Map a file of `size` numbers into memory."""
         try:
             found, expected = (self._folder / name).stat().st_size, size * dtype.itemsize
             if found != expected:
@@ -140,20 +117,12 @@ def open_or_build(
 ) -> Store:
     """Open the store in a folder if it was built from the same inputs, else build it.
 
-    A store is built beside the folder, in `.new-NAME`, and renamed when it is complete. One that was cut short is built
-    anew.
+    `rows`, the corpus as it stands, is read only if a store must be built. `tokenizers` is the folder of the
+    vocabularies, `max_length` is in tokens of a side without EOS, and `data` holds the digests of the corpus.
 
-    Args:
-        folder: where the store lies; the folder above must exist.
-        rows: the training corpus, not yet normalized; it is read only if a store must be built.
-        tokenizers: the folder of the vocabularies.
-        max_length: tokens of a side, EOS not counted; longer pairs are dropped.
-        data: digests of the files of the corpus.
-
-    Raises:
-        UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
+    Raises UserError: what `rows` raises, no pair is left, the store is damaged, or cannot be written.
     """
-    # open it if it was built from the same
+    # open it if it was built from the same inputs
     vocabularies = load_tokenizers(tokenizers)
     inputs = Inputs(
         chunk=CHUNK,
@@ -180,29 +149,20 @@ def open_or_build(
 
 
 def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: Inputs) -> None:
-    """Tokenize a corpus chunk by chunk, and write the files of its store."""
-    chunks = []
+    store = StoreRecord(inputs=inputs, chunks=[])
     with open(folder / "lengths.bin", "wb") as lengths_file, open(folder / "tokens.bin", "wb") as tokens_file:
         while chunk := list(islice(rows, CHUNK)):
-            # normalize, tokenize, drop and count
+            # append what is kept
             pairs, report = encode_pairs(chunk, tokenizers.src, tokenizers.tgt, inputs.max_length)
-
-            # append what was kept
             lengths, tokens = flatten(pairs, np.dtype(inputs.dtype))
             lengths_file.write(lengths.tobytes())
             tokens_file.write(tokens.tobytes())
 
             # remember what was written
-            record = ChunkRecord(
-                report=report,
-                tokens=len(tokens),
-                lengths_sha256=_digest(lengths.tobytes()),
-                tokens_sha256=_digest(tokens.tobytes()),
-            )
-            chunks.append(record)
+            digests = {"lengths_sha256": _digest(lengths.tobytes()), "tokens_sha256": _digest(tokens.tobytes())}
+            store.chunks.append(ChunkRecord(report=report, tokens=len(tokens), **digests))
 
-    store = StoreRecord(inputs=inputs, chunks=chunks)
-    _report(store).must_keep_a_pair()
+    store.report().must_keep_a_pair()
     (folder / "store.json").write_text(store.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
@@ -212,11 +172,6 @@ def flatten(
     """Return the lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
     lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs], _LENGTH).reshape(-1, 2)
     return lengths, np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), dtype, int(lengths.sum()))
-
-
-def _report(store: StoreRecord) -> Report:
-    """Add up what was kept and dropped of all chunks."""
-    return sum((chunk.report for chunk in store.chunks), start=Report(0, 0, 0, store.inputs.max_length))
 
 
 def _digest(data: bytes) -> str:

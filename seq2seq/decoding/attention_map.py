@@ -9,8 +9,6 @@ import numpy as np
 from jaxtyping import Float
 from wcwidth import wcwidth
 
-BYTES = re.compile("(?:<0x[0-9A-F]{2}>)+")  # pieces that spell a character which is not in the vocabulary
-
 
 @dataclass(frozen=True, eq=False)
 class AttentionMap:
@@ -39,8 +37,8 @@ class AttentionMap:
 
     def mean(self) -> "AttentionMap":
         """Return the mean of all heads, as the map of one head."""
-        name = "mean of all heads" if len(self.heads) > 1 else self.heads[0]
-        return replace(self, heads=[name], weights=self.weights.mean(0)[None])
+        heads = ["mean of all heads"] if len(self.heads) > 1 else self.heads
+        return replace(self, heads=heads, weights=self.weights.mean(0)[None])
 
     def has_whole_words(self) -> bool:
         """Return whether every token is a word, so that `words` merges nothing."""
@@ -53,40 +51,35 @@ class AttentionMap:
         rows, columns = _join_pieces(self.rows, self.row_words), _join_pieces(self.columns, self.column_words)
         return AttentionMap(rows, columns, self.heads, weights, [*range(len(rows))], [*range(len(columns))])
 
-    def links(self) -> list[tuple[int, int]]:
-        """Return (source word, target word) for each word of the translation: the source word it looks at most.
+    def pharaoh(self) -> str:
+        """Return a link from each word of the translation to the source word it looks at most, as alignment tools do.
 
-        Words are counted from 0, and heads are averaged. `</s>` has no link, nor has a word that looks at `</s>` most.
+        `0-0 1-2` has the source word before the target word, counted from 0. Heads are averaged. `</s>` has no link,
+        nor has a word that looks at `</s>` most.
         """
         weights = self.words().mean().weights[0]
-        best = weights.argmax(1)
-        return [(int(s), t) for t, s in enumerate(best[:-1]) if s < weights.shape[1] - 1 and weights[t, s] > 0]
-
-    def pharaoh(self) -> str:
-        """Return the links in the format of other alignment tools: `0-0 1-2`, source before target."""
-        return " ".join(f"{s}-{t}" for s, t in self.links())
+        best = enumerate(weights.argmax(1)[:-1])
+        return " ".join(f"{s}-{t}" for t, s in best if s < weights.shape[1] - 1 and weights[t, s] > 0)
 
 
 def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
-    """Return a table with 1 where a token belongs to a word, 0 elsewhere."""
     return (np.arange(max(words) + 1)[:, None] == np.array(words)).astype(float)
 
 
 def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
     """Return the text of each word, without sentencepiece's space mark, and bytes as the characters that they spell."""
+
+    def spell(codes: re.Match[str]) -> str:
+        return bytes.fromhex(re.sub("<0x|>", "", codes[0])).decode("utf-8", errors="replace")
+
     groups = groupby(zip(words, tokens, strict=True), key=lambda pair: pair[0])
     joined = ("".join(token for _, token in group).removeprefix("▁") for _, group in groups)
-    return [BYTES.sub(lambda match: _spell(match[0]), word) for word in joined]
-
-
-def _spell(codes: str) -> str:
-    return bytes(int(code[2:], 16) for code in codes.strip("<>").split("><")).decode("utf-8", errors="replace")
+    return [re.sub("(?:<0x[0-9A-F]{2}>)+", spell, word) for word in joined]  # a character not in the vocabulary
 
 
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:
     """Return one map whose heads are the given maps, each of one head and of the same tokens, under the given names."""
     first = next(iter(maps.values()))
-    assert all((m.rows, m.columns, len(m.heads)) == (first.rows, first.columns, 1) for m in maps.values())
     return replace(first, heads=list(maps), weights=np.concatenate([m.weights for m in maps.values()]))
 
 

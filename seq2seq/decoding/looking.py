@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from jaxtyping import Float
 from torch import Tensor
@@ -16,6 +15,8 @@ from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
 from seq2seq.text.tokenizer import Tokenizer
 
+TokenizedLine = tuple[Tokenizer, list[int]]  # the token ids of a line, after the tokenizer that they belong to
+
 
 @dataclass(frozen=True)
 class Look:
@@ -25,13 +26,6 @@ class Look:
     ids: list[int]  # token ids of the translation, without `</s>`
     decoder: AttentionMap | None  # from each token of the translation to the source; None without attention
     encoder: AttentionMap | None  # from each source token to the source; None without self-attention in the encoder
-
-
-class TokenizedLine(NamedTuple):
-    """The token ids of a line, and the tokenizer that they belong to."""
-
-    tokenizer: Tokenizer
-    ids: list[int]
 
 
 def name_decoder_heads(model: Seq2Seq) -> list[str]:
@@ -61,11 +55,8 @@ def map_sentence(
     """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
     if not heads:
         return None
-    return AttentionMap(
-        rows.tokenizer.pieces(rows.ids),
-        columns.tokenizer.pieces(columns.ids),
-        heads,
-        weights[:, : len(rows.ids), : len(columns.ids)].cpu().double().numpy(),
-        rows.tokenizer.word_numbers(rows.ids),
-        columns.tokenizer.word_numbers(columns.ids),
-    )
+    (row_tokenizer, row_ids), (column_tokenizer, column_ids) = rows, columns
+    row_pieces, column_pieces = row_tokenizer.pieces(row_ids), column_tokenizer.pieces(column_ids)
+    row_words, column_words = row_tokenizer.word_numbers(row_ids), column_tokenizer.word_numbers(column_ids)
+    table = weights[:, : len(row_ids), : len(column_ids)].cpu().double().numpy()
+    return AttentionMap(row_pieces, column_pieces, heads, table, row_words, column_words)

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from seq2seq.decoding.translation import Sampling
 from seq2seq.fast.topk import topk
 
 
@@ -74,15 +75,6 @@ class _Continuations(NamedTuple):
     scores: Float[Tensor, "sentences beam"]  # -inf: no continuation, there are fewer than `beam`
 
 
-class _Finished(NamedTuple):
-    """The hypotheses that finished at one position. They stay on the device until the search is over."""
-
-    sentence: Int[Tensor, " finished"]
-    tokens: Int[Tensor, "finished length"]  # without begin and end token
-    scores: Float[Tensor, " finished"]
-    normalized_scores: Float[Tensor, " finished"]
-
-
 def beam_search(
     step: Step[S], state: S, limits: Limits, *, beam: int, alpha: float = 0.0, nbest: int = 1
 ) -> list[list[Hypothesis]]:
@@ -91,13 +83,8 @@ def beam_search(
     Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Scores only
     fall, so that score / last_penalty is the most a hypothesis can reach: it stops when this is behind the n-best.
 
-    Args:
-        step: the model.
-        state: the state before the first token, one row per sentence; after the first step, `beam` rows per sentence.
-        limits: the special tokens, and the longest length of each sentence.
-        beam: most hypotheses of a sentence that run at the same time.
-        alpha: exponent of the length penalty, at least 0; 0 means no penalty.
-        nbest: hypotheses to return for each sentence, at most `beam`.
+    `state` has one row per sentence; after the first step, it has `beam` rows per sentence. `alpha` is the exponent of
+    the length penalty, at least 0; 0 means no penalty. `nbest` is at most `beam`.
     """
     # begin with one hypothesis per sentence, the begin token alone
     count, device = len(limits.max_lengths), limits.max_lengths.device
@@ -111,7 +98,7 @@ def beam_search(
         scores=torch.zeros(count, 1, dtype=dtype, device=device),
         running=torch.ones(count, 1, dtype=torch.bool, device=device),
     )
-    finished = []
+    finished = []  # for each length: sentences, tokens, scores, normalized scores; on the device until the end
 
     for length in range(1, len(penalties)):
         # score the next token of every running hypothesis
@@ -134,7 +121,7 @@ def beam_search(
         ended = beams.running & (best.tokens == limits.eos)
         if ended.any():
             sentence, normalized = beams.sentence[ended.nonzero()[:, 0]], beams.scores / penalties[length]
-            finished.append(_Finished(sentence, tokens[ended][:, 1:-1], beams.scores[ended], normalized[ended]))
+            finished.append((sentence, tokens[ended][:, 1:-1], beams.scores[ended], normalized[ended]))
             ranked = torch.cat([beams.best_finished, normalized.masked_fill(~ended, -torch.inf)], dim=1)
             ranked = ranked.sort(dim=1, descending=True).values
             beams = beams._replace(best_finished=ranked[:, :nbest], running=beams.running & ~ended)
@@ -156,23 +143,20 @@ def beam_search(
         state = state.select(rows[kept].flatten(), kept)
         beams = _Beams(*(field[kept] for field in beams))
 
-    return _rank(finished, count, nbest)
+    # rank the finished hypotheses of each sentence
+    found: list[list[Hypothesis]] = [[] for _ in range(count)]
+    for at_one_length in finished:
+        for sentence, *hypothesis in zip(*(field.tolist() for field in at_one_length), strict=True):
+            found[sentence].append(Hypothesis(*hypothesis))
+    return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
 def sample(
-    step: Step[S],
-    state: S,
-    limits: Limits,
-    *,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    generator: torch.Generator | None = None,
+    step: Step[S], state: S, limits: Limits, sampling: Sampling, generator: torch.Generator
 ) -> list[list[Hypothesis]]:
     """Return one random hypothesis for each sentence, drawn token by token from softmax(logits / temperature).
 
-    `top_k` > 0 keeps the k most probable tokens; `top_p` < 1 keeps the fewest most probable tokens whose probabilities
-    sum to at least p (Holtzman et al. 2019). Scores are the model's own log-probabilities, before all of these.
+    Scores are the model's own log-probabilities, before the temperature and the truncation that `Sampling` describes.
     """
     device = limits.max_lengths.device
     finished: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
@@ -185,8 +169,15 @@ def sample(
         log_probs, state = step(tokens[:, -1], state, torch.arange(len(tokens), device=device))
         _forbid(log_probs, limits, sentence, length)
 
+        # the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1
+        probs, ranked = (log_probs / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
+        keep = probs.cumsum(-1) - probs < sampling.top_p  # the mass of the more probable tokens
+        if sampling.top_k > 0:
+            keep[:, sampling.top_k :] = False
+        probs = torch.zeros_like(probs).scatter(1, ranked, probs * keep)
+
         # draw a token for each sentence
-        drawn = torch.multinomial(_truncate(log_probs / temperature, top_k, top_p), 1, generator=generator)
+        drawn = torch.multinomial(probs, 1, generator=generator)
         scores = scores + log_probs.gather(1, drawn).squeeze(1)
         tokens = torch.cat([tokens, drawn], dim=1)
 
@@ -206,8 +197,7 @@ def sample(
 
 
 def _score_dtype(device: torch.device) -> torch.dtype:
-    """Return the type that scores are summed in: double precision, except on Apple's GPUs, which have none."""
-    return torch.float32 if device.type == "mps" else torch.float64
+    return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
 
 
 def _forbid(
@@ -257,22 +247,3 @@ def _best_continuations(
     totals, order = totals.view(len(scores), -1).sort(dim=1, descending=True, stable=True)
     order = order[:, :beam]
     return _Continuations(order // per_parent, appended.view(len(scores), -1).gather(1, order), totals[:, :beam])
-
-
-def _rank(finished: list[_Finished], count: int, nbest: int) -> list[list[Hypothesis]]:
-    """Return the `nbest` best finished hypotheses of each of `count` sentences, best first."""
-    found: list[list[Hypothesis]] = [[] for _ in range(count)]
-    for at_one_length in finished:
-        for sentence, tokens, score, normalized in zip(*(field.tolist() for field in at_one_length), strict=True):
-            found[sentence].append(Hypothesis(tokens, score, normalized))
-    return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
-
-
-def _truncate(log_probs: Float[Tensor, "rows vocab"], top_k: int, top_p: float) -> Float[Tensor, "rows vocab"]:
-    """Return the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1."""
-    probs, tokens = log_probs.softmax(-1).sort(dim=-1, descending=True, stable=True)
-    mass_before = probs.cumsum(-1) - probs  # of the more probable tokens
-    keep = mass_before < top_p
-    if top_k > 0:
-        keep[:, top_k:] = False
-    return torch.zeros_like(probs).scatter(1, tokens, probs * keep)

@@ -19,7 +19,7 @@ class Translation:
     """The translation of one line.
 
     Scores are the model's log-probabilities. A search within a shortlist takes the softmax over the tokens of the list
-    alone, so that its scores are higher than those of `Translator.score`.
+    alone, so that its scores are higher than those of `forced.score`.
     """
 
     text: str
@@ -30,19 +30,14 @@ class Translation:
     alternatives: list[Alternative] = field(default_factory=list)  # the rest of the n-best list, best first
     attention: list[list[float]] | None = None  # a row per token, a column per source token; the mean of all heads
 
-    @classmethod
-    def empty(cls) -> "Translation":
-        """Return the translation of an empty line."""
-        return cls("", 0.0, 0.0, [], [])
-
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to draw a translation at random instead of searching for the best one; see `search.sample`."""
+    """Settings for drawing a translation at random instead of searching for the best one."""
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: float = 1.0  # below 1 favors probable tokens
+    top_k: int = 0  # if over 0, draw from the k most probable tokens
+    top_p: float = 1.0  # draw from the fewest most probable tokens that have this probability (Holtzman et al. 2019)
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from seq2seq.config import Config
-from seq2seq.data.dataset import Corpora, learn_tokenizers, make_batches, prepare_store, training_text
+from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, prepare_store, read_dev, training_text
 from seq2seq.data.formats import corpus_files, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
@@ -61,7 +61,7 @@ def facts(config: Config) -> Iterator[Fact]:
         UserError: whatever would stop a training before its first update.
     """
     # the text
-    corpora = Corpora.read(config)
+    dev = read_dev(config)
     device = choose_device(config.training.device)
     autocast(device, config.training.precision)  # raises where the device cannot compute in this precision
     splits = _splits(config)
@@ -84,7 +84,7 @@ def facts(config: Config) -> Iterator[Fact]:
         yield Fact("training", [_line("training", str(store.report))], asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
         yield Fact("lengths", [_line(f"length {name}", _spread(numbers)) for name, numbers in lengths.items()], lengths)
-        count, padding = batches.len_of_epoch(0), batches.padding_share()
+        count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), padding_share(batches)
         shown = f"{count:,} an epoch, {padding:.1%} of their positions are padding"
         yield Fact("batches", [_line("batches", shown)], {"an_epoch": count, "padding": padding})
         batch = next(batches.iterate(epoch=0)).to(device)
@@ -94,7 +94,7 @@ def facts(config: Config) -> Iterator[Fact]:
     model = build_model(config, tokenizers)
     if vectors := start_from_vectors(model, config, tokenizers):
         yield Fact("vectors", [_line("vectors", line) for line in vectors], vectors)
-    Validation(corpora.dev, Translator(model, tokenizers, config.search))  # raises where dev cannot be validated on
+    Validation(dev, Translator(model, tokenizers, config.search))  # raises where dev cannot be validated on
     parts = {"encoder": 0, "attention": 0, "decoder": 0}
     for name, parameter in model.named_parameters():
         parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()

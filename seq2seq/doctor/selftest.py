@@ -29,7 +29,7 @@ from seq2seq.config import Config, parse_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import quick_scores
+from seq2seq.evaluation.evaluate import measure
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import train_tokenizers
@@ -107,7 +107,7 @@ def parts(folder: Path) -> str:
     _must_be("torchtext", "the vectors of two words", vectors[found].sum().item(), 21.0)
 
     # scores
-    same, other = (round(quick_scores(lines, LINES, lowercase=False)["bleu"], 6) for lines in (LINES, ["%"] * 4))
+    same, other = (round(measure(lines, [LINES], lowercase=False)["bleu"].score, 6) for lines in (LINES, ["%"] * 4))
     _must_be("sacrebleu", "BLEU of equal lines", same, 100.0)
     _must_be("sacrebleu", "BLEU of lines without a common letter", other, 0.0)
 

@@ -3,15 +3,16 @@
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
-from seq2seq.data.formats import read_sides
+from seq2seq.data.formats import stream_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text
@@ -26,14 +27,6 @@ class Texts(NamedTuple):
 
     sources: list[str]
     references: list[list[str]]
-
-
-class Example(NamedTuple):
-    """A source line, its first reference and its translation."""
-
-    source: str
-    reference: str
-    hypothesis: str
 
 
 @dataclass(frozen=True)
@@ -66,15 +59,9 @@ class Evaluation:
         """Return the measures under the names that are shown to users."""
         return {"BLEU": self.bleu, "chrF": self.chrf, "TER": self.ter, "exact match": self.exact_match, "CER": self.cer}
 
-    def examples(self, count: int) -> list[Example]:
-        """Return the first `count` lines."""
-        lines = zip(self.sources, self.references[0], self.hypotheses, strict=True)
-        return [Example(*line) for line in lines][:count]
-
     def as_dict(self) -> dict[str, Any]:
         """Return everything but the texts, for JSON."""
-        texts = ("sources", "references", "hypotheses")
-        return {key: value for key, value in asdict(self).items() if key not in texts}
+        return {k: v for k, v in asdict(self).items() if k not in ("sources", "references", "hypotheses")}
 
 
 def evaluate(
@@ -86,18 +73,10 @@ def evaluate(
     tokenize: str = "13a",
     lowercase: bool = False,
 ) -> Evaluation:
-    """Translate some lines and compare the translations with the references.
+    """Translate some lines and compare the translations with one or more lists of references.
 
-    Args:
-        translator: the model.
-        sources: the lines to translate.
-        references: one or more lists of reference translations; long ones are cut by `cut_references`.
-        beam: as in `Translator.translate`.
-        tokenize: sacrebleu's tokenizer for BLEU: `13a`, `none`, `char`, `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...
-        lowercase: ignore case. Case is always ignored if the model's tokenizer lowercases.
-
-    Raises:
-        UserError: sacrebleu does not know the tokenizer, or the tokenizer needs a package that is not installed.
+    Case is always ignored if the model's tokenizer lowercases. sacrebleu's tokenizer for BLEU is `13a`, `none`, `char`,
+    `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...; UserError says if it is unknown or needs a package.
     """
     # create BLEU first: a wrong tokenizer must be an error before the translation starts
     lowercase = lowercase or translator.tokenizers.lowercase
@@ -121,11 +100,8 @@ def evaluate(
         length_penalty=translator.search.length_penalty,
         shortlist=translator.shortlist is not None,
         seconds=seconds,
-        bleu=_measure(bleu, hypotheses, normalized),
-        chrf=_measure(CHRF(lowercase=lowercase), hypotheses, normalized),
-        ter=_measure(TER(case_sensitive=not lowercase), hypotheses, normalized),
-        exact_match=exact_match(hypotheses, normalized, lowercase),
-        cer=character_error_rate(hypotheses, normalized, lowercase),
+        **measure(hypotheses, normalized, lowercase, bleu),
+        ter=_by_sacrebleu(TER(case_sensitive=not lowercase), hypotheses, normalized),
         sources=list(sources),
         references=normalized,
         hypotheses=hypotheses,
@@ -133,14 +109,9 @@ def evaluate(
 
 
 def split_texts(run: Run, split: str) -> Texts:
-    """Read the `dev` or `test` set of a run.
-
-    Raises:
-        UserError: the run's config does not set it, or it cannot be read.
-    """
+    """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
     data = run.config().data
-    prefix = {"dev": data.dev, "test": data.test}[split]
-    if prefix is None:
+    if (prefix := getattr(data, split)) is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
     try:
         pairs = read_pairs(prefix, data.src, data.tgt)
@@ -150,23 +121,15 @@ def split_texts(run: Run, split: str) -> Texts:
 
 
 def file_texts(src: str, references: Sequence[str]) -> Texts:
-    """Read a source file and one or more reference files.
-
-    Raises:
-        UserError: a file cannot be read, is empty, or does not have as many lines as the source file.
-    """
-    columns = [read_sides(src, reference) for reference in references]
+    """Read a source file and one or more reference files; raise UserError if they are empty or differ in length."""
+    columns = [list(stream_sides(src, reference)) for reference in references]
     if not columns[0]:
         raise UserError(f"{src}: empty; there is nothing to measure")
     return Texts([source for source, _ in columns[0]], [[reference for _, reference in column] for column in columns])
 
 
 def save_evaluation(run: Run, name: str, evaluation: Evaluation) -> None:
-    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder.
-
-    Raises:
-        UserError: a file cannot be written.
-    """
+    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder."""
     hypotheses = "".join(line + "\n" for line in evaluation.hypotheses)
     measures = json.dumps(evaluation.as_dict(), indent=2) + "\n"
     for file, text in ((f"{name}.hyp", hypotheses), (f"{name}.json", measures)):
@@ -184,45 +147,28 @@ def cut_references(references: Sequence[str]) -> list[str]:
     return cut
 
 
-def quick_scores(hypotheses: Sequence[str], references: Sequence[str], lowercase: bool) -> dict[str, float]:
-    """Return the scores of a validation in percent: bleu, chrf, exact_match and cer. TER is left out: it is slow."""
-    return {
-        "bleu": BLEU(lowercase=lowercase, force=True).corpus_score(hypotheses, [references]).score,
-        "chrf": CHRF(lowercase=lowercase).corpus_score(hypotheses, [references]).score,
-        "exact_match": exact_match(hypotheses, [references], lowercase).score,
-        "cer": character_error_rate(hypotheses, [references], lowercase).score,
-    }
+def measure(
+    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, bleu: BLEU | None = None
+) -> dict[str, Measure]:
+    """Return `bleu` (with the given settings), `chrf`, `exact_match` and `cer`; TER, which is slow, is left out."""
+    metrics = {"bleu": bleu or BLEU(lowercase=lowercase, force=True), "chrf": CHRF(lowercase=lowercase)}
+    found = {name: _by_sacrebleu(metric, hypotheses, references) for name, metric in metrics.items()}
 
-
-def exact_match(hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False) -> Measure:
-    """Return the percentage of hypotheses that equal a reference."""
-    hits = sum(hypothesis in options for hypothesis, options in _lines(hypotheses, references, lowercase))
-    return Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + ", lowercased" * lowercase)
-
-
-def character_error_rate(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool = False
-) -> Measure:
-    """Return the Levenshtein distance to the nearest reference, as a percentage of the references' characters."""
-    edits = characters = 0
-    for hypothesis, options in _lines(hypotheses, references, lowercase):
-        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
-        edits += distance
-        characters += len(nearest)
-    signature = "character edits / reference characters" + ", lowercased" * lowercase
-    return Measure(100 * edits / max(characters, 1), signature)
-
-
-def _lines(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool
-) -> Iterator[tuple[str, list[str]]]:
-    """Yield each hypothesis with its references, all in lower case if `lowercase`."""
+    # the share of hypotheses that equal a reference; the Levenshtein distance to the nearest reference
+    hits = edits = characters = 0
     for hypothesis, *options in zip(hypotheses, *references, strict=True):
         if lowercase:
             hypothesis, options = hypothesis.lower(), [option.lower() for option in options]
-        yield hypothesis, options
+        hits += hypothesis in options
+        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
+        edits += distance
+        characters += len(nearest)
+    case = ", lowercased" * lowercase
+    found["exact_match"] = Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + case)
+    found["cer"] = Measure(100 * edits / max(characters, 1), "character edits / reference characters" + case)
+    return found
 
 
-def _measure(metric: BLEU | CHRF | TER, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
+def _by_sacrebleu(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
     score = metric.corpus_score(hypotheses, references).score
     return Measure(score, str(metric.get_signature()))

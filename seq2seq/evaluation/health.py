@@ -51,12 +51,8 @@ def health_sums(
 ) -> Sums:
     """Return the sums of a batch, on the CPU. Add up the sums of all batches: the result does not depend on batching.
 
-    A sentence with one position on either side is left out: it has no choice or no direction.
-
-    Args:
-        weights: attention weights, with the reference as the decoder's input; those on padding are ignored.
-        src_lengths: source positions without padding, `</s>` included.
-        tgt_lengths: target positions without padding, `</s>` included.
+    The weights are those under the reference; lengths include `</s>`, and weights on padding are ignored. A sentence
+    with one position on either side is left out: it has no choice or no direction.
     """
     # real positions
     S, T = (lengths[:, None, None, None] for lengths in (src_lengths, tgt_lengths))  # batch 1 1 1
@@ -83,8 +79,6 @@ def health_sums(
     return torch.stack([torch.stack([top.sum(), bottom.sum()]) for top, bottom in sums]).cpu().double()
 
 
-# ----------------------------------------------------------------------------------------------------- warnings
-
 WARN_FROM = 1000  # updates: a good run may take this long to find its attention
 UNIFORM = 0.95  # entropy: above this, no token of an ordinary sentence has much more weight than the others
 RESTING = 0.5  # eos: above this, </s> has more weight than all words together
@@ -98,10 +92,7 @@ FAR = 2  # times the perplexity of a uniform guess: above this, the model is sur
 def warnings(update: int, scores: Mapping[str, float], vocabulary: int) -> list[str]:
     """Return what is wrong and what to do next, one line each. The first finding explains the others, and is alone.
 
-    Args:
-        update: the number of updates so far; before `WARN_FROM` there are no warnings about attention.
-        scores: the scores of a validation; without those of `Health` there are no warnings about attention.
-        vocabulary: the number of target tokens, which is the perplexity of a uniform guess.
+    There are none about attention before update `WARN_FROM`, nor if the scores of a validation lack those of `Health`.
     """
     # a loss that is worse than guessing
     if not scores["perplexity"] <= FAR * vocabulary:  # true for nan as well

@@ -8,10 +8,10 @@ judges the choice of the lines only. How much a model changes with its seed show
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF
-from sacrebleu.significance import PairedTest, Result
+from sacrebleu.significance import PairedTest
 
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -45,18 +45,17 @@ class MetricTest:
     def verdicts(self) -> list[str]:
         """Return one sentence for each model but the baseline."""
         baseline, *others = self.systems
-        sentences = []
-        for system in others:
-            assert system.p is not None
-            greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
-            difference = system.score - baseline.score
-            sentences.append(
-                f"{system.name} is {'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}, "
-                f"and a difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
-                if system.p < SIGNIFICANT
-                else f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
-            )
-        return sentences
+        return [self._verdict(baseline, system) for system in others]
+
+    def _verdict(self, baseline: System, system: System) -> str:
+        assert system.p is not None
+        if system.p >= SIGNIFICANT:
+            return f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
+        greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
+        difference = system.score - baseline.score
+        size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
+        chance = f"a difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
+        return f"{system.name} is {size}, and {chance}"
 
 
 class Comparison(NamedTuple):
@@ -69,18 +68,11 @@ class Comparison(NamedTuple):
 
 
 def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
-    """Translate a set with several runs, and test how much each run differs from the first.
+    """Translate a set with the best checkpoint of several runs, and test how much each run differs from the first.
 
-    Each run translates with its best checkpoint and its own search settings.
-
-    Args:
-        paths: two or more run folders; the first is the baseline.
-        split: `dev` or `test`; None means test, or dev if a run has no test set.
-
-    Raises:
-        UserError: a folder holds no trained run, a set is missing, or the runs have different sets.
+    The set, which must be the same for all, is `dev` or `test`; by default test, or dev if a run has no test set.
     """
-    # read the set, which must be the same for all runs
+    # read the set
     runs = [Run.open(path) for path in paths]
     split = split or ("test" if all(run.config().data.test for run in runs) else "dev")
     texts = split_texts(runs[0], split)
@@ -109,14 +101,7 @@ def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
 def paired_bootstrap(
     names: Sequence[str], hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], lowercase: bool
 ) -> list[MetricTest]:
-    """Test the BLEU and the chrF of each model against those of the first.
-
-    Args:
-        names: one for each model.
-        hypotheses: the translations of each model.
-        references: one list for each set of references.
-        lowercase: ignore case.
-    """
+    """Test the BLEU and the chrF of each model against those of the first; `references` has a list for each set."""
     # let sacrebleu draw the samples
     metrics = {"BLEU": BLEU(lowercase=lowercase, force=True), "chrF": CHRF(lowercase=lowercase)}
     named = list(zip(names, hypotheses, strict=True))
@@ -125,12 +110,9 @@ def paired_bootstrap(
     # collect its results, metric by metric
     tests = []
     for label, metric in zip(metrics, signatures, strict=True):
-        baseline, systems = results[metric][0], []
-        assert isinstance(baseline, Result)
-        for name, result in zip(names, results[metric], strict=True):
-            assert isinstance(result, Result)
-            assert result.mean is not None
-            assert result.ci is not None
+        rows: list[Any] = results[metric]
+        baseline, systems = rows[0], []
+        for name, result in zip(names, rows, strict=True):
             # sacrebleu counts only greater differences, and so would call equal outputs significantly different
             p = 1.0 if result.score == baseline.score else result.p_value
             low, high = float(result.mean - result.ci), float(result.mean + result.ci)

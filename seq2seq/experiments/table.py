@@ -10,15 +10,13 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from pydantic import BaseModel
 from tabulate import tabulate
 
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import Measure
 from seq2seq.plots.comparison import save_comparison
 from seq2seq.training.progress import LABELS
 
-COLUMNS = {  # means over the seeds; header: (field of `TrialResult`, format)
+COLUMNS = {  # means over the seeds; header: (key of a result, format)
     "chrF": ("chrf", ".2f"),
     "perplexity": ("perplexity", ".2f"),
     "parameters": ("parameters", ",.0f"),
@@ -28,39 +26,13 @@ COLUMNS = {  # means over the seeds; header: (field of `TrialResult`, format)
     "updates": ("updates", ",.0f"),
 }
 MEASURES = ("bleu", "chrf", "ter", "exact_match", "cer")
+FIELDS = (  # the columns of table.csv; a `Result` has these keys, and `environment`
+    *("seed", *MEASURES, "perplexity", "parameters", "tokens_per_second", "sentences_per_second", "attention_entropy"),
+    *("updates", "best_update", "training_seconds", "sentences", "beam", "length_penalty", "name", "shortlist"),
+    *("seconds", "best", "last"),
+)
 
-
-class TrialResult(BaseModel):
-    """The numbers of a finished trial, measured on the dev set; `trial.json` in its run folder."""
-
-    seed: int
-    bleu: Measure
-    chrf: Measure
-    ter: Measure
-    exact_match: Measure
-    cer: Measure
-    perplexity: float
-    parameters: int
-    tokens_per_second: float  # of training, the median of all reports
-    sentences_per_second: float  # of translation
-    attention_entropy: float | None  # None without attention
-    updates: int
-    best_update: int
-    training_seconds: float
-    sentences: int
-    beam: int
-    length_penalty: float
-    name: str
-    shortlist: bool  # whether the search was restricted to the run's shortlist
-    seconds: float  # of translation
-    best: str  # the checkpoint that was measured
-    last: str  # the checkpoint at which training ended
-    environment: dict[str, Any]
-
-    def number(self, key: str) -> Any:
-        """Return a field, and of a measure its score."""
-        value = getattr(self, key)
-        return value.score if isinstance(value, Measure) else value
+Result = dict[str, Any]  # of a finished trial, measured on the dev set: `trial.json` in its run folder
 
 
 @dataclass(frozen=True)
@@ -68,21 +40,19 @@ class Row:
     """One combination of values, with the results of its finished trials (at least one)."""
 
     values: tuple[str, ...]
-    results: list[TrialResult]
+    results: list[Result]
 
     def numbers(self, key: str) -> list[float]:
-        """Return one number of each trial that has it."""
-        return [number for result in self.results if (number := result.number(key)) is not None]
+        """Return one number of each trial that has it: the score of a measure, or a value."""
+        return [number for result in self.results if (number := _number(result, key)) is not None]
 
     def mean(self, key: str) -> float | None:
         """Return the mean over the seeds, or None if no trial has the number."""
-        numbers = self.numbers(key)
-        return mean(numbers) if numbers else None
+        return mean(numbers) if (numbers := self.numbers(key)) else None
 
     def spread(self, key: str) -> float | None:
         """Return the sample standard deviation over the seeds, or None for a single seed."""
-        numbers = self.numbers(key)
-        return stdev(numbers) if len(numbers) > 1 else None
+        return stdev(numbers) if len(numbers := self.numbers(key)) > 1 else None
 
 
 @dataclass(frozen=True)
@@ -96,16 +66,8 @@ class Table:
     command: list[str]
     config: dict[str, Any]  # the config that all trials start from
 
-    def results(self) -> list[TrialResult]:
-        """Return the results of all rows."""
-        return [result for row in self.rows for result in row.results]
-
     def write(self, folder: Path) -> None:
-        """Write table.md, table.csv, table.json, and table.png if matplotlib is installed.
-
-        Raises:
-            UserError: a file cannot be written.
-        """
+        """Write table.md, table.csv, table.json, and table.png if matplotlib is installed."""
         try:
             (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
             (folder / "table.json").write_text(self.json(), encoding="utf-8")
@@ -138,29 +100,26 @@ class Table:
 
     def csv_rows(self) -> list[list[Any]]:
         """Return a header, and one row for each trial with the full precision."""
-        fields = [field for field in TrialResult.model_fields if field != "environment"]
-        rows = [[*row.values, *map(result.number, fields)] for row in self.rows for result in row.results]
-        return [[*self.keys, *fields], *rows]
+        rows = [[*row.values, *(_number(r, key) for key in FIELDS)] for row in self.rows for r in row.results]
+        return [[*self.keys, *FIELDS], *rows]
 
     def json(self) -> str:
-        """Return everything."""
-        # one entry for each combination
+        """Return everything: an entry for each combination, and what they share."""
         means = ("bleu", *(key for key, _ in COLUMNS.values()))
+        results = [result for row in self.rows for result in row.results]
         rows = [
             {
                 "values": dict(zip(self.keys, row.values, strict=True)),
                 "mean": {key: row.mean(key) for key in means},
                 "standard_deviation": {key: row.spread(key) for key in means},
-                "trials": [result.model_dump() for result in row.results],
+                "trials": row.results,
             }
             for row in self.rows
         ]
-
-        # what all combinations share
         whole = {
             "command": self.command,
-            "signatures": {key: _unique(getattr(r, key).signature for r in self.results()) for key in MEASURES},
-            "environment": self.results()[0].environment if self.rows else None,
+            "signatures": {key: _unique(r[key]["signature"] for r in results) for key in MEASURES},
+            "environment": results[0]["environment"] if results else None,
             "seeds": self.seeds,
             "rows": rows,
             "left_out": self.left_out,
@@ -169,14 +128,12 @@ class Table:
         return json.dumps(whole, indent=2) + "\n"
 
     def _notes(self) -> list[str]:
-        """Return the lines below the table: how, where and from what the numbers were measured."""
-        results = self.results()
-
-        # the measurement
+        # how the numbers were measured
+        results = [result for row in self.rows for result in row.results]
         seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
         metric = LABELS[self.config["training"]["early_stopping_metric"]]
-        beams = ", ".join(_unique(r.beam for r in results))
-        bleu, chrf = (", ".join(_unique(getattr(r, key).signature for r in results)) for key in ("bleu", "chrf"))
+        beams = ", ".join(_unique(r["beam"] for r in results))
+        bleu, chrf = (", ".join(_unique(r[key]["signature"] for r in results)) for key in ("bleu", "chrf"))
         notes = [
             f"- Means over {seeds} on the dev set, of the checkpoint with the best {metric} in validation, "
             f"beam {beams}. SD: sample standard deviation of BLEU. Bold: the best BLEU.",
@@ -187,16 +144,18 @@ class Table:
 
         # the machine, the commit, the command
         machines = _unique(
-            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(r.environment) for r in results
+            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(r["environment"]) for r in results
         )
-        commits = _unique(r.environment["commit"] or "unknown" for r in results)
-        command = shlex.join(self.command)
-        notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{command}`")
+        commits = _unique(r["environment"]["commit"] or "unknown" for r in results)
+        notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(self.command)}`")
         return notes + [f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()]
 
 
+def _number(result: Result, key: str) -> Any:
+    return result[key]["score"] if key in MEASURES else result[key]
+
+
 def _unique(values: Iterable[Any]) -> list[str]:
-    """Return the different values, in order of appearance."""
     return list(dict.fromkeys(map(str, values)))
 
 

@@ -1,9 +1,8 @@
 """`seq2seq compare`: train every combination of some values with several seeds, and put the results in one table.
 
-A *trial* is one training: a combination of values with a seed. A comparison is a folder of ordinary run folders, one
-for each trial. The same command goes on where it stopped: it keeps finished trials and resumes a stopped training.
-Values and seeds may be added. Models are measured on the dev set, because the table is there to choose one; the test
-set is for the chosen model.
+A comparison is a folder of ordinary run folders, one for each trial. The same command goes on where it stopped: it
+keeps finished trials and resumes a stopped training. Values and seeds may be added. Models are measured on the dev set,
+because the table is there to choose one; the test set is for the chosen model.
 """
 
 import hashlib
@@ -12,7 +11,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import groupby, product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,11 +19,11 @@ from typing import Any
 import yaml
 
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
-from seq2seq.data.dataset import Corpora, data_digests, training_text
+from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
-from seq2seq.experiments.table import Row, Table, TrialResult
+from seq2seq.experiments.table import FIELDS, Result, Row, Table
 from seq2seq.files import read_json, replace_text
 from seq2seq.model.build import count_parameters
 from seq2seq.runs.run import Run
@@ -37,8 +36,6 @@ NOT_TO_VARY = {
     "data.dev": "only scores on the same dev set can be compared",
     "data.test": "models are measured on data.dev",
 }
-
-# ---------------------------------------------------------------------------------------------------------- the grid
 
 
 @dataclass(frozen=True)
@@ -63,16 +60,12 @@ class Grid:
 
 
 def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds: int) -> Grid:
-    """Combine all values with each other and with the seeds `config.seed`, `config.seed + 1` and so on.
+    """Combine all values with each other and with as many seeds: `config.seed`, `config.seed + 1` and so on.
 
-    Args:
-        path: the YAML file of the config that all trials start from.
-        overrides: `section.key=value`, for all trials.
-        varied: `section.key=value,value,...`, values in YAML; the last key changes fastest.
-        seeds: the number of trials for each combination.
+    All trials start from the YAML file and its overrides, `section.key=value`. A varied key is written as
+    `section.key=value,value,...`, values in YAML; the last key changes fastest.
 
-    Raises:
-        UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
+    Raises UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
     """
     if seeds < 1:
         raise UserError(f"--seeds is {seeds}; write 1 or more")
@@ -110,8 +103,7 @@ def _read_varied(varied: Sequence[str]) -> dict[str, list[str]]:
     vary: dict[str, list[str]] = {}
     for word in varied:
         # the key
-        key, _, text = word.partition("=")
-        key = key.strip()
+        key, text = (part.strip() for part in word.partition("=")[::2])
         if not key:
             raise UserError(f"--vary {word!r} has no key; write section.key=value,value,...")
         if key in vary:
@@ -148,26 +140,17 @@ def _path_safe(value: str) -> str:
     return plain if plain == value else f"{plain}-{hashlib.sha256(value.encode()).hexdigest()[:6]}".lstrip("-")
 
 
-# -------------------------------------------------------------------------------------------------------- the folder
-
-
 def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
-    """Train and measure every trial that is not finished yet. The table is written after each trial.
+    """Train and measure every trial that is not finished yet. The table, which quotes the command, follows each trial.
 
     A trial that fails (its loss is not finite, its vocabulary too small) is left out, with the reason. The same
     comparison, started again, tries it again.
 
-    Args:
-        grid: the trials.
-        folder: the folder of the comparison.
-        command: the command line, which the table quotes.
-
-    Raises:
-        UserError: the data cannot be read, the folder holds something else, or every trial failed.
+    Raises UserError: the data cannot be read, the folder holds something else, or every trial failed.
     """
     # read all data once: a mistake in it must be an error before anything is written
     for config in {trial.config.data: trial.config for trial in grid.trials}.values():
-        Corpora.read(config)
+        read_dev(config)
         for _ in training_text(config):
             pass
     _claim(folder, grid)
@@ -197,19 +180,11 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
 
 
 def _claim(folder: Path, grid: Grid) -> None:
-    """Describe the comparison in `compare.json`.
-
-    Raises:
-        UserError: the folder holds a run or another comparison, or cannot be written.
-    """
+    """Describe the comparison in `compare.json`, unless the folder holds a run or another comparison."""
     if Run(folder).exists():
         raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
-    now = {
-        "config": resolve_paths(grid.base).model_dump(mode="json"),
-        "vary": grid.vary,
-        "seeds": grid.seeds,
-        "data": data_digests(grid.base),
-    }
+    config = resolve_paths(grid.base).model_dump(mode="json")
+    now = {"config": config, "vary": grid.vary, "seeds": grid.seeds, "data": data_digests(grid.base)}
 
     # an earlier comparison counts if it has trained anything
     file = folder / "compare.json"
@@ -248,63 +223,55 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
     return None
 
 
-# ----------------------------------------------------------------------------------------------------------- a trial
-
-
-def _measure(trial: Trial, run: Run) -> TrialResult:
+def _measure(trial: Trial, run: Run) -> Result:
     """Measure a trained trial on the dev set, and write the result to its `trial.json`."""
+    # translate
     translator = Translator.load(run.path)
     evaluation = evaluate(translator, *split_texts(run, "dev"))
     save_evaluation(run, "dev", evaluation)
 
     # the training, from its checkpoints and its log
     best, last, records = run.checkpoints.named("best"), run.checkpoints.find("last"), run.metrics.records()
-    assert best is not None
-    assert last is not None
+    assert best
+    assert last
     validation = [record for record in records if record["split"] == "dev" and record["update"] == best.update][-1]
-    result = TrialResult(
-        name=trial.name,
-        seed=trial.seed,
-        best=best.name,
-        last=last.name,
-        **evaluation.as_dict(),
-        perplexity=validation["perplexity"],
-        parameters=count_parameters(translator.model),
-        tokens_per_second=median(r["tokens_per_second"] for r in records if r["split"] == "train"),
-        sentences_per_second=evaluation.sentences / evaluation.seconds,
-        attention_entropy=validation.get("attention_entropy"),
-        updates=last.update,
-        best_update=best.update,
-        training_seconds=last.training_state()["progress"]["seconds"],
-        environment=run.environment(),
-    )
-    replace_text(run.path / "trial.json", json.dumps(result.model_dump(), indent=2) + "\n")
+    trained = {"name": trial.name, "seed": trial.seed, "best": best.name, "last": last.name}
+    measured = {
+        "perplexity": validation["perplexity"],
+        "parameters": count_parameters(translator.model),
+        "tokens_per_second": median(r["tokens_per_second"] for r in records if r["split"] == "train"),
+        "sentences_per_second": evaluation.sentences / evaluation.seconds,  # of translation
+        "attention_entropy": validation.get("attention_entropy"),  # None without attention
+        "updates": last.update,
+        "best_update": best.update,
+        "training_seconds": last.training_state()["progress"]["seconds"],
+        "environment": run.environment(),
+    }
+    values = trained | evaluation.as_dict() | measured
+    result = {key: values[key] for key in (*FIELDS, "environment")}
+    replace_text(run.path / "trial.json", json.dumps(result, indent=2) + "\n")
     return result
 
 
-def _read_result(trial: Trial, path: Path) -> TrialResult | None:
+def _read_result(trial: Trial, path: Path) -> Result | None:
     """Return the result of a finished trial, or None if it must still be trained or measured."""
     try:
-        result = TrialResult.model_validate_json((path / "trial.json").read_bytes())
-    except (OSError, ValueError):  # missing or damaged: it is measured again
+        result = read_json(path / "trial.json", (*FIELDS, "environment"), "it is measured again")
+    except UserError:
         return None
     run = Run(path)
     best, last = run.checkpoints.named("best"), run.checkpoints.named("last")
-    same = best and last and (best.name, last.name) == (result.best, result.last)
+    same = best and last and (best.name, last.name) == (result["best"], result["last"])
     return result if same and run.config() == resolve_paths(trial.config) else None
 
 
 def _write_table(
-    folder: Path, grid: Grid, results: dict[str, TrialResult], left_out: dict[str, str], command: Sequence[str]
+    folder: Path, grid: Grid, results: dict[str, Result], left_out: dict[str, str], command: Sequence[str]
 ) -> Table:
     """Collect the results into a table, one row for each combination, and write it once it has a row."""
-    rows: dict[tuple[str, ...], list[TrialResult]] = {}
-    for trial in grid.trials:
-        if trial.name in results:
-            rows.setdefault(trial.values, []).append(results[trial.name])
-    table_rows = [Row(values, finished) for values, finished in rows.items()]
-    config = resolve_paths(grid.base).model_dump()
-    table = Table(list(grid.vary), table_rows, grid.seeds, left_out, list(command), config)
-    if table_rows:
+    finished = [trial for trial in grid.trials if trial.name in results]
+    rows = [Row(values, [results[t.name] for t in trials]) for values, trials in groupby(finished, lambda t: t.values)]
+    table = Table(list(grid.vary), rows, grid.seeds, left_out, list(command), resolve_paths(grid.base).model_dump())
+    if rows:
         table.write(folder)
     return table

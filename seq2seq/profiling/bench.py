@@ -18,7 +18,7 @@ import torch
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import Pair, encode_pairs
-from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
+from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, training_text
 from seq2seq.data.store import EncodedPair
 from seq2seq.devices import autocast, choose_device
 from seq2seq.errors import UserError
@@ -146,7 +146,7 @@ def _by_tokens(
     size = round(mean(max(batch.src.numel(), batch.tgt_out.numel()) for batch in islice(batches.iterate(0), 50)))
     training = config.training.model_copy(update={"batch_type": "tokens", "batch_tokens": size})
     other = make_batches(config.model_copy(update={"training": training}), pairs, tokenizers)
-    return {"batch_tokens": size, "padding": other.padding_share()}
+    return {"batch_tokens": size, "padding": padding_share(other)}
 
 
 # ------------------------------------------------------------------------------------------------ time and memory

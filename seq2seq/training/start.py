@@ -10,12 +10,12 @@ import torch
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
-    Corpora,
     data_digests,
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
     prepare_store,
+    read_dev,
 )
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
@@ -78,7 +78,7 @@ def prepare(
             changes = find_changes(run, config, digests, checkpoint, state, processes)
             if not allow_changes:
                 refuse_changes(run, changes)
-        corpora = Corpora.read(config)
+        dev = read_dev(config)
         tokenizers = run.tokenizers() or learn_tokenizers(config, digests["train"])
         must_keep_a_pair(config, tokenizers)
 
@@ -92,7 +92,7 @@ def prepare(
             vectors = start_from_vectors(model, config, tokenizers)
         if not first:
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
-        validation = Validation(corpora.dev, Translator(model.to(device), tokenizers, config.search))
+        validation = Validation(dev, Translator(model.to(device), tokenizers, config.search))
 
         # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import torch
 
 from seq2seq.data.batches import Batches
-from seq2seq.data.corpus import Pair, encode_corpus
+from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import cut_references, quick_scores
+from seq2seq.evaluation.evaluate import cut_references, measure
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.progress import LABELS
@@ -47,7 +47,8 @@ class Validation:
         tokenizers = translator.tokenizers
         if not any(pair.src and pair.tgt for pair in dev):
             raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
-        pairs, _ = encode_corpus(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
+        pairs, report = encode_pairs(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
+        report.must_keep_a_pair()
         self._batches = Batches(pairs, BATCH_TOKENS, "tokens", seed=0)
 
     def run(self) -> ValidationResult:
@@ -70,9 +71,10 @@ class Validation:
         # translations
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
-        measures = quick_scores(hypotheses, self._references, self._translator.tokenizers.lowercase)
+        measures = measure(hypotheses, [self._references], self._translator.tokenizers.lowercase)
 
-        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700)), **measures}
+        scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}
+        scores |= {name: found.score for name, found in measures.items()}
         scores |= health.scores() if health else {}
         scores["seconds"] = time.perf_counter() - start
         return ValidationResult(scores, show_example(self._dev[0], hypotheses[0]))

@@ -1,0 +1,52 @@
+"""Given translations: their log-probability, and where a model looks while it is forced to write them."""
+
+from collections.abc import Sequence
+
+from seq2seq.data.batches import make_batch
+from seq2seq.data.corpus import EncodedPair
+from seq2seq.decoding.looking import Look
+from seq2seq.decoding.search import Hypothesis, length_penalty
+from seq2seq.decoding.translator import LONGEST, Outcome, Translator, encode_line
+from seq2seq.errors import UserError
+from seq2seq.text.tokenizer import EOS, PAD
+
+
+def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
+    """Return log p(target | source) of each pair of raw lines: a sum of natural logarithms, `</s>` included.
+
+    Raises UserError: not as many targets as sources, or a line of more than `LONGEST` tokens, which translation cuts.
+    """
+    if len(sources) != len(targets):
+        raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
+    pairs, tokenizers = [], translator.tokenizers
+    for number, (source, target) in enumerate(zip(sources, targets, strict=True), start=1):
+        src, tgt = encode_line(tokenizers.src, source), encode_line(tokenizers.tgt, target)
+        if src.is_cut or tgt.is_cut:
+            side = "source" if src.is_cut else "target"
+            raise UserError(f"line {number} of the {side} has more than {LONGEST:,} tokens; split it into sentences")
+        pairs.append(([*src.ids, EOS], [*tgt.ids, EOS]))
+    return _score_pairs(translator, pairs)
+
+
+def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
+    """Return where every head looks when the model is forced to write given tokens for a raw line that is not empty."""
+    (source,) = translator.encode([text])
+    if not source:
+        raise UserError("the text is empty: there is nothing to look at")
+
+    # look at the tokens as if a search had found them
+    (score,) = _score_pairs(translator, [(source, [*ids, EOS])])
+    penalty = length_penalty(len(ids) + 1, translator.search.length_penalty)
+    (look,) = translator.attend([Outcome(source, [Hypothesis([*ids], score, score / penalty)])])
+    return look
+
+
+def _score_pairs(translator: Translator, pairs: Sequence[EncodedPair]) -> list[float]:
+    def score_batch(pairs: list[EncodedPair]) -> list[float]:
+        model, batch = translator.model, make_batch(pairs).to(translator.device)
+        attentional, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+        log_probs = model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
+        total: list[float] = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1).tolist()
+        return total
+
+    return translator.in_batches(score_batch, pairs, lambda pair: len(pair[1]), of_empty=0.0)
