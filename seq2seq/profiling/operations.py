@@ -1,7 +1,7 @@
 """The floating-point operations of matrix products, as torch counts them, with its recurrent layers added."""
 
-import math
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import torch
@@ -12,18 +12,17 @@ aten = torch.ops.aten
 
 
 def _added_product(_: Sequence[int], a: Sequence[int], b: Sequence[int], *__: Any, **___: Any) -> int:
-    """Count a product that is added in place."""
-    return 2 * math.prod(a) * b[-1]
+    return 2 * prod(a) * b[-1]
 
 
 def _fused_lstm(x: Sequence[int], W: Sequence[int], U: Sequence[int], *_: Any, **__: Any) -> int:
     """Count the forward pass of an LSTM of one direction: W x_t and U h_{t-1} at every position of every sentence."""
-    return 2 * math.prod(x[:-1]) * (math.prod(W) + math.prod(U))
+    return 2 * prod(x[:-1]) * (prod(W) + prod(U))
 
 
 def _cudnn_rnn(x: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__: Any) -> int:
     """Count the forward pass of a recurrent layer on a GPU: the same for each direction (biases are vectors)."""
-    return 2 * math.prod(x[:-1]) * sum(math.prod(weight) for weight in weights if len(weight) == 2)
+    return 2 * prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) == 2)
 
 
 # What FlopCounterMode counts as nothing. The arguments of a formula are the shapes of the operation's arguments. In the
