@@ -26,8 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from seq2seq.doctor.selftest import difference
 from seq2seq.errors import UserError
-from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.files import fingerprint
 from seq2seq.runs.run import Run
 
 VALIDATE_EVERY = 25
@@ -223,7 +224,8 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
 
     # the end
     Training(config, updates, run).finish()
-    faults += _differences(run, whole)
+    if found := difference(run, whole):
+        faults.append(f"another end than without kills: {found}")
     _print_report(hits, verified, damaged, faults, run, whole)
     print(f"{sum(hits.values())} kills, {time.monotonic() - start:.0f} s")
     return not faults
@@ -262,35 +264,6 @@ def _last_lines(log: Path) -> str:
     return " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-12:])
 
 
-def _differences(run: Run, whole: Run) -> list[str]:
-    """Describe how a run that was killed differs from the undisturbed one."""
-    found = []
-    for pointer in ("best", "last"):
-        ours, theirs = run.checkpoints.named(pointer), whole.checkpoints.named(pointer)
-        assert ours, "a training that has ended has both"
-        assert theirs
-        if ours.name != theirs.name:
-            found.append(f"`{pointer}` is {ours.name}, and {theirs.name} without kills")
-        elif _weights(ours) != _weights(theirs):
-            found.append(f"model.safetensors of `{pointer}` ({ours.name}) differs")
-    if _timeless(run) != _timeless(whole):
-        pairs = zip(_timeless(run), _timeless(whole), strict=False)
-        first = next((f"{a} and {b}" for a, b in pairs if a != b), "their lengths")
-        found.append(f"the metrics differ, first in {first}")
-    return found
-
-
-def _weights(checkpoint: Checkpoint) -> str:
-    digest: str = json.loads((checkpoint.path / "manifest.json").read_bytes())["files"]["model.safetensors"]["sha256"]
-    return digest
-
-
-def _timeless(run: Run) -> list[dict[str, Any]]:
-    """Return the metrics without times."""
-    times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
-
-
 def _print_report(
     hits: Counter[tuple[str, str]], verified: int, damaged: int, faults: list[str], run: Run, whole: Run
 ) -> None:
@@ -301,11 +274,9 @@ def _print_report(
     kept = {path.name for path in (whole.path / "checkpoints").iterdir()}
     left = sorted(path.name for path in (run.path / "checkpoints").iterdir() if path.name not in kept)
     print(f"left in checkpoints/ that is not there without kills: {', '.join(left) or 'nothing'}")
-    last = run.checkpoints.named("last")
-    assert last
-    if not faults:
-        number = len(run.metrics.records())
-        print(f"the same to the bit: best, last ({last.name}, {_weights(last)[:16]}), {number} metrics")
+    if not faults and (last := run.checkpoints.named("last")):
+        digest = fingerprint(last.path / "model.safetensors")["sha256"]
+        print(f"the same to the bit: best, last ({last.name}, {digest[:16]}), {len(run.metrics.records())} metrics")
     for fault in faults:
         print(f"FAULT: {fault}")
 

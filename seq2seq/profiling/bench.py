@@ -8,12 +8,13 @@ import os
 import resource
 import sys
 from collections.abc import Iterator, Sequence
-from itertools import chain, islice, pairwise
+from itertools import chain, islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
@@ -23,7 +24,7 @@ from seq2seq.devices import autocast, choose_device
 from seq2seq.errors import UserError
 from seq2seq.model.build import build_model, count_parameters
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.profiling.operations import operation_counter, square_rate
+from seq2seq.profiling.operations import FORMULAS, square_rate
 from seq2seq.profiling.parts import data_range, profile_updates, synchronized_time
 from seq2seq.profiling.profile import Profile, parts_of
 from seq2seq.runs.run import Run
@@ -56,7 +57,7 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
     # parts and operations
     few = min(count, PROFILED)
     parts = profile_updates(model, _updates(subject, few), device)
-    with operation_counter() as counter:
+    with FlopCounterMode(display=False, custom_mapping=FORMULAS) as counter:
         counted = list(chain.from_iterable(_updates(subject, few)))
     operations = counter.get_total_flops() / sum(batch.tokens for batch in counted)
 
@@ -79,7 +80,7 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
         src_padding=1 - sum(int(batch.src_lengths.sum()) for batch in batches) / sum(b.src.numel() for b in batches),
         tgt_padding=1 - tokens / sum(batch.tgt_out.numel() for batch in batches),
         at_once=_at_once(config.model),
-        tokens_per_second=tokens / sum(seconds),
+        tokens_per_second=tokens / float(seconds.sum()),
         update_ms=(1e3 * np.percentile(seconds, [25, 50, 75])).tolist(),
         single_ms=float(1e3 * np.median(single_seconds)),
         memory=memory,
@@ -140,14 +141,13 @@ def _updates(subject: Subject, count: int) -> Iterator[list[Batch]]:
         yield micro_batches
 
 
-def _time_updates(subject: Subject, count: int) -> tuple[list[float], list[Batch]]:
+def _time_updates(subject: Subject, count: int) -> tuple[np.ndarray, list[Batch]]:
     """Return the seconds of each update after the warm-up, reading included, and the batches of these updates."""
     ends, batches = [], []
     for micro_batches in _updates(subject, WARMUP + count):
         ends.append(synchronized_time(subject.device))
         batches.append(micro_batches)
-    seconds = [end - start for start, end in pairwise(ends[WARMUP - 1 :])]
-    return seconds, list(chain.from_iterable(batches[WARMUP:]))
+    return np.diff(ends[WARMUP - 1 :]), list(chain.from_iterable(batches[WARMUP:]))
 
 
 def _peak_of_memory(device: torch.device) -> int:

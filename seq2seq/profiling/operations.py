@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch.utils.benchmark import Timer
-from torch.utils.flop_counter import FlopCounterMode
 
 aten = torch.ops.aten
 
@@ -35,11 +34,6 @@ FORMULAS = {
     aten._cudnn_rnn: _cudnn_rnn,
     aten._cudnn_rnn_backward: lambda *shapes, **_: 2 * _cudnn_rnn(*shapes),
 }
-
-
-def operation_counter() -> FlopCounterMode:
-    """Return a context that counts the multiplications and additions of matrix products, padding included."""
-    return FlopCounterMode(display=False, custom_mapping=FORMULAS)
 
 
 def square_rate(size: int, dtype: torch.dtype, device: torch.device) -> float:

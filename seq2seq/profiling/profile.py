@@ -98,13 +98,6 @@ def advice(profile: Profile) -> list[str]:
             "it would compute all positions at once"
         )
 
-    # slow reading
-    if (share := parts["data"]) >= 0.05:
-        lines.append(
-            f"making batches takes {share:.0%} of the time: check whether the disk is slow, or whether other programs "
-            "keep the processor busy"
-        )
-
     # threads
     threads, cores = profile.threads, profile.cores
     if profile.device == "cpu" and threads != cores:
@@ -150,9 +143,8 @@ def report(profile: Profile) -> Iterator[str]:
     for name, part in profile.parts.items():
         ways = "".join(f"{f'{ms:.1f}' if ms else '':>10}" for ms in (part.forward, part.backward))
         yield f"{PARTS[name]:<24}{ways}{part.whole:>10.1f}{part.share:>9.1%}"
-    note = {"cpu": "", "cuda": " (time of kernels; in `other` the GPU waits)"}
-    whole = sum(part.whole for part in profile.parts.values())
-    yield f"{'all':<24}{'':>20}{whole:>10.1f}{1:>9.1%}{note.get(profile.device, ' (time of the processor alone)')}\n"
+    note = " (time of kernels; in `other` the GPU waits)" if profile.device == "cuda" else ""
+    yield f"{'all':<24}{'':>20}{sum(part.whole for part in profile.parts.values()):>10.1f}{1:>9.1%}{note}\n"
 
     # advice
     for line in advice(profile) or ["nothing stands out"]:
