@@ -5,7 +5,7 @@ some with two signals, while they prepare, update, validate and save; each proce
 weights and metrics must be the same to the bit, and no checkpoint may have been damaged at any time: otherwise the exit
 code is 1, and the folder with both runs is kept. The seed decides which phase is hit, how, and about when.
 
-    python scripts/soak.py [CONFIG] [--kills 50] [--seed 1]
+    python scripts/soak.py [config] [--kills 50] [--seed 1]
 """
 
 import argparse
@@ -214,10 +214,8 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
         hits[phase, kill.signals] += 1
         last = run.checkpoints.named("last")
         resumed = str(last.update) if last else "the beginning"
-        second = time.monotonic() - start
-        print(
-            f"{number:4} {second:7.1f}  {kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}", flush=True
-        )
+        shown = f"{kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}"
+        print(f"{number:4} {time.monotonic() - start:7.1f}  {shown}", flush=True)
         broken = _damaged(run)
         verified, damaged = verified + len(run.checkpoints.all()), damaged + len(broken)
         faults += [f"kill {number}: {fault}" for fault in [*broken, *_faults(training.log, code, kill.signals)]]
@@ -226,7 +224,19 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
     Training(config, updates, run).finish()
     if found := difference(run, whole):
         faults.append(f"another end than without kills: {found}")
-    _print_report(hits, verified, damaged, faults, run, whole)
+
+    # report
+    print(f"\n{'':<11}" + "".join(f"{signals:>11}" for signals in SIGNALS))
+    for phase in PHASES:
+        print(f"{phase:<11}" + "".join(f"{hits[phase, signals]:11}" for signals in SIGNALS))
+    print(f"\ncheckpoints verified after the kills: {verified}, damaged: {damaged}")
+    expected, left = ({path.name for path in (each.path / "checkpoints").iterdir()} for each in (whole, run))
+    print(f"left in checkpoints/ that is not there without kills: {', '.join(sorted(left - expected)) or 'nothing'}")
+    if not faults and (last := run.checkpoints.named("last")):
+        digest = fingerprint(last.path / "model.safetensors")["sha256"]
+        print(f"the same to the bit: best, last ({last.name}, {digest[:16]}), {len(run.metrics.records())} metrics")
+    for fault in faults:
+        print(f"FAULT: {fault}")
     print(f"{sum(hits.values())} kills, {time.monotonic() - start:.0f} s")
     return not faults
 
@@ -264,30 +274,10 @@ def _last_lines(log: Path) -> str:
     return " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-12:])
 
 
-def _print_report(
-    hits: Counter[tuple[str, str]], verified: int, damaged: int, faults: list[str], run: Run, whole: Run
-) -> None:
-    print(f"\n{'':<11}" + "".join(f"{signals:>11}" for signals in SIGNALS))
-    for phase in PHASES:
-        print(f"{phase:<11}" + "".join(f"{hits[phase, signals]:11}" for signals in SIGNALS))
-    print(f"\ncheckpoints verified after the kills: {verified}, damaged: {damaged}")
-    kept = {path.name for path in (whole.path / "checkpoints").iterdir()}
-    left = sorted(path.name for path in (run.path / "checkpoints").iterdir() if path.name not in kept)
-    print(f"left in checkpoints/ that is not there without kills: {', '.join(left) or 'nothing'}")
-    if not faults and (last := run.checkpoints.named("last")):
-        digest = fingerprint(last.path / "model.safetensors")["sha256"]
-        print(f"the same to the bit: best, last ({last.name}, {digest[:16]}), {len(run.metrics.records())} metrics")
-    for fault in faults:
-        print(f"FAULT: {fault}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Return exit code 0 if both runs are the same, 1 if not, and 2 after a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path("configs/toy.yaml")
-    parser.add_argument(
-        "config", nargs="?", type=Path, default=default, metavar="CONFIG", help="(default: %(default)s)"
-    )
+    parser.add_argument("config", nargs="?", type=Path, default=Path("configs/toy.yaml"), help="(default: %(default)s)")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the kills (default: %(default)s)")
     args = parser.parse_args(argv)
