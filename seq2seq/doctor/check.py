@@ -43,7 +43,8 @@ def check(config: Config) -> Iterator[Fact]:
     splits = _splits(config)
     diagnosis = diagnose(splits)
     for name, counts in diagnosis.counts.items():
-        yield Fact(name, [(name, _counted(**counts))], counts)
+        shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
+        yield Fact(name, [(name, shown.format(**counts))], counts)
     ratio, src, tgt = diagnosis.ratio, config.data.src, config.data.tgt
     lines = [("ratio", f"{ratio:.2f} characters of {tgt} for one of {src}")]
     for language, scripts in diagnosis.scripts.items():
@@ -121,12 +122,6 @@ def _splits(config: Config) -> list[Split]:
 
 def _listed(numbers: dict[str, int]) -> str:
     return ", ".join(f"{name} {number:,}" for name, number in numbers.items())
-
-
-def _counted(pairs: int, blank: int, different: int, sources: int) -> str:
-    shown = f"{pairs:,} sentence pairs" + f", {blank:,} of them blank" * bool(blank)
-    shown += f", {different:,} different ones" * (different < pairs)
-    return shown + f", with {sources:,} different sources" * (sources < different)
 
 
 def _lengths(store: Store, side: int) -> dict[str, float]:

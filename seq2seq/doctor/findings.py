@@ -176,8 +176,8 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
         for finding in group:
             # what is wrong, and how often
             files, where = named[finding.split].files, f"{finding.split} {finding.side}".rstrip()
-            share = finding.count / finding.of
-            yield kind, f"{where}: {finding.count:,} of {finding.of:,} lines ({share:.2%}): {finding.says}"
+            count, of = finding.count, finding.of
+            yield kind, f"{where}: {count:,} of {of:,} lines ({count / of:.2%}): {finding.says}"
 
             # some of the lines
             for number, twin in zip_longest(finding.lines[:SHOWN], finding.twins[:SHOWN]):
@@ -246,8 +246,8 @@ def _finding(
         rows = rows[np.argsort(-badness[rows].astype(float), kind="stable")]
     shown = rows[:LISTED]
     there = [] if twins is None else (twins[shown] + 1).tolist()
-    finding = Finding(kind, split, side, len(rows), len(lines), says, (shown + 1).tolist(), other, there)
-    return [finding] if len(rows) else []
+    found = Finding(kind, split, side, len(rows), len(lines), says, (shown + 1).tolist(), other, there)
+    return [found] if found.count else []
 
 
 def _overlaps(seen: dict[str, np.ndarray]) -> Iterator[Finding]:

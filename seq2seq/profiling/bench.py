@@ -32,7 +32,6 @@ from seq2seq.training.update import make_optimizer, update
 
 WARMUP = 5  # updates before those that are measured
 PROFILED = 10  # updates under the profiler and the counter, at most: both slow them
-SQUARE = 2048  # rows and columns of the product that stands for what the machine can do
 PAIRS = 65_536  # pairs read from the beginning of a corpus: enough that batches are as even as those of all of it
 
 
@@ -52,7 +51,7 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
     # speed and memory, beside what the machine can do
     seconds, batches = _time_updates(subject, count)
     memory = _peak_of_memory(device)
-    rate = square_rate(SQUARE, dtype, device)
+    rate = square_rate(dtype, device)
 
     # parts and operations
     few = min(count, PROFILED)
@@ -86,8 +85,6 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
         memory=memory,
         parts=parts_of(parts, few),
         operations=operations * tokens / count,
-        vocabulary_operations=6 * model.decoder.W_y.weight.numel() * tokens / count,
-        square=SQUARE,
         square_rate=rate,
     )
 

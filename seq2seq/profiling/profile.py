@@ -5,6 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from seq2seq.profiling.operations import SQUARE
+
 PARTS = {  # the names in the table, in its order
     "data": "data",
     "encoder": "encoder",
@@ -63,9 +65,7 @@ class Profile:
     memory: int  # bytes at the peak: of the process, or on the GPU
     parts: dict[str, Part]
     operations: float  # of an update, in matrix products, padding included
-    vocabulary_operations: float  # those of them that multiply by W_y
-    square: int  # rows and columns of a large product
-    square_rate: float  # its operations a second
+    square_rate: float  # the operations a second of a large product
 
     @property
     def of_square(self) -> float:
@@ -101,8 +101,7 @@ def advice(profile: Profile) -> list[str]:
     # threads
     threads, cores = profile.threads, profile.cores
     if profile.device == "cpu" and threads != cores:
-        plural = "s" if threads > 1 else ""
-        lines.append(f"torch uses {threads} thread{plural} on {cores} cores: set OMP_NUM_THREADS={cores}")
+        lines.append(f"the number of threads is {threads}, that of cores {cores}: set OMP_NUM_THREADS={cores}")
 
     # small batches
     if (share := profile.single_ms / profile.update_ms[1]) >= 0.4:
@@ -130,12 +129,9 @@ def report(profile: Profile) -> Iterator[str]:
         f"{profile.src_padding:.1%} of the source, {profile.tgt_padding:.1%} of the target"
     )
     yield f"memory      {profile.memory / 2**20:,.0f} MiB at the peak"
-    yield (
-        f"products    {profile.operations / 1e9:.2f} GFLOP an update, "
-        f"{profile.operations / profile.tokens / 1e6:.2f} MFLOP a target token, "
-        f"{profile.vocabulary_operations / profile.operations:.0%} of it for the vocabulary"
-    )
-    product = f"{profile.square:,} x {profile.square:,} product ({profile.square_rate / 1e9:.1f} GFLOP/s)"
+    of_token = profile.operations / profile.tokens
+    yield f"products    {profile.operations / 1e9:.2f} GFLOP an update, {of_token / 1e6:.2f} MFLOP a target token"
+    product = f"{SQUARE:,} x {SQUARE:,} product ({profile.square_rate / 1e9:.1f} GFLOP/s)"
     yield f"limit       {profile.of_square:.0%} of the rate of a {product}\n"
 
     # time by part
