@@ -145,12 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Return the exit code: 2, after one line, for a user's mistake."""
     parser = argparse.ArgumentParser(description='Measure whether the encoder knows what "it" stands for.')
     parser.add_argument("run", metavar="RUN", help="a run folder, made by train, from English, with self-attention")
-    parser.add_argument(
-        "--split",
-        choices=("dev", "test"),
-        action="append",
-        help="where to measure the head chosen on dev (default: both)",
-    )
+    parser.add_argument("--split", choices=("dev", "test"), action="append", help="where to measure (default: both)")
     parser.add_argument("--picture", type=Path, metavar="FILE", help="draw the first sentence of test, .png or .svg")
     args = parser.parse_args(argv)
     try:

@@ -5,7 +5,7 @@ some with two signals, while they prepare, update, validate and save; each proce
 weights and metrics must be the same to the bit, and no checkpoint may have been damaged at any time: otherwise the exit
 code is 1, and the folder with both runs is kept. The seed decides which phase is hit, how, and about when.
 
-    python scripts/soak.py [CONFIG] [--kills 50] [--seed 1]
+    python scripts/soak.py [config] [--kills 50] [--seed 1]
 """
 
 import argparse
@@ -26,8 +26,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from seq2seq.doctor.selftest import difference
 from seq2seq.errors import UserError
-from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.files import fingerprint
 from seq2seq.runs.run import Run
 
 VALIDATE_EVERY = 25
@@ -213,18 +214,29 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
         hits[phase, kill.signals] += 1
         last = run.checkpoints.named("last")
         resumed = str(last.update) if last else "the beginning"
-        second = time.monotonic() - start
-        print(
-            f"{number:4} {second:7.1f}  {kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}", flush=True
-        )
+        shown = f"{kill.signals:<10} {phase:<11} {update:9} {code:10} {resumed:>14}"
+        print(f"{number:4} {time.monotonic() - start:7.1f}  {shown}", flush=True)
         broken = _damaged(run)
         verified, damaged = verified + len(run.checkpoints.all()), damaged + len(broken)
         faults += [f"kill {number}: {fault}" for fault in [*broken, *_faults(training.log, code, kill.signals)]]
 
     # the end
     Training(config, updates, run).finish()
-    faults += _differences(run, whole)
-    _print_report(hits, verified, damaged, faults, run, whole)
+    if found := difference(run, whole):
+        faults.append(f"another end than without kills: {found}")
+
+    # report
+    print(f"\n{'':<11}" + "".join(f"{signals:>11}" for signals in SIGNALS))
+    for phase in PHASES:
+        print(f"{phase:<11}" + "".join(f"{hits[phase, signals]:11}" for signals in SIGNALS))
+    print(f"\ncheckpoints verified after the kills: {verified}, damaged: {damaged}")
+    expected, left = ({path.name for path in (each.path / "checkpoints").iterdir()} for each in (whole, run))
+    print(f"left in checkpoints/ that is not there without kills: {', '.join(sorted(left - expected)) or 'nothing'}")
+    if not faults and (last := run.checkpoints.named("last")):
+        digest = fingerprint(last.path / "model.safetensors")["sha256"]
+        print(f"the same to the bit: best, last ({last.name}, {digest[:16]}), {len(run.metrics.records())} metrics")
+    for fault in faults:
+        print(f"FAULT: {fault}")
     print(f"{sum(hits.values())} kills, {time.monotonic() - start:.0f} s")
     return not faults
 
@@ -262,61 +274,10 @@ def _last_lines(log: Path) -> str:
     return " | ".join(log.read_text(encoding="utf-8", errors="replace").split("\n")[-12:])
 
 
-def _differences(run: Run, whole: Run) -> list[str]:
-    """Describe how a run that was killed differs from the undisturbed one."""
-    found = []
-    for pointer in ("best", "last"):
-        ours, theirs = run.checkpoints.named(pointer), whole.checkpoints.named(pointer)
-        assert ours, "a training that has ended has both"
-        assert theirs
-        if ours.name != theirs.name:
-            found.append(f"`{pointer}` is {ours.name}, and {theirs.name} without kills")
-        elif _weights(ours) != _weights(theirs):
-            found.append(f"model.safetensors of `{pointer}` ({ours.name}) differs")
-    if _timeless(run) != _timeless(whole):
-        pairs = zip(_timeless(run), _timeless(whole), strict=False)
-        first = next((f"{a} and {b}" for a, b in pairs if a != b), "their lengths")
-        found.append(f"the metrics differ, first in {first}")
-    return found
-
-
-def _weights(checkpoint: Checkpoint) -> str:
-    digest: str = json.loads((checkpoint.path / "manifest.json").read_bytes())["files"]["model.safetensors"]["sha256"]
-    return digest
-
-
-def _timeless(run: Run) -> list[dict[str, Any]]:
-    """Return the metrics without times."""
-    times = ("seconds", "tokens_per_second")
-    return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
-
-
-def _print_report(
-    hits: Counter[tuple[str, str]], verified: int, damaged: int, faults: list[str], run: Run, whole: Run
-) -> None:
-    print(f"\n{'':<11}" + "".join(f"{signals:>11}" for signals in SIGNALS))
-    for phase in PHASES:
-        print(f"{phase:<11}" + "".join(f"{hits[phase, signals]:11}" for signals in SIGNALS))
-    print(f"\ncheckpoints verified after the kills: {verified}, damaged: {damaged}")
-    kept = {path.name for path in (whole.path / "checkpoints").iterdir()}
-    left = sorted(path.name for path in (run.path / "checkpoints").iterdir() if path.name not in kept)
-    print(f"left in checkpoints/ that is not there without kills: {', '.join(left) or 'nothing'}")
-    last = run.checkpoints.named("last")
-    assert last
-    if not faults:
-        number = len(run.metrics.records())
-        print(f"the same to the bit: best, last ({last.name}, {_weights(last)[:16]}), {number} metrics")
-    for fault in faults:
-        print(f"FAULT: {fault}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Return exit code 0 if both runs are the same, 1 if not, and 2 after a user's mistake."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = Path("configs/toy.yaml")
-    parser.add_argument(
-        "config", nargs="?", type=Path, default=default, metavar="CONFIG", help="(default: %(default)s)"
-    )
+    parser.add_argument("config", nargs="?", type=Path, default=Path("configs/toy.yaml"), help="(default: %(default)s)")
     parser.add_argument("--kills", type=int, default=50, metavar="N", help="(default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1, metavar="N", help="of the kills (default: %(default)s)")
     args = parser.parse_args(argv)

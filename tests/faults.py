@@ -139,3 +139,28 @@ def before_the_first(monkeypatch, module, name, change):
     """Have a change happen just before a function of a module runs for the first time."""
     real, changes = getattr(module, name), [change]
     monkeypatch.setattr(module, name, lambda *a, **k: (changes and changes.pop()(), real(*a, **k))[1])
+
+
+KILLER = """
+import importlib, itertools, os, signal
+
+module, calls = importlib.import_module({module!r}), itertools.count(1)
+real = getattr(module, {name!r})
+
+def kill(*args, **options):
+    if next(calls) == {number} and os.environ.get("RANK", "0") == "{rank}" and not os.path.exists({marker!r}):
+        open({marker!r}, "x").close()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(*args, **options)
+
+setattr(module, {name!r}, kill)
+"""
+
+
+def killed_before(folder, module, name, number, rank=0):
+    """The environment of a process that kills itself, once, before a call of a function; of several, that of a rank."""
+    folder.mkdir()
+    code = KILLER.format(module=module, name=name, number=number, rank=rank, marker=str(folder / "killed"))
+    (folder / "sitecustomize.py").write_text(code)
+    path = os.pathsep.join([str(folder), os.environ.get("PYTHONPATH", "")])
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}

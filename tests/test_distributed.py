@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from faults import killed_before
 from safetensors.torch import load_file
 from test_batches import count_batches, random_pairs
 from tiny import write_config
@@ -30,16 +31,16 @@ NO_DROPOUT = {
 }
 
 
-def torchrun(processes, *command, restarts=0):
+def torchrun(processes, *command, restarts=0, environment=None):
     """Processes that torchrun starts; `--` because torchrun takes a later --run for one of its own options."""
     options = ["--standalone", "--nproc-per-node", str(processes), "--max-restarts", str(restarts)]
     run = [sys.executable, "-m", "torch.distributed.run", *options, "-m", "--", "seq2seq", *map(str, command)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    environment = environment or os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.Popen(run, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 def finished(process, code=0):
-    out, errors = process.communicate(timeout=300)
+    out, errors = process.communicate()
     assert process.returncode == code, errors
     return out, errors
 
@@ -151,7 +152,7 @@ def test_processes_agree_on_a_name_whatever_earlier_ones_have_left():
     assert len(set.union(*agreed)) == 4
 
 
-LONG = {"max_updates": 60, "validate_every": 10, "patience": 0}
+LONG = {"max_updates": 100_000, "validate_every": 10, "patience": 0}
 
 
 def begun(process, run):
@@ -171,16 +172,14 @@ def worker_of(process, rank):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="finds the worker in /proc")
 @pytest.mark.parametrize("rank", [0, 1])
 def test_a_killed_process_makes_the_job_restart_from_the_last_checkpoint(tmp_path, rank):
-    path = write_config(tmp_path, training=LONG)
+    path = write_config(tmp_path, training={"validate_every": 10, "patience": 0})
     finished(torchrun(2, "train", path, "--run", tmp_path / "whole"))
-    process = torchrun(2, "train", path, "--run", tmp_path / "run", "--resume", restarts=1)
-    begun(process, tmp_path / "run")
-    os.kill(worker_of(process, rank), signal.SIGKILL)
-    out, _ = finished(process)
-    assert "going on after update" in out
+    environment = killed_before(tmp_path / "kill", "seq2seq.training.train", "update", 15, rank)
+    again = ("--run", tmp_path / "run", "--resume")
+    out, _ = finished(torchrun(2, "train", path, *again, restarts=1, environment=environment))
+    assert "going on after update 10" in out
     assert same(tmp_path / "run", tmp_path / "whole")  # with dropout: each process has its own random numbers back
 
 
@@ -188,13 +187,13 @@ def test_a_killed_process_makes_the_job_restart_from_the_last_checkpoint(tmp_pat
 @pytest.mark.parametrize("to", ["torchrun", "a worker", "all"])
 def test_a_signal_saves_and_stops_all_at_the_same_update(tmp_path, to):
     """Also where only one of them gets it, or each of them and torchrun, which sends them another one."""
-    path = write_config(tmp_path, training=LONG | {"max_updates": 100_000})
+    path = write_config(tmp_path, training=LONG)
     process = torchrun(2, "train", path, "--run", tmp_path / "run")
     begun(process, tmp_path / "run")
     receivers = {"torchrun": process.pid, "a worker": worker_of(process, 1), "and another": worker_of(process, 0)}
     for receiver in receivers if to == "all" else [to]:
         os.kill(receivers[receiver], signal.SIGTERM)
-    _, errors = process.communicate(timeout=300)
+    _, errors = process.communicate()
     (update,) = re.findall(r"seq2seq: stopped after update ([0-9,]+), which is saved", errors)
     state = Run(tmp_path / "run").checkpoints.find("last").training_state()
     assert state["progress"]["update"] == int(update.replace(",", ""))

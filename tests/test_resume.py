@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults import killed_before
 from safetensors.torch import load_file
 from tiny import write_config
 
@@ -281,14 +282,15 @@ def test_a_time_budget_saves_and_leaves_with_0(tmp_path, capsys):
 
 
 def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
-    """kill -9, several times; `scripts/soak.py` does it fifty times."""
+    """kill -9 before an update and in a save; `scripts/soak.py` does it fifty times."""
     training = {"max_updates": 60, "save_every": 3}
     path = write_config(tmp_path, training=training)
     whole = train(load_config(path), tmp_path / "whole")
-    for _ in range(2):
-        process = begun(tmp_path, "--resume")
-        process.kill()
-        process.communicate()
+    places = [("seq2seq.training.train", "update", 8), ("seq2seq.runs.checkpoints", "publish", 5)]
+    for number, place in enumerate(places):
+        environment = killed_before(tmp_path / f"kill-{number}", *place)
+        process = subprocess.run(command(tmp_path, "--resume"), capture_output=True, env=environment)
+        assert process.returncode == -signal.SIGKILL, process.stderr
     subprocess.run(command(tmp_path, "--resume"), check=True, capture_output=True, env=one_thread())
     must_be_the_same(Run(tmp_path / "run"), whole)
 

@@ -43,7 +43,7 @@ def fails(check):
 def test_the_parts_work():
     shown = passes(parts)
     assert f"torch {torch.__version__}" in shown
-    assert "BLEU 100.0 of equal lines, 0.0 of different ones" in shown
+    assert "BLEU is 100.0 of equal lines and 0.0 of different ones" in shown
 
 
 @pytest.mark.parametrize(("kind", "package"), [(SubwordTokenizer, "sentencepiece"), (WordTokenizer, "torchtext")])
@@ -69,13 +69,9 @@ def test_a_library_with_a_wrong_result_is_named(monkeypatch, function, wrong, na
     assert re.match(named, fails(parts))
 
 
-def test_an_extra_is_there_or_not_and_a_broken_one_fails(monkeypatch, tmp_path):
+def test_an_extra_is_there_or_not(monkeypatch):
     monkeypatch.setattr(selftest, "EXTRAS", {"one": ("json",), "two": ("json", "not_there")})
     assert passes(parts).endswith("extras: one yes, two no")
-    (tmp_path / "broken_extra.py").write_text("import what_it_needs")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(selftest, "EXTRAS", {"one": ("broken_extra",)})
-    assert "what_it_needs" in fails(parts)
 
 
 # -------------------------------------------------------------------------------------------------------------- learn
@@ -130,7 +126,6 @@ def test_random_numbers_that_are_not_put_back_are_noticed(monkeypatch):
     def interrupt(folder, run, number, *, after):
         keys = {**selftest.ENDLESS, "max_updates": after}
         train(selftest._config(folder, keys, dropout=0.2), run.path, resume=True)
-        return after
 
     monkeypatch.setattr(selftest, "_interrupt", interrupt)
     assert passes(resume)
@@ -167,17 +162,17 @@ def other_metrics(run):
     ("change", "named"),
     [
         (lambda run: run.checkpoints.point("best", 10), "`best` is step-000010, expected step-000030"),
-        (other_bit, "1 of [0-9]+ weights differ in step-000030, the first is "),
+        (other_bit, "model.safetensors of `best` [(]step-000030[)] differs"),
         (other_metrics, "the metrics differ from update 17 on"),
-        (lambda run: run.metrics.add({"update": 31, "split": "train"}), "the metrics end before update 31"),
+        (lambda run: run.metrics.add({"update": 31, "split": "train"}), "the metrics differ from update 31 on"),
     ],
 )
 def test_any_difference_of_two_runs_is_named(trained, tmp_path, change, named):
     shutil.copytree(trained.path, tmp_path / "run")
     run = Run(tmp_path / "run")
-    assert selftest._difference(run, trained) is None
+    assert selftest.difference(run, trained) is None
     change(run)
-    assert re.match(named, selftest._difference(run, trained))
+    assert re.match(named, selftest.difference(run, trained))
 
 
 # ------------------------------------------------------------------------------------------------------------- refuse
@@ -294,11 +289,6 @@ def test_the_folder_of_a_check_is_removed_whatever_comes_of_it():
     assert not any(folder.exists() for folder in folders)
 
 
-def test_nothing_is_written_to_standard_error_and_the_threads_are_put_back(capfd):
-    torch.set_num_threads(2)
-    try:
-        assert outcome(lambda folder: print("noise", file=sys.stderr) or str(torch.get_num_threads())).shown == "1"
-        assert torch.get_num_threads() == 2
-    finally:
-        torch.set_num_threads(1)
+def test_nothing_is_written_to_standard_error(capfd):
+    assert outcome(lambda folder: print("noise", file=sys.stderr) or "").passed
     assert capfd.readouterr().err == ""

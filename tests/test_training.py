@@ -214,7 +214,7 @@ def test_training_needs_no_tensorboard(tmp_path, monkeypatch):
 def test_check_describes_without_writing(tmp_path):
     path = write_config(tmp_path)
     before = sorted(tmp_path.rglob("*"))
-    text = "\n".join(check(load_config(path)))
+    text = str([fact.lines for fact in check(load_config(path))])
     assert "120 sentence pairs" in text
     assert "parameters" in text
     assert "dropped 0 blank" in text

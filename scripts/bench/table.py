@@ -59,9 +59,8 @@ def _line(row: Row) -> str:
         theirs = row.values.get(peer, [])
         cells.append(_shown(theirs, row.form))
         ratios = [t / o if row.better == "less" else o / t for o, t in zip(ours, theirs, strict=False)]
-        cells.append(
-            f"**{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})" if ratios and row.better else ""
-        )
+        spread = f"**{median(ratios):.2f}** ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
+        cells.append(spread if row.better else "")
     return f"| {' | '.join(cells)} |"
 
 

@@ -5,6 +5,7 @@ code is 0.
 
 import argparse
 import json
+from itertools import chain
 
 from seq2seq.commands import options
 
@@ -20,11 +21,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Print each fact as soon as it is known, or all of them as JSON."""
     from seq2seq.config import load_config
-    from seq2seq.doctor.check import facts
+    from seq2seq.doctor.check import check
 
-    found = facts(load_config(args.config, args.overrides))
+    facts = check(load_config(args.config, args.overrides))
     if args.json:
-        print(json.dumps({fact.name: fact.data for fact in found}))
+        print(json.dumps({fact.name: fact.data for fact in facts}))
         return
-    for fact in found:
-        print("\n".join(fact.lines), flush=True)
+    for label, text in chain.from_iterable(fact.lines for fact in facts):
+        print(f"{label:<11} {text}", flush=True)

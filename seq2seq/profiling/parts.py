@@ -9,10 +9,8 @@ belong to clipping and the optimizer.
 import os
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import wraps
-from typing import Any
 from unittest.mock import patch
 
 import torch
@@ -36,12 +34,8 @@ Seconds = dict[tuple[str, str], float]
 def profile_updates(model: Seq2Seq, updates: Iterable[object], device: torch.device) -> Seconds:
     """Run updates under the profiler and return the seconds of each part, and of what belongs to none ("other").
 
-    On a CUDA device the seconds of a part are those of its kernels; elsewhere those of the processor.
-
-    Args:
-        model: is left as it was.
-        updates: each step of this iterator does an update, and opens `data_range` around the making of its batches.
-        device: where the model is.
+    On a CUDA device the seconds of a part are those of its kernels; elsewhere those of the processor. Each step of
+    `updates` does an update, and opens `data_range` around the making of its batches.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler would announce its start and its end
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (device.type == "cuda")
@@ -69,22 +63,12 @@ def data_range() -> record_function:
 @contextmanager
 def _ranges(model: Seq2Seq) -> Iterator[None]:
     """Open a range of the profiler around each forward pass of a part."""
-
-    def in_range(part: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(function)
-        def run(*args: Any, **kwargs: Any) -> Any:
-            with record_function(f"{RANGE}{part}"):
-                return function(*args, **kwargs)
-
-        return run
-
+    parts = [(module, "forward", part) for name, module in model.named_modules() if (part := part_of(name))]
+    cells = [(OneAtATime, name, "recurrence") for name in ("__init__", "__call__")]  # those of a loop are no module
     with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if part := part_of(name):
-                stack.enter_context(patch.object(module, "forward", in_range(part, module.forward)))
-        for name in ("__init__", "__call__"):  # the cells of a loop over positions are no module
-            cells = in_range("recurrence", getattr(OneAtATime, name))
-            stack.enter_context(patch.object(OneAtATime, name, cells))
+        for owner, method, part in [*parts, *cells]:
+            in_range = record_function(f"{RANGE}{part}")(getattr(owner, method))
+            stack.enter_context(patch.object(owner, method, in_range))
         yield
 
 

@@ -3,8 +3,9 @@
 import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from statistics import mean
 from typing import Any
+
+from seq2seq.profiling.operations import SQUARE
 
 PARTS = {  # the names in the table, in its order
     "data": "data",
@@ -21,23 +22,22 @@ PARTS = {  # the names in the table, in its order
 
 @dataclass(frozen=True)
 class Part:
-    """Milliseconds of an update in one part; `forward` and `backward` are None where they cannot be told apart."""
+    """Milliseconds of an update in one part; `forward` and `backward` are 0 where they cannot be told apart."""
 
-    forward: float | None
-    backward: float | None
+    forward: float
+    backward: float
     whole: float
     share: float  # of an update
 
 
 def parts_of(seconds: Mapping[tuple[str, str], float], updates: int) -> dict[str, Part]:
     """Return the parts of an update, from the seconds that some updates took by part and by direction."""
-    total = sum(seconds.values())
+    total = 1e3 * sum(seconds.values()) / updates
     parts = {}
     for name in PARTS:
-        forward, backward, both = (1e3 * seconds.get((name, way), 0.0) for way in ("forward", "backward", "both"))
-        if whole := forward + backward + both:
-            ways = [None, None] if both else [forward / updates, backward / updates]
-            parts[name] = Part(ways[0], ways[1], whole / updates, whole / 1e3 / total)
+        ways = [1e3 * seconds.get((name, way), 0.0) / updates for way in ("forward", "backward", "both")]
+        if whole := sum(ways):
+            parts[name] = Part(ways[0], ways[1], whole, whole / total)
     return parts
 
 
@@ -56,38 +56,25 @@ class Profile:
     sentences: float  # an update
     tokens: float  # an update: real target tokens, `</s>` included
     batch_key: str  # the key of the batch size
-    padding: dict[str, float]  # the share of the positions of `src`, of `tgt`, of `both`
-    by_tokens: dict[str, float] | None  # `batch_tokens` and `padding` if batches were cut by tokens; None if they are
+    src_padding: float  # the share of the source positions
+    tgt_padding: float
     at_once: str | None  # keys that would let the decoder compute all positions at once; None where it does
     tokens_per_second: float
     update_ms: list[float]  # quartiles
-    memory: int  # bytes at the peak: of the process without mapped files, or on the GPU
+    single_ms: float  # the median, where each batch is a single sentence
+    memory: int  # bytes at the peak: of the process, or on the GPU
     parts: dict[str, Part]
     operations: float  # of an update, in matrix products, padding included
-    vocabulary_operations: float  # those of them that multiply by W_y
-    square: int  # rows and columns of a large product
-    square_rates: list[float]  # its operations a second, before and after the updates
-    sample_ms: float  # median of an update on one batch
-    sample_sentence_ms: float  # median of an update on one sentence of this batch
+    square_rate: float  # the operations a second of a large product
 
     @property
     def of_square(self) -> float:
         """The operations a second of an update, divided by those of the large product."""
-        return self.operations / self.tokens * self.tokens_per_second / mean(self.square_rates)
+        return self.operations / self.tokens * self.tokens_per_second / self.square_rate
 
     def as_dict(self) -> dict[str, Any]:
         """Return the numbers and the advice, for JSON."""
         return {**asdict(self), "of_square": self.of_square, "advice": advice(self)}
-
-
-# ---------------------------------------------------------------------------------------------------------- advice
-
-# the least share that deserves advice
-PADDING = 0.15  # of the positions
-VOCABULARY = 0.5  # of the time, as all below
-ONE_BY_ONE = 0.3
-DATA = 0.05
-ONE_SENTENCE = 0.4
 
 
 def advice(profile: Profile) -> list[str]:
@@ -95,14 +82,8 @@ def advice(profile: Profile) -> list[str]:
     lines = []
     parts = {name: part.share for name, part in profile.parts.items()}
 
-    # padding
-    share, by_tokens = profile.padding["both"], profile.by_tokens
-    if by_tokens and share >= PADDING and share > by_tokens["padding"]:
-        keys = f"training.batch_type=tokens training.batch_tokens={by_tokens['batch_tokens']:.0f}"
-        lines.append(f"{share:.0%} of the positions are padding: with {keys} it would be {by_tokens['padding']:.0%}")
-
     # a large vocabulary
-    if (share := parts["vocabulary"]) >= VOCABULARY:
+    if (share := parts["vocabulary"]) >= 0.5:
         lines.append(
             f"vocabulary and loss take {share:.0%} of the time, which grows with the size of the vocabulary: half of "
             f"tokenizer.vocab_size would make an update {1 / (1 - share / 2):.1f} times as fast, but sentences would "
@@ -111,38 +92,25 @@ def advice(profile: Profile) -> list[str]:
 
     # a decoder that goes step by step
     share = sum(parts.get(name, 0.0) for name in ("recurrence", "attention", "rest"))
-    if profile.at_once and share >= ONE_BY_ONE:
+    if profile.at_once and share >= 0.3:
         lines.append(
             f"the decoder computes one position at a time, which takes {share:.0%} of the time: with {profile.at_once} "
             "it would compute all positions at once"
         )
 
-    # slow reading
-    if (share := parts["data"]) >= DATA:
-        lines.append(
-            f"making batches takes {share:.0%} of the time: check whether the disk is slow, or whether other programs "
-            "keep the processor busy"
-        )
-
     # threads
     threads, cores = profile.threads, profile.cores
     if profile.device == "cpu" and threads != cores:
-        plural = "s" if threads > 1 else ""
-        lines.append(
-            f"torch uses {threads} thread{plural} on {cores} cores: set OMP_NUM_THREADS={cores} for the command"
-        )
+        lines.append(f"the number of threads is {threads}, that of cores {cores}: set OMP_NUM_THREADS={cores}")
 
     # small batches
-    if (share := profile.sample_sentence_ms / profile.sample_ms) >= ONE_SENTENCE:
+    if (share := profile.single_ms / profile.update_ms[1]) >= 0.4:
         lines.append(
-            f"an update on a single sentence takes {share:.0%} of the time of an update on a whole batch: twice the "
-            f"{profile.batch_key} would train on {2 / (2 - share):.1f} times as many tokens a second, with half as "
+            f"an update on batches of a single sentence takes {share:.0%} of the time of one on whole batches: twice "
+            f"the {profile.batch_key} would train on {2 / (2 - share):.1f} times as many tokens a second, with half as "
             "many updates an epoch"
         )
     return lines
-
-
-# ---------------------------------------------------------------------------------------------------------- report
 
 
 def report(profile: Profile) -> Iterator[str]:
@@ -150,8 +118,7 @@ def report(profile: Profile) -> Iterator[str]:
     # the machine
     threads = f", {profile.threads} of {profile.cores} cores" if profile.device == "cpu" else ""
     machine = f"{profile.device}{threads}, {profile.precision}, torch {profile.torch}"
-    yield f"{profile.target}: {profile.parameters:,} parameters, {machine}"
-    yield ""
+    yield f"{profile.target}: {profile.parameters:,} parameters, {machine}\n"
 
     # speed, memory, operations
     low, middle, high = profile.update_ms
@@ -159,31 +126,21 @@ def report(profile: Profile) -> Iterator[str]:
     yield f"update      {middle:.1f} ms, half of them {low:.1f} to {high:.1f} ({profile.updates} updates)"
     yield (
         f"batch       {profile.sentences:.0f} sentences, {profile.tokens:,.0f} target tokens an update; padding "
-        f"{profile.padding['src']:.1%} of the source, {profile.padding['tgt']:.1%} of the target"
+        f"{profile.src_padding:.1%} of the source, {profile.tgt_padding:.1%} of the target"
     )
     yield f"memory      {profile.memory / 2**20:,.0f} MiB at the peak"
-    yield (
-        f"products    {profile.operations / 1e9:.2f} GFLOP an update, "
-        f"{profile.operations / profile.tokens / 1e6:.2f} MFLOP a target token, "
-        f"{profile.vocabulary_operations / profile.operations:.0%} of it for the vocabulary"
-    )
-    before, after = (rate / 1e9 for rate in profile.square_rates)
-    size = f"{profile.square:,} x {profile.square:,}"
-    yield (
-        f"limit       {profile.of_square:.0%} of the rate of a {size} product ({before:.1f} GFLOP/s before, "
-        f"{after:.1f} after)"
-    )
-    yield ""
+    of_token = profile.operations / profile.tokens
+    yield f"products    {profile.operations / 1e9:.2f} GFLOP an update, {of_token / 1e6:.2f} MFLOP a target token"
+    product = f"{SQUARE:,} x {SQUARE:,} product ({profile.square_rate / 1e9:.1f} GFLOP/s)"
+    yield f"limit       {profile.of_square:.0%} of the rate of a {product}\n"
 
     # time by part
     yield f"{'ms under the profiler':<24}{'forward':>10}{'backward':>10}{'both':>10}{'share':>9}"
     for name, part in profile.parts.items():
-        ways = "".join(f"{'' if ms is None else f'{ms:.1f}':>10}" for ms in (part.forward, part.backward))
+        ways = "".join(f"{f'{ms:.1f}' if ms else '':>10}" for ms in (part.forward, part.backward))
         yield f"{PARTS[name]:<24}{ways}{part.whole:>10.1f}{part.share:>9.1%}"
-    note = {"cpu": "", "cuda": " (time of kernels; in `other` the GPU waits)"}
-    whole = sum(part.whole for part in profile.parts.values())
-    yield f"{'all':<24}{'':>20}{whole:>10.1f}{1:>9.1%}{note.get(profile.device, ' (time of the processor alone)')}"
-    yield ""
+    note = " (time of kernels; in `other` the GPU waits)" if profile.device == "cuda" else ""
+    yield f"{'all':<24}{'':>20}{sum(part.whole for part in profile.parts.values()):>10.1f}{1:>9.1%}{note}\n"
 
     # advice
     for line in advice(profile) or ["nothing stands out"]:
