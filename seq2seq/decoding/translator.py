@@ -246,7 +246,7 @@ class Translator:
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
-        decoder_weights, encoder_weights = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
+        _, decoder_weights, encoder_weights = self.model(batch.src, batch.src_lengths, batch.tgt_in)
 
         # cut the weights to the length of each sentence
         looks = []
@@ -263,7 +263,7 @@ class Translator:
 
     def _score_batch(self, pairs: list[Pair]) -> list[float]:
         batch = make_batch(pairs).to(self.device)
-        attentional, _ = self.model(batch.src, batch.src_lengths, batch.tgt_in)
+        attentional, _, _ = self.model(batch.src, batch.src_lengths, batch.tgt_in)
         log_probs = self.model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
         total: list[float] = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1).tolist()
         return total

@@ -28,8 +28,10 @@ from seq2seq.doctor.findings import (
     unknown_lines,
     unknown_rates,
 )
-from seq2seq.model.build import build_model, count_parameters, start_from_vectors
+from seq2seq.model.build import build_model, count_parameters
 from seq2seq.text.tokenizer import Tokenizers
+from seq2seq.text.vectors import start_from_vectors
+from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
 from seq2seq.training.validation import Validation
 
@@ -78,7 +80,7 @@ def facts(config: Config) -> Iterator[Fact]:
 
     # the token ids and the batches
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        tokenizers.save(Path(folder) / "tokenizer")
+        save_tokenizers(tokenizers, Path(folder) / "tokenizer")
         store = prepare_store(config, Path(folder) / "store", Path(folder) / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
         yield Fact("training", [_line("training", str(store.report))], asdict(store.report))
@@ -92,7 +94,7 @@ def facts(config: Config) -> Iterator[Fact]:
     # the model
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
-    if vectors := start_from_vectors(model, config, tokenizers):
+    if vectors := start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {})):
         yield Fact("vectors", [_line("vectors", line) for line in vectors], vectors)
     Validation(corpora.dev, Translator(model, tokenizers, config.search))  # raises where dev cannot be validated on
     parts = {"encoder": 0, "attention": 0, "decoder": 0}

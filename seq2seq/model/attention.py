@@ -4,12 +4,10 @@
     a_t  = softmax(e_t)             the attention distribution
     c_t  = sum_i a_ti v_i           the attention value (context)
 
-`Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score.
-It makes keys and values of the encoder states, once a sentence (`keys`, `values`), and gives the formula (`score`). Any
-score can be combined with a window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same
-machine with the states of one sequence as its queries (`transformer.py`).
-
-A new score is a class and a line in `SCORES`: the config takes its names from there.
+`Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score:
+it makes keys and values of the encoder states, once a sentence, and gives the formula. Any score can be combined with a
+window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same machine with the states of
+one sequence as its queries (`transformer.py`). A new score is a class and a line in `SCORES`.
 
 Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, which has size 1
 except in `MultiHead`; the formulas use the last two axes alone and so read as in the papers.
@@ -70,9 +68,6 @@ class Attention(nn.Module):
 
     By itself it looks at the whole sentence, at temperature 1, without a memory of the past; `build_attention` can
     change each of these.
-
-    Args:
-        sizes: `query` and `state` are used by every score, the others by some.
     """
 
     num_heads = 1
@@ -96,12 +91,12 @@ class Attention(nn.Module):
         position: Int[Tensor, " rows"] | None = None,
         past: Float[Tensor, "rows 1 src"] | None = None,
     ) -> Attended:
-        """Return the context and the weights of each query.
+        """Return the context and the weights of each query h_t.
 
         In search the hypotheses of a sentence share its memory, and none is copied (unless the attention keeps a past).
 
         Args:
-            query: h_t, for `tgt` positions; for one position if the attention keeps a past.
+            query: for `tgt` positions; for one position if the attention keeps a past.
             memory: the result of `memorize`.
             position: the position t of the first query, counted from 0; None is 0.
             past: the past that the previous call, or `start`, returned; None if the attention keeps none.
@@ -224,8 +219,8 @@ class Cosine(Attention):
         return self.beta * (q @ k.mT)
 
 
-class General(Attention):
-    """e_ti = h_t^T W_a k_i (Luong et al. 2015)."""
+class General(Dot):
+    """e_ti = h_t^T W_a k_i (Luong et al. 2015): the dot product with W_a k_i."""
 
     def __init__(self, sizes: Sizes):
         super().__init__(sizes)
@@ -235,10 +230,6 @@ class General(Attention):
     def keys(self, states: Tensor) -> Tensor:
         """W_a k_i, once a sentence."""
         return self.W_a(states)
-
-    def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Q K^T."""
-        return q @ k.mT
 
 
 class Concat(Attention):
@@ -339,7 +330,6 @@ SCORES: dict[str, type[Attention]] = {
 def build_attention(
     score: str,
     sizes: Sizes,
-    *,
     window: str = "global",
     window_size: int = WINDOW_SIZE,
     past: str = "none",

@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,9 +16,38 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.text.tokenizer import SPECIALS, Tokenizer
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
 _FORMAT = "a line is a word and its numbers with single spaces between"
+
+
+def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
+    """Copy pretrained vectors into the embeddings of a model; return a line a side for the log.
+
+    Args:
+        model: whose embeddings are changed.
+        tokenizers: of the model.
+        files: of `src`, of `tgt`: the config's `model.pretrained_embeddings`; None leaves a side as it is.
+
+    Raises:
+        UserError: a file holds no vectors, or vectors of another size than the embeddings.
+    """
+    lines = []
+    sides = {"src": (tokenizers.src, model.encoder.embedding), "tgt": (tokenizers.tgt, model.decoder.embedding)}
+    for side, (tokenizer, embedding) in sides.items():
+        if (path := files.get(side)) is None:
+            continue
+        vectors, found = load_vectors(path, tokenizer)
+        if vectors.size(1) != embedding.embedding_dim:
+            raise UserError(
+                f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
+                f"set model.embedding_size to {vectors.size(1)} (it is {embedding.embedding_dim})"
+            )
+        with torch.no_grad():
+            embedding.weight[found] = vectors[found].to(embedding.weight)
+        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
+    return lines
 
 
 def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
