@@ -5,7 +5,7 @@
     c_t  = sum_i a_ti v_i           the attention value (context)
 
 `Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score:
-it makes keys and values of the encoder states, once a sentence, and gives the formula. Any score can be combined with a
+it may project queries and encoder states, and gives the formula. Any score can be combined with a
 window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same machine with the states of
 one sequence as its queries (`transformer.py`). A new score is a class and a line in `SCORES`.
 
@@ -67,7 +67,7 @@ class Attention(nn.Module):
     """The half that all scores share: mask, softmax, sum. A subclass is a score.
 
     By itself it looks at the whole sentence, at temperature 1, without a memory of the past; `build_attention` can
-    change each of these.
+    change each of these. The projections W are identities unless the score has its own.
     """
 
     num_heads = 1
@@ -76,6 +76,7 @@ class Attention(nn.Module):
         super().__init__()
         self.query_size, self.state_size = sizes.query, sizes.state
         self.key_size = self.context_size = sizes.state
+        self.W_q, self.W_k, self.W_v, self.W_o = nn.ModuleList(nn.Identity() for _ in range(4))
         self.window = Window(sizes.query)
         self.past: Past | None = None
         self.temperature = 1.0
@@ -132,16 +133,16 @@ class Attention(nn.Module):
         return None if self.past is None else self.past.W_f.weight.new_zeros(mask.size(0), 1, mask.size(1))
 
     def keys(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src key"]:
-        """Return what a query is compared with: the states themselves unless the score projects them."""
-        return states
+        """Return what a query is compared with: W_k k_i."""
+        return self.W_k(states)
 
     def values(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src value"]:
-        """Return what is summed: the states themselves unless the score projects them."""
-        return states
+        """Return what is summed: W_v v_i."""
+        return self.W_v(states)
 
     def query(self, query: Float[Tensor, "batch tgt hidden"]) -> Float[Tensor, "batch tgt key"]:
-        """Return what is compared with the keys: the decoder state itself unless the score projects it."""
-        return query
+        """Return what is compared with the keys: W_q h_t."""
+        return self.W_q(query)
 
     def score(
         self, q: Float[Tensor, "batch head tgt key"], k: Float[Tensor, "batch head src key2"]
@@ -150,8 +151,8 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def merge(self, context: Float[Tensor, "batch head tgt value"]) -> Float[Tensor, "batch tgt context"]:
-        """Return the contexts of the heads side by side."""
-        return context.transpose(1, 2).flatten(2)
+        """Return W_o [c_1; ...; c_n], of the contexts of the heads."""
+        return self.W_o(context.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch head time part"]:
         """Cut vectors into one part a head."""
@@ -248,14 +249,6 @@ class Concat(Attention):
         self.v_a = nn.Linear(sizes.query, 1, bias=False)
         self.chunk_size = sizes.chunk_size
 
-    def keys(self, states: Tensor) -> Tensor:
-        """W_k k_i, once a sentence."""
-        return self.W_k(states)
-
-    def query(self, query: Tensor) -> Tensor:
-        """W_q h_t."""
-        return self.W_q(query)
-
     def score(self, q: Tensor, k: Tensor) -> Tensor:
         """v_a^T tanh(Q + K), every query with every key."""
         if not 0 < self.chunk_size < q.size(-2):
@@ -297,22 +290,6 @@ class MultiHead(ScaledDot):
         self.W_k = nn.Linear(sizes.state, sizes.query)
         self.W_v = nn.Linear(sizes.state, sizes.query)
         self.W_o = nn.Linear(sizes.query, sizes.query)
-
-    def keys(self, states: Tensor) -> Tensor:
-        """W_k k_i, once a sentence."""
-        return self.W_k(states)
-
-    def values(self, states: Tensor) -> Tensor:
-        """W_v v_i, once a sentence."""
-        return self.W_v(states)
-
-    def query(self, query: Tensor) -> Tensor:
-        """W_q h_t."""
-        return self.W_q(query)
-
-    def merge(self, context: Tensor) -> Tensor:
-        """W_o [c_1; ...; c_n]."""
-        return self.W_o(super().merge(context))
 
 
 SCORES: dict[str, type[Attention]] = {

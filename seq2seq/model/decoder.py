@@ -43,7 +43,7 @@ class Decoder(nn.Module):
     Args:
         embedding: the target embedding.
         recurrent: the layers; their input is an embedding and what the step adds to it.
-        attention: looks at the encoder states; the size of its query is the hidden size of the layers.
+        attention: its query has the hidden size of the layers.
         W_y: from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
         summary_size: size of the encoder's summary, from which the bridge makes the first state.
         dropout: probability of zeroing a number of an embedding, or of s_t before W_y.

@@ -28,13 +28,9 @@ EXPANSION = 4  # the hidden layer of a feed-forward part is so many times as wid
 def add_positions(
     x: Float[Tensor, "batch time size"], first: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch time size"]:
-    """Return sqrt(d) x + P: embeddings with their positions (Vaswani et al. 2017, section 3.5).
+    """Return sqrt(d) x + P: embeddings x of about norm 1 with their positions (Vaswani et al. 2017, section 3.5).
 
-    P_t,2i = sin(t / 10000^(2i/d)), P_t,2i+1 = cos(t / 10000^(2i/d)).
-
-    Args:
-        x: embeddings of about norm 1.
-        first: the position of the first embedding, counted from 0; None is 0.
+    P_t,2i = sin(t / 10000^(2i/d)), P_t,2i+1 = cos(t / 10000^(2i/d)). Positions count from `first`, or from 0.
     """
     size = x.size(-1)
     t = torch.arange(x.size(1), device=x.device) + (0 if first is None else first[:, None])
@@ -43,10 +39,10 @@ def add_positions(
     return math.sqrt(size) * x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(x.dtype)
 
 
-def zero(layer: nn.Linear) -> nn.Linear:
-    """Set a layer to zero and return it."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def zero(layer: nn.Module) -> nn.Module:
+    """Set all weights of a layer to zero and return it."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
     return layer
 
 

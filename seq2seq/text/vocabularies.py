@@ -11,8 +11,6 @@ from seq2seq.errors import UserError
 from seq2seq.files import read_json, write_json
 from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
-_FIX = "copy the run folder again"
-
 
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
@@ -31,37 +29,31 @@ def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
 def load_tokenizers(folder: Path) -> Tokenizers:
     """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
     # the settings
-    path = folder / "tokenizer.json"
-    keys = read_json(path, ("type", "joint", "lowercase", "word_tokenizer"), _FIX)
-    type, joint, lowercase, word_tokenizer = (keys[key] for key in ("type", "joint", "lowercase", "word_tokenizer"))
+    path, fix = folder / "tokenizer.json", "copy the run folder again"
+    keys = ("type", "joint", "lowercase", "word_tokenizer")
+    found = read_json(path, keys, fix)
+    type, joint, lowercase, word_tokenizer = (found[key] for key in keys)
     if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
-        raise UserError(f"{path}: damaged, a value is not what was written; {_FIX}")
+        raise UserError(f"{path}: damaged, a value is not what was written; {fix}")
 
     # the vocabularies
     def load(name: str) -> Tokenizer:
-        if type == "word":
-            return WordTokenizer(_read_words(folder / f"{name}.txt"), word_tokenizer, lowercase)
-        return _read_model(folder / f"{name}.model", lowercase)
+        path = folder / (f"{name}.txt" if type == "word" else f"{name}.model")
+        tokenizer: Tokenizer
+        try:
+            if type == "word":
+                words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
+                tokenizer = WordTokenizer(words[len(SPECIALS) :], word_tokenizer, lowercase)
+                is_ours = tokenizer.pieces(range(len(tokenizer))) == words
+            else:
+                tokenizer = SubwordTokenizer(path.read_bytes(), lowercase)
+                is_ours = tokenizer.pieces(range(len(SPECIALS))) == SPECIALS
+        except (OSError, UnicodeDecodeError, RuntimeError, IndexError):  # IndexError: the file is empty
+            is_ours = False
+        if not is_ours:
+            kind = "word list" if type == "word" else "sentencepiece model"
+            raise UserError(f"{path}: not a readable {kind}; {fix}")
+        return tokenizer
 
     src = load("joint" if joint else "src")
     return Tokenizers(src, src if joint else load("tgt"), type, lowercase, word_tokenizer)
-
-
-def _read_words(path: Path) -> list[str]:
-    try:
-        words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-    except (OSError, UnicodeDecodeError):
-        words = []
-    if words[: len(SPECIALS)] != SPECIALS or len(set(words)) < len(words):
-        raise UserError(f"{path}: not a readable word list; {_FIX}")
-    return words[len(SPECIALS) :]
-
-
-def _read_model(path: Path, lowercase: bool) -> SubwordTokenizer:
-    try:
-        tokenizer = SubwordTokenizer(path.read_bytes(), lowercase)
-        if tokenizer.pieces(range(len(SPECIALS))) == SPECIALS:
-            return tokenizer
-    except (OSError, RuntimeError, IndexError):  # IndexError: the file is empty
-        pass
-    raise UserError(f"{path}: not a readable sentencepiece model; {_FIX}")
