@@ -11,8 +11,6 @@ of the m tokens of its source, each as likely as the others a priori:
 c is the expected number of times that y was written for x, given t. EM starts from a uniform t and computes c and t in
 turn. `</s>`, at the end of every source, plays the part of the paper's empty word. Tokens that are always listed are
 left out of the targets: a sixth of the work remains, and no source token wastes its candidates on them.
-
-The plain twin is search among all tokens. It gives other translations: a shortlist is an option of the user's.
 """
 
 import hashlib
@@ -79,12 +77,8 @@ def learn_shortlist(
     The candidates of a source token are the target tokens that were written for it at least once, as far as EM can
     tell, the most frequent first; and at least the most frequent one.
 
-    Args:
-        pairs: token ids.
-        src_size: of the source vocabulary.
-        tgt_size: of the target vocabulary.
-        special: target tokens that every list needs.
-        copy_source: list a source token itself too, as names are copied; for a joint vocabulary.
+    Every list holds the `special` tokens too and, with `copy_source` (for a joint vocabulary), the source tokens: names
+    are copied. The sizes are those of the vocabularies.
     """
     # the frequent tokens
     counts = np.bincount(np.concatenate([tgt for _, tgt in pairs]), minlength=tgt_size)

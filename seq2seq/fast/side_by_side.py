@@ -30,13 +30,9 @@ def in_batches(
 ) -> list[Result]:
     """Run a function of batches over items, in inference mode, and return the result of each item, in their order.
 
-    Args:
-        function: returns a result for each item of a batch. It may be called in several threads at once.
-        items: of a batch all have similar sizes, so that little is padded.
-        size: returns the size of an item.
-        batch_size: the number of items of a batch.
-        in_turn: run one batch after the other in this thread, as a GPU and random numbers want it. The same happens
-            while another thread of the program runs its batches side by side.
+    The function may be called in several threads at once. The items of a batch have similar sizes: little is padded.
+    With `in_turn`, as a GPU and random numbers want it, one batch runs after the other in this thread; so they do while
+    another thread of the program runs its batches side by side.
     """
     # batches of similar size, the largest first: small ones fill up the time at the end
     order = sorted(range(len(items)), key=lambda i: -size(items[i]))

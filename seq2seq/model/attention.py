@@ -115,9 +115,9 @@ class Attention(nn.Module):
         t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
         query = _join_beams(query, memory.keys.size(0))
         inside, focus = self.window(query, t, memory.mask)
-        q = self._heads(self.query(query))
 
         # the three equations
+        q = self._heads(self.query(query))
         e = self.score(q, memory.keys)  # e_ti = score(h_t, k_i)
         a = (e / self.temperature).masked_fill(~inside, -math.inf).softmax(-1) * focus  # a_t = softmax(e_t)
         c = self.merge(a @ memory.values)  # c_t = sum_i a_ti v_i
@@ -314,13 +314,7 @@ def build_attention(
 ) -> Attention:
     """Build an attention from the name of its score (in `SCORES`), of its window (`WINDOWS`) and of its past (`PASTS`).
 
-    Args:
-        score: how well a query and a key fit.
-        sizes: of the score.
-        window: the source positions that a query may look at.
-        window_size: D of the local windows: positions on either side of the center.
-        past: the feature of earlier weights that enters the score.
-        temperature: divides the scores; below 1 sharpens the weights, above 1 flattens them.
+    `window_size` is the D of the local windows. `temperature` divides the scores: below 1 it sharpens the weights.
     """
     attention = SCORES[score](sizes)
     attention.window = WINDOWS[window](sizes.query, window_size)

@@ -15,7 +15,7 @@ RecurrentState = Float[Tensor, "batch layer part hidden"]
 
 
 class Recurrent(nn.Module):
-    """Layers of tanh RNN, GRU or LSTM with dropout between them and, if `residual`, a connection around each.
+    """Layers of tanh RNN, GRU or LSTM with dropout between them.
 
     Args:
         cell: `rnn`, `gru` or `lstm`.

@@ -31,17 +31,12 @@ class SubwordTokenizer:
     def __init__(self, model: bytes, lowercase: bool):
         from sentencepiece import SentencePieceProcessor
 
-        self.model = model
+        self.model, self.lowercase = model, lowercase
         self._processor = SentencePieceProcessor(model_proto=model)
-        self.lowercase = lowercase
 
     @classmethod
     def train(cls, type: str, vocab_size: int, lowercase: bool, lines: Sequence[str]) -> Self:
-        """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes.
-
-        Raises:
-            UserError: `vocab_size` is too small for all characters and bytes.
-        """
+        """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes."""
         import sentencepiece
 
         # learn; the trainer would skip every line with U+2585, which means "unknown" to it
@@ -70,8 +65,7 @@ class SubwordTokenizer:
         except RuntimeError as error:
             # explain the only failure that a user can cause
             characters = len(set().union(*lines) - {" "})
-            needed = len(SPECIALS) + 256 + characters + 1
-            if vocab_size < needed:
+            if vocab_size < (needed := len(SPECIALS) + 256 + characters + 1):
                 raise UserError(
                     f"tokenizer.vocab_size is {vocab_size}: too small; the training text needs at least {needed} "
                     f"({characters} characters, the space, 256 bytes and 4 special tokens)"
@@ -131,11 +125,7 @@ class WordTokenizer:
 
     @classmethod
     def train(cls, vocab_size: int, lowercase: bool, word_tokenizer: str, lines: Sequence[str]) -> Self:
-        """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included.
-
-        Raises:
-            UserError: there is no room for a word, or `word_tokenizer` is unknown.
-        """
+        """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included."""
         from torchtext.vocab import Vocab
 
         if vocab_size <= len(SPECIALS):
@@ -198,7 +188,7 @@ def train_tokenizers(
     src_lines: Sequence[str],
     tgt_lines: Sequence[str],
 ) -> Tokenizers:
-    """Learn the vocabularies of both sides.
+    """Learn the vocabularies of both sides from normalized lines of the training corpus.
 
     Args:
         type: `unigram`, `bpe` or `char` (sentencepiece), or `word` (torchtext).
@@ -206,7 +196,7 @@ def train_tokenizers(
         joint: learn one vocabulary from both sides, rather than one from each.
         lowercase: fold case before anything else.
         word_tokenizer: for `word`: `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows.
-        src_lines: the source side of the training corpus, normalized.
+        src_lines: the source side.
         tgt_lines: the target side.
 
     Raises:

@@ -25,10 +25,7 @@ _FORMAT = "a line is a word and its numbers with single spaces between"
 def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
     """Copy pretrained vectors into the embeddings of a model; return a line a side for the log.
 
-    Args:
-        model: whose embeddings are changed.
-        tokenizers: of the model.
-        files: of `src`, of `tgt`: the config's `model.pretrained_embeddings`; None leaves a side as it is.
+    The files are the config's `model.pretrained_embeddings`, of `src` and of `tgt`; a side without one stays as it is.
 
     Raises:
         UserError: a file holds no vectors, or vectors of another size than the embeddings.
@@ -118,9 +115,8 @@ def _first_fault(path: str | Path) -> str | None:
                 # as many numbers as in the first line, all of them finite
                 size = size or len(numbers)
                 if size < 3 or len(numbers) != size:
-                    return (
-                        f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {max(size, 3):,}"
-                    )
+                    needed = max(size, 3)
+                    return f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {needed:,}"
                 try:
                     finite = all(map(math.isfinite, map(float, numbers)))
                 except ValueError as error:
