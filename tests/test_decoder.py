@@ -49,7 +49,7 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
     tokens = [2, 4, 1]
     start = decoder.start(summary, mask)
     got_s, got_a, end = decoder(torch.tensor([tokens]), decoder.memorize(states, mask), start)
-    logits = decoder.logits(got_s)
+    logits = decoder.W_y(got_s)
     assert (start.position.item(), end.position.item()) == (0, 3)
 
     w = {name: value.tolist() for name, value in decoder.named_parameters()}
@@ -109,7 +109,7 @@ def test_the_combinations_are_many():
 def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_padding_does_not_matter(arguments):
     model = random_model(embedding_size=8, spread=2, **arguments)
     src, lengths = batch_of(SENTENCES)
-    attentional, weights = model(src, lengths, TGT)
+    attentional, weights, _ = model(src, lengths, TGT)
     log_probs = model.logits(attentional).log_softmax(-1)
     decoding = model.encode(src, lengths)
     for t in range(TGT.size(1)):
@@ -117,7 +117,7 @@ def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_pad
         torch.testing.assert_close(step, log_probs[:, t], rtol=1e-4, atol=1e-4)
     for i, sentence in enumerate(SENTENCES):
         real = int((TGT[i] != 0).sum())
-        alone, a = model(*batch_of([sentence]), TGT[i : i + 1, :real])
+        alone, a, _ = model(*batch_of([sentence]), TGT[i : i + 1, :real])
         torch.testing.assert_close(attentional[i, :real], alone[0], rtol=1e-4, atol=1e-4)
         torch.testing.assert_close(weights[i, :, :real, : len(sentence)], a[0], rtol=1e-4, atol=1e-4)
         assert not weights[i, ..., len(sentence) :].any()
@@ -207,7 +207,7 @@ def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_voc
     seen = []
     for module in (model.encoder.recurrent, model.decoder.recurrent, model.decoder.W_y):
         module.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    attentional, _ = model(*batch_of(SENTENCES[:1]), TGT[:1])
+    attentional, _, _ = model(*batch_of(SENTENCES[:1]), TGT[:1])
     model.logits(attentional)
     src, tgt, s = seen
     for x in (src.data, tgt, s):

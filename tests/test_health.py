@@ -138,7 +138,7 @@ def test_a_models_numbers_do_not_depend_on_its_batches(score):
 
     def sums(pairs):
         batch = make_batch(pairs)
-        _, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+        _, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
         return health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
 
     torch.testing.assert_close(sums(PAIRS), sum(sums([pair]) for pair in PAIRS), rtol=1e-5, atol=1e-5)

@@ -157,7 +157,7 @@ def test_search_carries_the_state_of_each_hypothesis(options):
     for i, hypotheses in enumerate(found):
         for hypothesis in hypotheses:
             tgt = torch.tensor([[2, *hypothesis.tokens]])
-            s, _ = model(*batch_of(SENTENCES[i : i + 1]), tgt)
+            s, _, _ = model(*batch_of(SENTENCES[i : i + 1]), tgt)
             log_probs = model.logits(s)[0].log_softmax(-1)
             score = sum(log_probs[t, token].item() for t, token in enumerate([*hypothesis.tokens, 3]))
             assert hypothesis.score == pytest.approx(score, abs=1e-3)

@@ -17,7 +17,8 @@ from seq2seq.decoding.search import Limits, beam_search, length_penalty, sample
 from seq2seq.decoding.translation import Sampling
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import is_broken, normalize
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, load_tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, train_tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 ROOT = Path(__file__).resolve().parent.parent
 CHARACTERS = st.one_of(
@@ -195,7 +196,7 @@ def test_a_vocabulary_of_any_text_can_be_learned_and_loaded_or_says_why_not(fold
     if isinstance(made, UserError):
         assert not any(lines)
         return
-    made.save(folder / "learned")
+    save_tokenizers(made, folder / "learned")
     loaded = load_tokenizers(folder / "learned")
     for line in lines:
         assert loaded.src.encode(line) == made.src.encode(line)

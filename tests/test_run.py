@@ -19,9 +19,10 @@ from seq2seq.data.dataset import data_digests, learn_tokenizers
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
-from seq2seq.model.build import build_model, start_from_vectors
+from seq2seq.model.build import build_model
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
+from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train
 
 
@@ -453,7 +454,7 @@ def test_pretrained_vectors_become_embeddings_and_only_those_found(config, token
     before = build_model(config, tokenizers).encoder.embedding.weight.clone()
     torch.manual_seed(0)
     model = build_model(config, tokenizers)
-    report = start_from_vectors(model, config, tokenizers)
+    report = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings))
     cat = tokenizers.src.encode("cat")[0]
     after = model.encoder.embedding.weight
     assert torch.equal(after[cat], torch.full((24,), 0.5))
@@ -468,7 +469,7 @@ def test_vectors_of_another_size_name_the_key_and_both_sizes(config, tokenizers,
     settings["model"]["pretrained_embeddings"] = {"tgt": str(tmp_path / "vectors")}
     config = type(config)(**settings)
     with pytest.raises(UserError, match=r"pretrained_embeddings\.tgt.*3 numbers.*embedding_size to 3 \(it is 24\)"):
-        start_from_vectors(build_model(config, tokenizers), config, tokenizers)
+        start_from_vectors(build_model(config, tokenizers), tokenizers, dict(config.model.pretrained_embeddings))
 
 
 def test_a_device_that_is_not_there_is_named():

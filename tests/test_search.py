@@ -198,7 +198,7 @@ def test_the_score_of_a_hypothesis_is_the_sum_of_its_log_probabilities_under_tea
         found = beam_search(model.step, model.encode(src, lengths), limits_of([6] * 3), beam=3, alpha=0.6, nbest=3)
         for sentence, hypotheses in zip(SENTENCES, found, strict=True):
             for h in hypotheses:
-                s, _ = model(*batch_of([sentence]), torch.tensor([[BOS, *h.tokens]]))
+                s, _, _ = model(*batch_of([sentence]), torch.tensor([[BOS, *h.tokens]]))
                 log_probs = model.logits(s)[0].log_softmax(-1)
                 forced = sum(log_probs[t, token].item() for t, token in enumerate([*h.tokens, EOS]))
                 assert h.score == pytest.approx(forced, abs=1e-4)

@@ -16,7 +16,8 @@ from seq2seq.data.dataset import data_digests, learn_tokenizers, prepare_store
 from seq2seq.data.store import open_or_build
 from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
-from seq2seq.text.tokenizer import Tokenizers, WordTokenizer, load_tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import Tokenizers, WordTokenizer, train_tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 from seq2seq.training.train import train
 
 LONGEST = 8
@@ -27,7 +28,8 @@ CORPUS = [(" ".join(list(WORDS)[n % 5 : n % 5 + n % 6]), "Katze" if n % 7 else "
 @pytest.fixture(scope="module")
 def tokenizers(tmp_path_factory):
     folder = tmp_path_factory.mktemp("store") / "tokenizer"
-    train_tokenizers("bpe", 300, False, False, "split", [" ".join(WORDS)], [" ".join(WORDS.values())]).save(folder)
+    lines = [" ".join(WORDS)], [" ".join(WORDS.values())]
+    save_tokenizers(train_tokenizers("bpe", 300, False, False, "split", *lines), folder)
     return folder
 
 
@@ -93,7 +95,7 @@ def test_a_store_holds_what_encode_pairs_gives(tmp_path_factory, tokenizers, row
 def test_ids_of_a_large_vocabulary_survive(tmp_path):
     words = [f"w{n}" for n in range(70_000)]
     vocabulary = WordTokenizer(words, "split", False)
-    Tokenizers(vocabulary, vocabulary, "word", False, "split").save(tmp_path / "tokenizer")
+    save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), tmp_path / "tokenizer")
     rows = [(words[-1], words[0]), (words[1], words[-2])]
     made = open_or_build(tmp_path / "store", rows, tmp_path / "tokenizer", LONGEST, {})
     assert pairs_of(made) == encoded(rows, tmp_path / "tokenizer")[0]
@@ -231,7 +233,7 @@ CHANGES = {
 def test_a_file_that_changes_while_it_is_read_is_found_and_nothing_made_of_it_is_left(tmp_path, monkeypatch, how):
     config, file = load_config(write_config(tmp_path)), tmp_path / "train.en"
     before, digests = file.read_bytes(), data_digests(config)["train"]
-    learn_tokenizers(config, digests).save(tmp_path / "tokenizer")
+    save_tokenizers(learn_tokenizers(config, digests), tmp_path / "tokenizer")
     places = (config, tmp_path / "store", tmp_path / "tokenizer", digests)
     for module, name, read in (
         (store, "encode_pairs", lambda: prepare_store(*places)),

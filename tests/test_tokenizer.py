@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, WordTokenizer, load_tokenizers, train_tokenizers
+from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, Tokenizers, WordTokenizer, train_tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 SUBWORDS = ["unigram", "bpe", "char"]
 TYPES = [*SUBWORDS, "word"]
@@ -105,8 +106,8 @@ def test_one_piece_a_token(trained, type):
 @pytest.mark.parametrize("type", SUBWORDS)
 def test_training_twice_gives_the_same_bytes(tmp_path, type):
     for name in ("first", "second"):
-        train(type).src.save(tmp_path, name)
-    assert (tmp_path / "first.model").read_bytes() == (tmp_path / "second.model").read_bytes()
+        save_tokenizers(train(type), tmp_path / name)
+    assert (tmp_path / "first" / "joint.model").read_bytes() == (tmp_path / "second" / "joint.model").read_bytes()
 
 
 @pytest.mark.parametrize("type", SUBWORDS)
@@ -119,7 +120,7 @@ def test_training_is_quiet(capfd, type):
 @pytest.mark.parametrize("type", TYPES)
 def test_saving_and_loading_keeps_every_id(tmp_path, type, joint):
     made = train(type, joint=joint, lowercase=True)
-    made.save(tmp_path / "tokenizer")
+    save_tokenizers(made, tmp_path / "tokenizer")
     loaded = load_tokenizers(tmp_path / "tokenizer")
     assert loaded.joint is joint
     assert (loaded.type, loaded.lowercase, loaded.word_tokenizer) == (type, True, "split")
@@ -198,7 +199,7 @@ def test_an_unknown_word_tokenizer_names_the_key(capsys):
 
 @pytest.mark.parametrize(("type", "file"), [("bpe", "joint.model"), ("word", "joint.txt"), ("word", "tokenizer.json")])
 def test_a_broken_or_missing_file_is_named_when_loading(tmp_path, type, file):
-    train(type).save(tmp_path)
+    save_tokenizers(train(type), tmp_path)
     (tmp_path / file).write_bytes(b"garbage")
     with pytest.raises(UserError, match=rf"{file}: (not a readable|damaged|cannot be read).*; copy the run f"):
         load_tokenizers(tmp_path)
@@ -209,7 +210,7 @@ def test_a_broken_or_missing_file_is_named_when_loading(tmp_path, type, file):
 
 @pytest.mark.parametrize("damage", [lambda model: b"", lambda model: model[:3000], lambda model: model[80:]])
 def test_a_damaged_model_of_sentencepiece_is_named(tmp_path, damage):
-    train("bpe").save(tmp_path)
+    save_tokenizers(train("bpe"), tmp_path)
     (tmp_path / "joint.model").write_bytes(damage((tmp_path / "joint.model").read_bytes()))
     with pytest.raises(UserError, match=r"joint\.model: not a readable sentencepiece model; copy the run folder again"):
         load_tokenizers(tmp_path)
@@ -220,7 +221,7 @@ def test_a_damaged_model_of_sentencepiece_is_named(tmp_path, damage):
     [{"word_tokenizer": 3}, {"word_tokenizer": "nonsense"}, {"type": "wrod"}, {"type": ["word"]}, {"joint": "no"}],
 )
 def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, wrong):
-    train("word").save(tmp_path)
+    save_tokenizers(train("word"), tmp_path)
     right = json.loads((tmp_path / "tokenizer.json").read_text())
     (tmp_path / "tokenizer.json").write_text(json.dumps(right | wrong))
     with pytest.raises(UserError, match="tokenizer"):
@@ -228,8 +229,9 @@ def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, w
 
 
 def test_words_are_stored_one_a_line(tmp_path):
-    WordTokenizer(["b", "a"], "split", lowercase=False).save(tmp_path, "src")
-    assert (tmp_path / "src.txt").read_text(encoding="utf-8") == "<pad>\n<unk>\n<s>\n</s>\nb\na\n"
+    words = WordTokenizer(["b", "a"], "split", lowercase=False)
+    save_tokenizers(Tokenizers(words, words, "word", False, "split"), tmp_path)
+    assert (tmp_path / "joint.txt").read_text(encoding="utf-8") == "<pad>\n<unk>\n<s>\n</s>\nb\na\n"
 
 
 # ------------------------------------------------------------------------------------------------ words of tokens

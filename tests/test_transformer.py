@@ -160,10 +160,10 @@ def transformer(**options):
 def test_no_position_sees_a_later_one():
     model = transformer()
     src, lengths = batch_of(SENTENCES)
-    before, _ = model(src, lengths, TGT)
+    before, _, _ = model(src, lengths, TGT)
     changed = TGT.clone()
     changed[:, 3:] = 9
-    after, _ = model(src, lengths, changed)
+    after, _, _ = model(src, lengths, changed)
     torch.testing.assert_close(after[:, :3], before[:, :3])
     assert not torch.allclose(after[:, 3], before[:, 3])
 
@@ -176,7 +176,7 @@ def test_greedy_from_the_cache_equals_recomputing_everything():
     for sentence, (best,) in zip(SENTENCES, found, strict=True):
         tokens = [2]
         while len(tokens) < 8:
-            s, _ = model(*batch_of([sentence]), torch.tensor([tokens]))
+            s, _, _ = model(*batch_of([sentence]), torch.tensor([tokens]))
             logits = model.logits(s)[0, -1]
             logits[[0, 1, 2]] = -math.inf
             tokens.append(int(logits.argmax()))

@@ -33,7 +33,7 @@ def weights(model):
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
     model, expected, batch = random_model(), 0.0, make_batch(PAIRS)
-    attentional, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+    attentional, _, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
     for row, (_, tgt) in zip(model.logits(attentional).tolist(), PAIRS, strict=True):
         for logits, token in zip(row, tgt, strict=False):
             log_sum = math.log(sum(math.exp(x) for x in logits))
@@ -55,7 +55,7 @@ def test_a_batch_costs_what_its_pairs_cost_alone(input_feeding):
 @pytest.mark.parametrize("attention", [{}, {"coverage": True}])
 def test_the_coverage_loss_is_added_with_its_weight_for_real_tokens_alone(attention):
     model, batch = random_model("concat", attention=attention), make_batch(PAIRS)
-    _, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+    _, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
     expected = 0.0
     for a, (src, tgt) in zip(weights[:, 0].tolist(), PAIRS, strict=True):
         seen = [0.0] * len(src)

@@ -22,7 +22,8 @@ from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
 from seq2seq.files import publish, unfinished
-from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
+from seq2seq.text.tokenizer import Tokenizers
+from seq2seq.text.vocabularies import load_tokenizers
 
 CHUNK = 8192  # pairs
 _LENGTH = np.dtype("<i4")

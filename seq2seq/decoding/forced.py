@@ -44,7 +44,7 @@ def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
 def _score_pairs(translator: Translator, pairs: Sequence[EncodedPair]) -> list[float]:
     def score_batch(pairs: list[EncodedPair]) -> list[float]:
         model, batch = translator.model, make_batch(pairs).to(translator.device)
-        attentional, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+        attentional = model(batch.src, batch.src_lengths, batch.tgt_in).attentional
         log_probs = model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
         total: list[float] = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1).tolist()
         return total

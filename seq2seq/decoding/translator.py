@@ -180,7 +180,7 @@ class Translator:
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
-        decoder_weights, encoder_weights = self.model.look(batch.src, batch.src_lengths, batch.tgt_in)
+        _, decoder_weights, encoder_weights = self.model(batch.src, batch.src_lengths, batch.tgt_in)
 
         # cut the weights to the length of each sentence
         looks = []

@@ -17,7 +17,9 @@ from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast, choose_device
 from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
-from seq2seq.model.build import build_model, count_parameters, start_from_vectors
+from seq2seq.model.build import build_model, count_parameters
+from seq2seq.text.vectors import start_from_vectors
+from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
 from seq2seq.training.validation import Validation
 
@@ -60,7 +62,7 @@ def check(config: Config) -> Iterator[Fact]:
 
     # the token ids and the batches
     with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        tokenizers.save(Path(folder) / "tokenizer")
+        save_tokenizers(tokenizers, Path(folder) / "tokenizer")
         store = prepare_store(config, Path(folder) / "store", Path(folder) / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
         yield Fact("training", [("training", str(store.report))], asdict(store.report))
@@ -76,7 +78,7 @@ def check(config: Config) -> Iterator[Fact]:
     # the model
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
-    if vectors := start_from_vectors(model, config, tokenizers):
+    if vectors := start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {})):
         yield Fact("vectors", [("vectors", line) for line in vectors], vectors)
     Validation(dev, Translator(model, tokenizers, config.search))  # raises where dev cannot be validated on
     parts = {"encoder": 0, "attention": 0, "decoder": 0}

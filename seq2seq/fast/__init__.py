@@ -1,20 +1,15 @@
-"""What is there for speed alone. Each part stands beside a plain twin: ordinary torch that gives the same numbers.
-
-(The same up to rounding: after some updates two trainings, one each way, differ as two machines do.)
+"""What is there for speed alone. Each part has a plain twin: ordinary torch with the same numbers, up to rounding.
 
     file             what it makes faster                                    its plain twin
     loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
     cells.py         recurrent layers that go one position at a time         `Recurrent` of model/recurrent.py
     topk.py          the best tokens of a step of search                     `plain_topk`
-    side_by_side.py  a function of many batches, on a CPU                    `one_after_the_other`
+    side_by_side.py  a function of many batches, on a CPU                    one batch after the other
     shortlist.py     the softmax in a search                                 search among all tokens (`--exact`)
     allocator.py     freeing and taking memory                               nothing at all
 
 `SEQ2SEQ_FAST=0` in the environment turns everything off, and the plain twins run. (The shortlist alone changes results;
 so the user asks for it, and it has no part in this switch.) tests/test_fast.py trains a model both ways.
-
-To take a part away, delete its file and its tests, and call the twin where the part was imported: `plain_cross_entropy`
-in training/update.py, `plain_log_probs` in model/seq2seq.py, `self.recurrent` in model/decoder.py.
 """
 
 import os

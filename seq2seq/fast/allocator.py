@@ -2,6 +2,7 @@
 
 import ctypes
 import sys
+from contextlib import suppress
 
 from seq2seq import fast
 
@@ -15,11 +16,8 @@ def keep_freed_memory() -> None:
     for 1,000 sentences these are 115,000 page faults, a tenth of the time (docs/performance.md). Commands call this; a
     program that imports this package may call it.
     """
-    if sys.platform != "linux" or not fast.ON:
-        return
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):  # another C library
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+    if sys.platform == "linux" and fast.ON:
+        with suppress(OSError, AttributeError):  # another C library
+            mallopt = ctypes.CDLL(None).mallopt
+            mallopt(M_MMAP_MAX, 0)
+            mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

@@ -7,10 +7,8 @@ GRU     r, z = sigmoid(x + h), n = tanh(x_n + r * h_n)           h_t = (1 - z) *
 LSTM    i, f, o = sigmoid(x + h), g = tanh(x + h)                c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t)
 
 A decoder needs this where a step depends on the result of the step before. There a call of torch's layer takes longer
-than its work. And its gradient for a weight, sum_t dy_t x_t^T, costs a short product and a sum of the weight's size at
-every step. Here one long product takes the place of all these, when the backward pass has gone through all steps.
-
-The plain twin is `Recurrent` of model/recurrent.py, called for one position after the other.
+than its work, and its gradient for a weight, sum_t dy_t x_t^T, costs a short product and a sum of the weight's size at
+every step. Here one long product, after all steps, takes the place of these.
 """
 
 from collections.abc import Callable
@@ -22,57 +20,38 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 
-class Layers(Protocol):
-    """The parts of a `Recurrent` that are needed here."""
-
+class _Recurrent(Protocol):
     layers: nn.ModuleList
     dropout: nn.Dropout
     residual: bool
 
 
 class OneAtATime:
-    """The layers of a `Recurrent`, for a loop over positions; a call gives what the `Recurrent` gives.
+    """The layers of a `Recurrent` of one direction, for a loop of `steps` positions over a batch of `rows` sentences.
 
-    The weights must not change until the backward pass is over.
-
-    Args:
-        recurrent: with layers of one direction.
-        rows: the size of the batch.
-        steps: the length of the loop: how often this is called.
+    A call gives what the `Recurrent` gives. The weights must not change until the backward pass is over.
     """
 
-    def __init__(self, recurrent: Layers, rows: int, steps: int):
-        self._cells = [Cell(layer, rows, steps) for layer in recurrent.layers]
-        self._dropout, self._residual = recurrent.dropout, recurrent.residual
+    def __init__(self, recurrent: _Recurrent, rows: int, steps: int):
+        self._recurrent = recurrent
+        self._products = []
+        for layer in recurrent.layers:
+            W_ih, W_hh, b_ih, b_hh = layer.parameters()
+            self._products.append((Product(W_ih, b_ih, rows, steps), Product(W_hh, b_hh, rows, steps)))
 
     def __call__(
         self, x: Float[Tensor, "batch 1 input"], state: Float[Tensor, "batch layer part hidden"]
     ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch layer part hidden"]]:
         """Return the output of the top layer, and the state of every layer after x."""
         last = []
-        for i, cell in enumerate(self._cells):
-            below = x if i == 0 else self._dropout(x)
-            end = cell(below[:, 0], state[:, i])
-            x = end[:, :1]
-            if self._residual and i > 0:
+        for i, (layer, (W_ih, W_hh)) in enumerate(zip(self._recurrent.layers, self._products, strict=True)):
+            below, before = x if i == 0 else self._recurrent.dropout(x), state[:, i]
+            end = torch.stack(EQUATIONS[type(layer)](W_ih(below[:, 0]), W_hh(before[:, 0]), *before.unbind(1)), dim=1)
+            x = end[:, :1]  # h
+            if self._recurrent.residual and i > 0:
                 x = x + below
             last.append(end)
         return x, torch.stack(last, dim=1)
-
-
-class Cell:
-    """One step of an `nn.RNN`, `nn.GRU` or `nn.LSTM` of one direction."""
-
-    def __init__(self, layer: nn.Module, rows: int, steps: int):
-        W_ih, W_hh, b_ih, b_hh = layer.parameters()
-        self._equations = EQUATIONS[type(layer)]
-        self._input, self._hidden = Product(W_ih, b_ih, rows, steps), Product(W_hh, b_hh, rows, steps)
-
-    def __call__(
-        self, x: Float[Tensor, "batch input"], state: Float[Tensor, "batch part hidden"]
-    ) -> Float[Tensor, "batch part hidden"]:
-        """Return the state after x; its first part, h, is the output too."""
-        return torch.stack(self._equations(self._input(x), self._hidden(state[:, 0]), *state.unbind(1)), dim=1)
 
 
 def _rnn(x: Tensor, h: Tensor, before: Tensor) -> tuple[Tensor, ...]:

@@ -6,9 +6,8 @@ L   = - sum_t sum_v q_tv log softmax(z_t)_v                          q: 1 - epsi
 dL / dz_t = softmax(z_t) - q_t
 
 Two things are faster here than in torch. Each row of logits begins on a cache line: this alone makes the product up to
-1.5 times as fast as with rows of, say, 5,921 numbers without a gap. And the loss computes its gradient in the forward
-pass, in place of the logits, for a few rows at a time in one buffer: no logits are kept for the backward pass, and
-memory does not grow with the batch.
+1.5 times as fast. And the loss computes its gradient in the forward pass, in place of the logits, for a few rows at a
+time in one buffer: no logits are kept for the backward pass, and memory does not grow with the batch.
 """
 
 from typing import Any
@@ -21,8 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq import fast
 
-ROWS = 512  # rows of the buffer: fewer make the products small, more do not fit into the cache
-LINE = 64  # bytes of a cache line
+ROWS = 512  # of the buffer: fewer make the products small, more do not fit into the cache
 
 
 def cross_entropy(
@@ -33,8 +31,7 @@ def cross_entropy(
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
     """Return the cross entropy of softmax(W s_t + b) against y_t in nats, summed over rows."""
-    way = fused_cross_entropy if fast.is_on_for(s) else plain_cross_entropy
-    return way(s, W, b, y, label_smoothing)
+    return (fused_cross_entropy if fast.is_on_for(s) else plain_cross_entropy)(s, W, b, y, label_smoothing)
 
 
 def plain_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
@@ -44,16 +41,14 @@ def plain_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smooth
 
 def fused_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
     """Return the same, with the gradients made in the forward pass."""
-    loss: Tensor = _CrossEntropy.apply(s, W, b, y, label_smoothing, torch.is_grad_enabled())
-    return loss
+    return _CrossEntropy.apply(s, W, b, y, label_smoothing, torch.is_grad_enabled())
 
 
 def log_probs(
     s: Float[Tensor, "rows attentional"], W: Float[Tensor, "vocab attentional"], b: Float[Tensor, " vocab"]
 ) -> Float32[Tensor, "rows vocab"]:
     """Return log softmax(W s_t + b), for search, which needs no gradient."""
-    way = aligned_log_probs if fast.is_on_for(s) else plain_log_probs
-    return way(s, W, b)
+    return (aligned_log_probs if fast.is_on_for(s) else plain_log_probs)(s, W, b)
 
 
 def plain_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
@@ -72,7 +67,7 @@ def aligned_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 def _aligned(like: Tensor, rows: int, columns: int) -> Float[Tensor, "rows columns_and_more"]:
     """Return an uninitialized matrix with a few more columns, so that each row begins on a cache line."""
-    line = LINE // like.element_size()
+    line = 64 // like.element_size()  # numbers on a cache line of 64 bytes
     return like.new_empty(rows, -(-columns // line) * line)
 
 

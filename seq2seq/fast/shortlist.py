@@ -11,8 +11,6 @@ of the m tokens of its source, each as likely as the others a priori:
 c is the expected number of times that y was written for x, given t. EM starts from a uniform t and computes c and t in
 turn. `</s>`, at the end of every source, plays the part of the paper's empty word. Tokens that are always listed are
 left out of the targets: a sixth of the work remains, and no source token wastes its candidates on them.
-
-The plain twin is search among all tokens. It gives other translations: a shortlist is an option of the user's.
 """
 
 import hashlib
@@ -40,21 +38,13 @@ Sides = tuple[Integer[np.ndarray, " src"], Integer[np.ndarray, " tgt"]]  # the t
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
-    """The tokens that translations may hold, for any source.
+    """The tokens that translations may hold, for any source."""
 
-    Attributes:
-        always: the tokens of every list, the special ones among them.
-        candidates: a row for each source token, with the tokens that it adds; rows are padded with one of `always`.
-    """
-
-    always: Int[np.ndarray, " always"]
-    candidates: Int[np.ndarray, "src_vocab per_token"]
+    always: Int[np.ndarray, " always"]  # the tokens of every list, the special ones among them
+    candidates: Int[np.ndarray, "src_vocab per_token"]  # that a source token adds; padded with one of `always`
 
     def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """Return the tokens that translations of these sentences may hold, in ascending order.
-
-        So the special tokens, whose ids are the lowest, have the same places in the list.
-        """
+        """Return the tokens for these sentences in ascending order: so special tokens keep their ids, the lowest."""
         tokens = np.unique(np.concatenate(sources))
         return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
 
@@ -64,11 +54,7 @@ class Shortlist:
 
     @classmethod
     def load(cls, file: Path) -> "Shortlist":
-        """Read a file that `save` wrote.
-
-        Raises:
-            UserError: the file is damaged.
-        """
+        """Read a file that `save` wrote; raise UserError if it is damaged."""
         try:
             with safe_open(file, framework="numpy") as opened:
                 shortlist = cls(opened.get_tensor("always"), opened.get_tensor("candidates"))
@@ -91,20 +77,19 @@ def learn_shortlist(
     The candidates of a source token are the target tokens that were written for it at least once, as far as EM can
     tell, the most frequent first; and at least the most frequent one.
 
-    Args:
-        pairs: token ids.
-        src_size: the number of source tokens.
-        tgt_size: the number of target tokens.
-        special: target tokens that every list needs.
-        copy_source: list a source token itself too, as names are copied; for a joint vocabulary.
+    Every list holds the `special` tokens too and, with `copy_source` (for a joint vocabulary), the source tokens: names
+    are copied. The sizes are those of the vocabularies.
     """
     # the frequent tokens
     counts = np.bincount(np.concatenate([tgt for _, tgt in pairs]), minlength=tgt_size)
     always = np.union1d(special, np.argsort(-counts, kind="stable")[:FREQUENT])
 
-    # how often each of the others was written for each source token
+    # how often each of the others was written for each source token, in pairs of about `EVENTS` events
     is_rare = ~np.isin(np.arange(tgt_size), always)
-    x, y, c = expected_counts(_evenly_spaced([(src, tgt[is_rare[tgt]]) for src, tgt in pairs]), ITERATIONS)
+    rare = [(src, tgt[is_rare[tgt]]) for src, tgt in pairs]
+    if (events := sum(len(src) * len(tgt) for src, tgt in rare)) > EVENTS:
+        rare = [rare[int(i)] for i in np.linspace(0, len(rare) - 1, max(1, len(rare) * EVENTS // events))]
+    x, y, c = expected_counts(rare, ITERATIONS)
 
     # the candidates of each source token, by rank
     order = np.lexsort((-c, x))
@@ -116,15 +101,6 @@ def learn_shortlist(
     if copy_source:
         candidates = np.column_stack([np.arange(src_size), candidates])
     return Shortlist(always.astype(np.int32), candidates.astype(np.int32))
-
-
-def _evenly_spaced(pairs: list[Sides]) -> list[Sides]:
-    """Return so many pairs that they make about `EVENTS` events."""
-    events = sum(len(src) * len(tgt) for src, tgt in pairs)
-    if events <= EVENTS:
-        return pairs
-    count = max(1, len(pairs) * EVENTS // events)
-    return [pairs[i] for i in np.linspace(0, len(pairs) - 1, count).astype(int)]
 
 
 class Counts(NamedTuple):

@@ -1,7 +1,6 @@
 """Batches side by side: on a CPU, a function of batches runs on several of them at once.
 
-The operations of one batch are too small to keep several cores busy. The plain twin, `one_after_the_other`, gives the
-same results.
+The operations of one batch are too small to keep several cores busy. The plain twin runs one after the other.
 """
 
 from collections.abc import Callable, Sequence
@@ -29,17 +28,11 @@ def in_batches(
     *,
     in_turn: bool = False,
 ) -> list[Result]:
-    """Run a function of batches over items, and return the result of each item, in the order of the items.
+    """Run a function of batches over items, in inference mode, and return the result of each item, in their order.
 
-    It runs in inference mode. An error that it raises is raised here.
-
-    Args:
-        function: returns a result for each item of a batch. It may be called in several threads at once.
-        items: in any order.
-        size: the size of an item; a batch holds items of similar size, so that little is padded.
-        batch_size: the number of items of a batch.
-        in_turn: run one batch after the other in this thread, as a GPU and random numbers want it. The same happens
-            while another thread of the program runs its batches side by side.
+    The function may be called in several threads at once. The items of a batch have similar sizes: little is padded.
+    With `in_turn`, as a GPU and random numbers want it, one batch runs after the other in this thread; so they do while
+    another thread of the program runs its batches side by side.
     """
     # batches of similar size, the largest first: small ones fill up the time at the end
     order = sorted(range(len(items)), key=lambda i: -size(items[i]))
@@ -57,20 +50,15 @@ def in_batches(
         finally:
             _cores.release()
     else:
-        results = one_after_the_other(run, batches)
+        results = [run(batch) for batch in batches]
 
     # back to the order of the items
     found = dict(zip(chain.from_iterable(batches), chain.from_iterable(results), strict=True))
     return [found[i] for i in range(len(items))]
 
 
-def one_after_the_other(function: Callable[[Item], Result], batches: Sequence[Item]) -> list[Result]:
-    """Return the result of each batch."""
-    return [function(batch) for batch in batches]
-
-
 def side_by_side(function: Callable[[Item], Result], batches: Sequence[Item], workers: int) -> list[Result]:
-    """Return the same, with several batches at once, each on its share of torch's threads."""
+    """Return the function's result for each batch; several run at once, each on its share of torch's threads."""
     threads = torch.get_num_threads()
     try:
         with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(threads // workers,)) as pool:

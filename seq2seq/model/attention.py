@@ -4,12 +4,10 @@
     a_t  = softmax(e_t)             the attention distribution
     c_t  = sum_i a_ti v_i           the attention value (context)
 
-`Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score.
-It makes keys and values of the encoder states, once a sentence (`keys`, `values`), and gives the formula (`score`). Any
-score can be combined with a window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same
-machine with the states of one sequence as its queries (`transformer.py`).
-
-A new score is a class and a line in `SCORES`: the config takes its names from there.
+`Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score:
+it may project queries and encoder states, and gives the formula. Any score can be combined with a
+window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same machine with the states of
+one sequence as its queries (`transformer.py`). A new score is a class and a line in `SCORES`.
 
 Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, which has size 1
 except in `MultiHead`; the formulas use the last two axes alone and so read as in the papers.
@@ -69,10 +67,7 @@ class Attention(nn.Module):
     """The half that all scores share: mask, softmax, sum. A subclass is a score.
 
     By itself it looks at the whole sentence, at temperature 1, without a memory of the past; `build_attention` can
-    change each of these.
-
-    Args:
-        sizes: `query` and `state` are used by every score, the others by some.
+    change each of these. The projections W are identities unless the score has its own.
     """
 
     num_heads = 1
@@ -81,6 +76,7 @@ class Attention(nn.Module):
         super().__init__()
         self.query_size, self.state_size = sizes.query, sizes.state
         self.key_size = self.context_size = sizes.state
+        self.W_q, self.W_k, self.W_v, self.W_o = nn.ModuleList(nn.Identity() for _ in range(4))
         self.window = Window(sizes.query)
         self.past: Past | None = None
         self.temperature = 1.0
@@ -96,12 +92,12 @@ class Attention(nn.Module):
         position: Int[Tensor, " rows"] | None = None,
         past: Float[Tensor, "rows 1 src"] | None = None,
     ) -> Attended:
-        """Return the context and the weights of each query.
+        """Return the context and the weights of each query h_t.
 
         In search the hypotheses of a sentence share its memory, and none is copied (unless the attention keeps a past).
 
         Args:
-            query: h_t, for `tgt` positions; for one position if the attention keeps a past.
+            query: for `tgt` positions; for one position if the attention keeps a past.
             memory: the result of `memorize`.
             position: the position t of the first query, counted from 0; None is 0.
             past: the past that the previous call, or `start`, returned; None if the attention keeps none.
@@ -119,9 +115,9 @@ class Attention(nn.Module):
         t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
         query = _join_beams(query, memory.keys.size(0))
         inside, focus = self.window(query, t, memory.mask)
-        q = self._heads(self.query(query))
 
         # the three equations
+        q = self._heads(self.query(query))
         e = self.score(q, memory.keys)  # e_ti = score(h_t, k_i)
         a = (e / self.temperature).masked_fill(~inside, -math.inf).softmax(-1) * focus  # a_t = softmax(e_t)
         c = self.merge(a @ memory.values)  # c_t = sum_i a_ti v_i
@@ -137,16 +133,16 @@ class Attention(nn.Module):
         return None if self.past is None else self.past.W_f.weight.new_zeros(mask.size(0), 1, mask.size(1))
 
     def keys(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src key"]:
-        """Return what a query is compared with: the states themselves unless the score projects them."""
-        return states
+        """Return what a query is compared with: W_k k_i."""
+        return self.W_k(states)
 
     def values(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src value"]:
-        """Return what is summed: the states themselves unless the score projects them."""
-        return states
+        """Return what is summed: W_v v_i."""
+        return self.W_v(states)
 
     def query(self, query: Float[Tensor, "batch tgt hidden"]) -> Float[Tensor, "batch tgt key"]:
-        """Return what is compared with the keys: the decoder state itself unless the score projects it."""
-        return query
+        """Return what is compared with the keys: W_q h_t."""
+        return self.W_q(query)
 
     def score(
         self, q: Float[Tensor, "batch head tgt key"], k: Float[Tensor, "batch head src key2"]
@@ -155,8 +151,8 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def merge(self, context: Float[Tensor, "batch head tgt value"]) -> Float[Tensor, "batch tgt context"]:
-        """Return the contexts of the heads side by side."""
-        return context.transpose(1, 2).flatten(2)
+        """Return W_o [c_1; ...; c_n], of the contexts of the heads."""
+        return self.W_o(context.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch head time part"]:
         """Cut vectors into one part a head."""
@@ -224,8 +220,8 @@ class Cosine(Attention):
         return self.beta * (q @ k.mT)
 
 
-class General(Attention):
-    """e_ti = h_t^T W_a k_i (Luong et al. 2015)."""
+class General(Dot):
+    """e_ti = h_t^T W_a k_i (Luong et al. 2015): the dot product with W_a k_i."""
 
     def __init__(self, sizes: Sizes):
         super().__init__(sizes)
@@ -235,10 +231,6 @@ class General(Attention):
     def keys(self, states: Tensor) -> Tensor:
         """W_a k_i, once a sentence."""
         return self.W_a(states)
-
-    def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Q K^T."""
-        return q @ k.mT
 
 
 class Concat(Attention):
@@ -256,14 +248,6 @@ class Concat(Attention):
         self.W_k = nn.Linear(sizes.state, sizes.query, bias=False)
         self.v_a = nn.Linear(sizes.query, 1, bias=False)
         self.chunk_size = sizes.chunk_size
-
-    def keys(self, states: Tensor) -> Tensor:
-        """W_k k_i, once a sentence."""
-        return self.W_k(states)
-
-    def query(self, query: Tensor) -> Tensor:
-        """W_q h_t."""
-        return self.W_q(query)
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
         """v_a^T tanh(Q + K), every query with every key."""
@@ -307,22 +291,6 @@ class MultiHead(ScaledDot):
         self.W_v = nn.Linear(sizes.state, sizes.query)
         self.W_o = nn.Linear(sizes.query, sizes.query)
 
-    def keys(self, states: Tensor) -> Tensor:
-        """W_k k_i, once a sentence."""
-        return self.W_k(states)
-
-    def values(self, states: Tensor) -> Tensor:
-        """W_v v_i, once a sentence."""
-        return self.W_v(states)
-
-    def query(self, query: Tensor) -> Tensor:
-        """W_q h_t."""
-        return self.W_q(query)
-
-    def merge(self, context: Tensor) -> Tensor:
-        """W_o [c_1; ...; c_n]."""
-        return self.W_o(super().merge(context))
-
 
 SCORES: dict[str, type[Attention]] = {
     "none": NoAttention,
@@ -339,7 +307,6 @@ SCORES: dict[str, type[Attention]] = {
 def build_attention(
     score: str,
     sizes: Sizes,
-    *,
     window: str = "global",
     window_size: int = WINDOW_SIZE,
     past: str = "none",
@@ -347,13 +314,7 @@ def build_attention(
 ) -> Attention:
     """Build an attention from the name of its score (in `SCORES`), of its window (`WINDOWS`) and of its past (`PASTS`).
 
-    Args:
-        score: how well a query and a key fit.
-        sizes: of the score.
-        window: the source positions that a query may look at.
-        window_size: D of the local windows: positions on either side of the center.
-        past: the feature of earlier weights that enters the score.
-        temperature: divides the scores; below 1 sharpens the weights, above 1 flattens them.
+    `window_size` is the D of the local windows. `temperature` divides the scores: below 1 it sharpens the weights.
     """
     attention = SCORES[score](sizes)
     attention.window = WINDOWS[window](sizes.query, window_size)

@@ -1,10 +1,8 @@
 """From a config to modules: the only place where the YAML becomes encoder, attention and decoder."""
 
-import torch
 from torch import nn
 
-from seq2seq.config import Config, ModelConfig
-from seq2seq.errors import UserError
+from seq2seq.config import Config, DecoderConfig, EncoderConfig, ModelConfig
 from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
@@ -12,7 +10,6 @@ from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder
 from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers
-from seq2seq.text.vectors import load_vectors
 
 
 def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
@@ -31,14 +28,10 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
 
     # encoder and decoder
     encoder = _encoder(model, src)
-    decoder: Decoder | TransformerDecoder
     if model.decoder.type == "transformer":
-        decoder = _transformer_decoder(config, tgt, W_y)
+        built = Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
     else:
-        decoder = _recurrent_decoder(config, tgt, W_y, encoder.summary_size)
-
-    # weights
-    built = Seq2Seq(encoder, decoder)
+        built = Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
     _draw_weights(built)
     return built
 
@@ -47,23 +40,11 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
     """Build recurrent layers, layers of self-attention, or the second on top of the first."""
     encoder = model.encoder
     below, count = None, encoder.num_layers
-
-    # recurrent layers, which may be all
     if encoder.type == "rnn":
-        recurrent = Recurrent(
-            encoder.cell,
-            model.embedding_size,
-            encoder.hidden_size,
-            encoder.num_layers,
-            bidirectional=encoder.bidirectional,
-            dropout=model.dropout,
-            residual=encoder.residual,
-        )
+        recurrent = _recurrent(model, encoder, model.embedding_size, encoder.bidirectional)
         below, count = Encoder(embedding, recurrent, model.dropout), encoder.self_attention_layers
         if not count:
             return below
-
-    # layers of self-attention
     layers = [EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout) for _ in range(count)]
     return SelfAttentionEncoder(embedding, layers, below, model.dropout)
 
@@ -81,23 +62,15 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
         input_size += attention.context_size
 
     # the layers, and the step around them
-    recurrent = Recurrent(
-        decoder.cell,
-        input_size,
-        decoder.hidden_size,
-        decoder.num_layers,
-        dropout=model.dropout,
-        residual=decoder.residual,
-    )
-    return kind(
-        embedding,
-        recurrent,
-        attention,
-        W_y,
-        summary_size=summary_size,
-        dropout=model.dropout,
-        input_feeding=decoder.input_feeding,
-    )
+    recurrent = _recurrent(model, decoder, input_size)
+    return kind(embedding, recurrent, attention, W_y, summary_size, model.dropout, decoder.input_feeding)
+
+
+def _recurrent(
+    model: ModelConfig, side: EncoderConfig | DecoderConfig, input_size: int, bidirectional: bool = False
+) -> Recurrent:
+    sizes = (input_size, side.hidden_size, side.num_layers)
+    return Recurrent(side.cell, *sizes, bidirectional=bidirectional, dropout=model.dropout, residual=side.residual)
 
 
 def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
@@ -111,21 +84,13 @@ def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear
 
 
 def _attention(config: Config) -> Attention:
-    attention = config.model.attention
+    model, attention = config.model, config.model.attention
+    max_positions = config.data.max_length + 1  # and </s>
     sizes = Sizes(
-        query=config.model.decoder.hidden_size,
-        state=config.model.encoder.hidden_size,
-        num_heads=attention.num_heads,
-        max_positions=config.data.max_length + 1,  # and </s>
-        chunk_size=attention.chunk_size,
+        model.decoder.hidden_size, model.encoder.hidden_size, attention.num_heads, max_positions, attention.chunk_size
     )
     return build_attention(
-        attention.score,
-        sizes,
-        window=attention.window,
-        window_size=attention.window_size,
-        past=attention.past,
-        temperature=attention.temperature,
+        attention.score, sizes, attention.window, attention.window_size, attention.past, attention.temperature
     )
 
 
@@ -152,43 +117,8 @@ def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
     """
     embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
     nn.init.normal_(embedding.weight, std=size**-0.5)
-    with torch.no_grad():
-        embedding.weight[PAD].zero_()
+    nn.init.zeros_(embedding.weight.detach()[PAD])
     return embedding
-
-
-def start_from_vectors(model: Seq2Seq, config: Config, tokenizers: Tokenizers) -> list[str]:
-    """Copy `model.pretrained_embeddings` into the model.
-
-    Returns:
-        A line a side, for the log: how many tokens had a vector.
-
-    Raises:
-        UserError: the file holds no vectors, or vectors of another size than the embeddings.
-    """
-    wanted = config.model.pretrained_embeddings
-    report = []
-    for side, tokenizer, embedding in (
-        ("src", tokenizers.src, model.encoder.embedding),
-        ("tgt", tokenizers.tgt, model.decoder.embedding),
-    ):
-        path = getattr(wanted, side, None)
-        if path is None:
-            continue
-
-        # read the vectors
-        vectors, found = load_vectors(path, tokenizer)
-        if vectors.size(1) != config.model.embedding_size:
-            raise UserError(
-                f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
-                f"set model.embedding_size to {vectors.size(1)} (it is {config.model.embedding_size})"
-            )
-
-        # copy those of tokens
-        with torch.no_grad():
-            embedding.weight[found] = vectors[found].to(embedding.weight)
-        report.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
-    return report
 
 
 def count_parameters(model: nn.Module) -> int:

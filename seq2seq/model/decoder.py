@@ -38,12 +38,12 @@ class State(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The half that the recurrent decoders share: first state, loop, vocabulary. A subclass is a step.
+    """The half that the recurrent decoders share: first state and loop. A subclass is a step.
 
     Args:
         embedding: the target embedding.
         recurrent: the layers; their input is an embedding and what the step adds to it.
-        attention: looks at the encoder states; the size of its query is the hidden size of the layers.
+        attention: its query has the hidden size of the layers.
         W_y: from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
         summary_size: size of the encoder's summary, from which the bridge makes the first state.
         dropout: probability of zeroing a number of an embedding, or of s_t before W_y.
@@ -58,7 +58,6 @@ class Decoder(nn.Module):
         recurrent: Recurrent,
         attention: Attention,
         W_y: nn.Linear,
-        *,
         summary_size: int,
         dropout: float = 0.0,
         input_feeding: bool = False,
@@ -76,9 +75,8 @@ class Decoder(nn.Module):
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> State:
         """Return the state before the first position: the bridge makes every layer's from the encoder's summary."""
-        rnn = self.bridge(summary).unflatten(
-            -1, (len(self.recurrent.layers), self.recurrent.parts, self.recurrent.hidden_size)
-        )
+        layers, parts = len(self.recurrent.layers), self.recurrent.parts
+        rnn = self.bridge(summary).unflatten(-1, (layers, parts, self.recurrent.hidden_size))
         attentional = rnn.new_zeros(rnn.size(0), 1, self.W_c.out_features)
         return State(rnn, attentional, rnn.new_zeros(rnn.size(0), dtype=torch.long), self.attention.start(mask))
 
@@ -88,12 +86,10 @@ class Decoder(nn.Module):
         Training passes the whole target, search the last token: the same function. With a step that needs the one
         before it (input feeding, Bahdanau's decoder, a memory of the past) the target is read one position at a time.
         """
-        # how many positions a step takes
+        # a step takes one position or all; for one the recurrent layers have a quicker way to the same numbers
+        embedded = self.dropout(self.embedding(tgt))
         one_by_one = self.stepwise or self.input_feeding or self.attention.past is not None
         chunk = 1 if one_by_one else tgt.size(1)
-
-        # the recurrent layers; for one position there is a quicker way to the same numbers
-        embedded = self.dropout(self.embedding(tgt))
         quick = chunk == 1 and fast.is_on_for(embedded)
         recurrent = OneAtATime(self.recurrent, *tgt.shape) if quick else self.recurrent
 
@@ -108,12 +104,8 @@ class Decoder(nn.Module):
         return Decoded(torch.cat(attentional, dim=1), torch.cat(weights, dim=2), state)
 
     def advance(self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, recurrent: Read) -> Decoded:
-        """Compute the equations for however many positions y holds."""
+        """Compute the equations of a step, for all positions of y."""
         raise NotImplementedError
-
-    def logits(self, s: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
-        """Return W_y s_t + b_y, whose softmax is p(y_t)."""
-        return self.W_y(self.dropout(s))
 
 
 class LuongDecoder(Decoder):
@@ -122,11 +114,11 @@ class LuongDecoder(Decoder):
     h_t = RNN(y_{t-1}, h_{t-1})            the query
     c_t = sum_i a_ti v_i                   the attention value, for the query h_t
     s_t = tanh(W_c [c_t; h_t] + b_c)       the attentional hidden state
-    p(y_t) = softmax(W_y s_t + b_y)        in `logits`, outside the loop: once, over real tokens only
+    p(y_t) = softmax(W_y s_t + b_y)        outside the loop: once, over real tokens only
     """
 
     def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Read) -> Decoded:
-        """Compute the equations for however many positions y holds."""
+        """Compute the equations for all positions of y."""
         h, rnn = recurrent(y, state.rnn)  # h_t = RNN(y_{t-1}, h_{t-1})
         c, a, past = self.attention(h, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)

@@ -27,12 +27,7 @@ def real_positions(src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]
 class Encoder(nn.Module):
     """The recurrent encoder k_1 ... k_S = RNN(x_1 ... x_S), by default from both ends (Bahdanau et al. 2014).
 
-    The sequences are packed, so that padding enters neither the states nor the last state.
-
-    Args:
-        embedding: the source embedding.
-        recurrent: the layers; their input size is the embedding's.
-        dropout: probability of zeroing a number of an embedding.
+    The sequences are packed, so that padding enters neither the states nor the last state. Dropout falls on embeddings.
     """
 
     def __init__(self, embedding: nn.Embedding, recurrent: Recurrent, dropout: float = 0.0):
@@ -55,13 +50,7 @@ class SelfAttentionEncoder(nn.Module):
     """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
 
     The input of the layers must have about unit variance, or else it drowns in what they add. Embeddings with positions
-    have it; recurrent states, which are small at first, are normalized.
-
-    Args:
-        embedding: the source embedding; it has the size of the layers unless there is an encoder below.
-        layers: at least one.
-        below: the recurrent encoder whose states are the input of the layers; None: embeddings are.
-        dropout: probability of zeroing a number of an embedding with its position.
+    have it; recurrent states, which are small at first, are normalized. Dropout falls on embeddings with positions.
     """
 
     def __init__(

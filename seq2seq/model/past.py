@@ -9,11 +9,7 @@ from torch import Tensor, nn
 
 
 class Past(nn.Module):
-    """The half that all memories of the past share: W_f f. A subclass says what f is, and what is kept for it.
-
-    Args:
-        key_size: size of a key.
-    """
+    """The half that all memories of the past share: W_f f. A subclass says what f is, and what is kept for it."""
 
     features = 1  # numbers of f at a source position
 

@@ -9,12 +9,13 @@ from torch.nn.utils.rnn import PackedSequence
 
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
+Sequence = Tensor | PackedSequence
 RecurrentState = Float[Tensor, "batch layer part hidden"]
 """The last state of every layer: part 0 is h; part 1, of an LSTM, is c. Two directions lie side by side in hidden."""
 
 
 class Recurrent(nn.Module):
-    """Layers of tanh RNN, GRU or LSTM with dropout between them and, if `residual`, a connection around each.
+    """Layers of tanh RNN, GRU or LSTM with dropout between them.
 
     Args:
         cell: `rnn`, `gru` or `lstm`.
@@ -38,20 +39,21 @@ class Recurrent(nn.Module):
         residual: bool = False,
     ):
         super().__init__()
-        self.directions = 2 if bidirectional else 1
         self.parts = 2 if cell == "lstm" else 1
         self.hidden_size, self.residual = hidden_size, residual
+        size = hidden_size // 2 if bidirectional else hidden_size
         self.layers = nn.ModuleList(
-            LAYERS[cell](size, hidden_size // self.directions, batch_first=True, bidirectional=bidirectional)
-            for size in [input_size] + [hidden_size] * (num_layers - 1)
+            LAYERS[cell](hidden_size if i else input_size, size, batch_first=True, bidirectional=bidirectional)
+            for i in range(num_layers)
         )
         self.dropout = nn.Dropout(dropout)
-        if cell == "lstm":
-            self._open_forget_gates()
 
-    def forward(
-        self, x: Tensor | PackedSequence, state: RecurrentState | None = None
-    ) -> tuple[Tensor | PackedSequence, RecurrentState]:
+        # start with open forget gates, near sigmoid(1) and not 1/2: what is in c stays there (Jozefowicz 2015)
+        for name, bias in self.layers.named_parameters():
+            if cell == "lstm" and "bias_ih" in name:
+                nn.init.ones_(bias.detach().chunk(4)[1])  # the gates in torch's order: input, forget, cell, output
+
+    def forward(self, x: Sequence, state: RecurrentState | None = None) -> tuple[Sequence, RecurrentState]:
         """Return the outputs of the top layer, and the last state of every layer.
 
         Args:
@@ -68,8 +70,8 @@ class Recurrent(nn.Module):
         return x, torch.stack(last, dim=1)
 
     def _read(
-        self, layer: nn.Module, x: Tensor | PackedSequence, state: Float[Tensor, "batch part hidden"] | None
-    ) -> tuple[Tensor | PackedSequence, Float[Tensor, "batch part hidden"]]:
+        self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
+    ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
         """Call one of torch's layers, whose states are (direction, batch, hidden / directions): a pair in an LSTM."""
         # the state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
@@ -86,17 +88,8 @@ class Recurrent(nn.Module):
         parts = end if self.parts == 2 else (end,)
         return x, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
 
-    def _open_forget_gates(self) -> None:
-        """Start with open forget gates, near sigmoid(1) and not 1/2: what is in c stays there (Jozefowicz 2015)."""
-        for layer in self.layers:
-            for name, bias in layer.named_parameters():
-                if name.startswith("bias_ih"):
-                    nn.init.ones_(bias.detach().chunk(4)[1])  # the gates in torch's order: input, forget, cell, output
 
-
-def _each(
-    function: Callable[..., Tensor], x: Tensor | PackedSequence, *others: Tensor | PackedSequence
-) -> Tensor | PackedSequence:
+def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:
     """Apply a function number by number, to a tensor or inside a packed sequence."""
     if isinstance(x, PackedSequence):
         return x._replace(data=function(x.data, *(other.data for other in others)))

@@ -33,13 +33,7 @@ class Output(NamedTuple):
 
     attentional: Float[Tensor, "batch tgt attentional"]
     weights: Float[Tensor, "batch head tgt src"]
-
-
-class AllWeights(NamedTuple):
-    """All attention weights under a given target."""
-
-    onto_source: Float[Tensor, "batch head tgt src"]
-    within_source: Float[Tensor, "batch head2 src src"]  # `Encoded.weights`
+    encoder_weights: Float[Tensor, "batch head2 src src"]  # `Encoded.weights`
 
 
 class Seq2Seq(nn.Module):
@@ -57,23 +51,20 @@ class Seq2Seq(nn.Module):
         self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
     ) -> Output:
         """Return the attentional states and the attention weights under a given target, which starts with `<s>`."""
-        attentional, weights, _ = self.decoder(tgt, *self.encode(src, lengths))
-        return Output(attentional, weights)
-
-    def look(
-        self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
-    ) -> AllWeights:
-        """Return the attention weights of the decoder under a given target, and those of the encoder."""
         encoded = self.encoder(src, lengths)
-        _, weights, _ = self.decoder(tgt, *self._start(encoded, real_positions(src, lengths)))
-        return AllWeights(weights, encoded.weights)
+        attentional, weights, _ = self.decoder(tgt, *self._start(encoded, real_positions(src, lengths)))
+        return Output(attentional, weights, encoded.weights)
 
     def logits(self, attentional: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
-        """Return W_y s_t + b_y."""
-        return self.decoder.logits(attentional)
+        """Return W_y s_t + b_y, whose softmax is p(y_t)."""
+        return self.decoder.W_y(self.decoder.dropout(attentional))
 
     def step(
-        self, tokens: Int[Tensor, " rows"], decoding: Decoding, running: Int[Tensor, " running"]
+        self,
+        tokens: Int[Tensor, " rows"],
+        decoding: Decoding,
+        running: Int[Tensor, " running"],
+        rows_of_W_y: tuple[Float[Tensor, "vocab attentional"], Float[Tensor, " vocab"]] | None = None,
     ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
         """Return log p of the next token for each running hypothesis, and the decoding after `tokens`.
 
@@ -81,28 +72,19 @@ class Seq2Seq(nn.Module):
             tokens: the last token of each hypothesis.
             decoding: the decoding before these tokens.
             running: the rows of the hypotheses that are not finished: only they need the vocabulary product.
+            rows_of_W_y: the rows of W_y and of b_y for a restricted vocabulary; None: all.
         """
-        W_y = self.decoder.W_y
-        return self._step(tokens, decoding, running, W_y.weight, W_y.bias)
+        W, b = rows_of_W_y or (self.decoder.W_y.weight, self.decoder.W_y.bias)
+        s, _, state = self.decoder(tokens[:, None], *decoding)
+        return log_probs(s[:, 0].index_select(0, running), W, b), Decoding(decoding.memory, state)
 
     def step_within(self, ids: Int64[Tensor, " listed"]) -> Step:
         """Return a `step` over a restricted vocabulary; its tokens are indices into `ids`.
 
         Its p is the softmax over the listed logits: that of `step`, divided by the mass of the listed tokens.
         """
-        W, b = self.decoder.W_y.weight[ids], self.decoder.W_y.bias[ids]
-        return lambda tokens, decoding, running: self._step(ids[tokens], decoding, running, W, b)
-
-    def _step(
-        self,
-        tokens: Int[Tensor, " rows"],
-        decoding: Decoding,
-        running: Int[Tensor, " running"],
-        W: Float[Tensor, "vocab attentional"],
-        b: Float[Tensor, " vocab"],
-    ) -> tuple[Float[Tensor, "running vocab"], Decoding]:
-        s, _, state = self.decoder(tokens[:, None], *decoding)
-        return log_probs(s[:, 0].index_select(0, running), W, b), Decoding(decoding.memory, state)
+        rows = self.decoder.W_y.weight[ids], self.decoder.W_y.bias[ids]
+        return lambda tokens, decoding, running: self.step(ids[tokens], decoding, running, rows)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
         return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))

@@ -28,13 +28,9 @@ EXPANSION = 4  # the hidden layer of a feed-forward part is so many times as wid
 def add_positions(
     x: Float[Tensor, "batch time size"], first: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch time size"]:
-    """Return sqrt(d) x + P: embeddings with their positions (Vaswani et al. 2017, section 3.5).
+    """Return sqrt(d) x + P: embeddings x of about norm 1 with their positions (Vaswani et al. 2017, section 3.5).
 
-    P_t,2i = sin(t / 10000^(2i/d)), P_t,2i+1 = cos(t / 10000^(2i/d)).
-
-    Args:
-        x: embeddings of about norm 1.
-        first: the position of the first embedding, counted from 0; None is 0.
+    P_t,2i = sin(t / 10000^(2i/d)), P_t,2i+1 = cos(t / 10000^(2i/d)). Positions count from `first`, or from 0.
     """
     size = x.size(-1)
     t = torch.arange(x.size(1), device=x.device) + (0 if first is None else first[:, None])
@@ -43,10 +39,10 @@ def add_positions(
     return math.sqrt(size) * x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(x.dtype)
 
 
-def zero(layer: nn.Linear) -> nn.Linear:
-    """Set a layer to zero and return it."""
-    nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)
+def zero(layer: nn.Module) -> nn.Module:
+    """Set all weights of a layer to zero and return it."""
+    for weight in layer.parameters():
+        nn.init.zeros_(weight)
     return layer
 
 
@@ -65,14 +61,9 @@ class FeedForward(nn.Module):
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward part, each inside a residual connection.
+    """Self-attention, then a feed-forward part, each inside a residual connection; dropout falls on what they add.
 
     It equals `torch.nn.TransformerEncoderLayer(size, num_heads, 4 * size, norm_first=True)` with the same weights.
-
-    Args:
-        size: of a state.
-        num_heads: divides the size.
-        dropout: probability of zeroing a number that a part adds.
     """
 
     def __init__(self, size: int, num_heads: int, dropout: float = 0.0):
@@ -120,13 +111,8 @@ class LayerOutput(NamedTuple):
 class DecoderLayer(nn.Module):
     """Self-attention over the target so far, attention over the source, a feed-forward part; each residual.
 
-    It equals `torch.nn.TransformerDecoderLayer(size, num_heads, 4 * size, norm_first=True)` with the same weights.
-
-    Args:
-        size: of a state.
-        num_heads: of the self-attention; divides the size.
-        attention: looks at the encoder states, with heads of its own.
-        dropout: probability of zeroing a number that a part adds.
+    It equals `torch.nn.TransformerDecoderLayer(size, num_heads, 4 * size, norm_first=True)` with the same weights. The
+    attention over the source has heads of its own.
     """
 
     def __init__(self, size: int, num_heads: int, attention: MultiHead, dropout: float = 0.0):
@@ -149,12 +135,8 @@ class DecoderLayer(nn.Module):
     ) -> LayerOutput:
         """Return states, weights on the source, and keys and values with those of x appended.
 
-        Args:
-            x: the states of the layer below.
-            memory: of the source.
-            keys: of the target positions before x.
-            values: of the target positions before x.
-            position: the position of the first of x.
+        x are the states of the layer below; the keys and values belong to the target positions before x, and
+        `position` is the first position of x.
         """
         # self-attention: x looks at the positions before it and at itself
         X = self.norm_1(x)
@@ -177,11 +159,7 @@ class DecoderLayer(nn.Module):
 class TransformerDecoder(nn.Module):
     """The decoder of Vaswani et al. 2017: no recurrence; a position looks at all target positions up to itself.
 
-    Args:
-        embedding: the target embedding, of the layers' size.
-        layers: at least one.
-        W_y: from s_t to the vocabulary.
-        dropout: probability of zeroing a number of an embedding with its position, or of s_t before W_y.
+    The target embedding has the layers' size. Dropout falls on an embedding with its position, and on s_t before W_y.
     """
 
     def __init__(self, embedding: nn.Embedding, layers: list[DecoderLayer], W_y: nn.Linear, *, dropout: float = 0.0):
@@ -193,10 +171,8 @@ class TransformerDecoder(nn.Module):
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
         """Compute what every layer of the decoder looks at, once a sentence."""
-        memories = [layer.attention.memorize(states, mask) for layer in self.layers]
-        keys = torch.stack([memory.keys for memory in memories], dim=1)
-        values = torch.stack([memory.values for memory in memories], dim=1)
-        return Memory(keys, values, memories[0].mask)
+        keys, values, masks = zip(*(layer.attention.memorize(states, mask) for layer in self.layers), strict=True)
+        return Memory(torch.stack(keys, dim=1), torch.stack(values, dim=1), masks[0])
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> Cache:
         """Return an empty cache. The numbers of the summary are not needed: every layer looks at the states."""
@@ -211,18 +187,13 @@ class TransformerDecoder(nn.Module):
         """
         # layer by layer
         x = self.dropout(add_positions(self.embedding(tgt), state.position))
-        weights, keys, values = [], [], []
+        outputs = []
         for i, layer in enumerate(self.layers):
             source = Memory(memory.keys[:, i], memory.values[:, i], memory.mask)
-            x, a, k, v = layer(x, source, state.keys[:, i], state.values[:, i], state.position)
-            weights.append(a)
-            keys.append(k)
-            values.append(v)
+            outputs.append(layer(x, source, state.keys[:, i], state.values[:, i], state.position))
+            x = outputs[-1].states
 
         # the keys and values of all positions, for the next call
+        _, weights, keys, values = zip(*outputs, strict=True)
         cache = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1), state.position + tgt.size(1))
         return Decoded(self.norm(x), torch.cat(weights, dim=1), cache)
-
-    def logits(self, s: Float[Tensor, "*rows attentional"]) -> Float[Tensor, "*rows vocab"]:
-        """Return W_y s_t + b_y, whose softmax is p(y_t)."""
-        return self.W_y(self.dropout(s))

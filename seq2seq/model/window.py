@@ -9,36 +9,23 @@ from torch import Tensor, nn
 
 WINDOW_SIZE = 10  # D in Luong et al. 2015
 
-Inside = Bool[Tensor, "#batch 1 #tgt src"]  # True where the softmax is taken
+Mask = Bool[Tensor, "#batch 1 #tgt src"]  # True where a query may look
 Focus = Float[Tensor, "*#weights"]  # multiplies the weights after the softmax
 
 
 class Window(nn.Module):
-    """The `global` window, every position of the sentence; and the base of the others.
-
-    Args:
-        query_size: size of h_t.
-        D: positions on either side of the center, which the local windows have.
-    """
+    """The `global` window, every position of the sentence; and the base of the local ones: D on either side of p_t."""
 
     def __init__(self, query_size: int, D: int = WINDOW_SIZE):
         super().__init__()
         self.D = D
 
     def forward(
-        self,
-        query: Float[Tensor, "batch tgt hidden"],
-        t: Int[Tensor, "batch tgt"],
-        mask: Bool[Tensor, "#batch 1 #tgt src"],
-    ) -> tuple[Inside, Focus]:
-        """Return where the softmax of each query is taken, and a factor for the weights after it.
+        self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
+    ) -> tuple[Mask, Focus]:
+        """Return where the softmax of each query h_t is taken, and a factor for the weights after it.
 
-        The weights are not renormalized after the factor.
-
-        Args:
-            query: h_t.
-            t: the target position of each query, counted from 0.
-            mask: True on real source positions.
+        Positions t count from 0. The weights are not renormalized after the factor.
         """
         return mask, query.new_ones(())
 

@@ -32,7 +32,8 @@ from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
-from seq2seq.text.tokenizer import Tokenizers, load_tokenizers
+from seq2seq.text.tokenizer import Tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 log = logging.getLogger("seq2seq")
 
@@ -157,7 +158,7 @@ class Run:
         """Write the vocabularies, unless they are there already."""
         folder = self.path / "tokenizer"
         if not folder.is_dir():
-            tokenizers.save(unfinished(folder))
+            save_tokenizers(tokenizers, unfinished(folder))
             publish(unfinished(folder), folder)
 
     def tokenizers(self) -> Tokenizers | None:

@@ -8,7 +8,7 @@ import ssl
 import tempfile
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -16,9 +16,35 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.text.tokenizer import SPECIALS, Tokenizer
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
 _FORMAT = "a line is a word and its numbers with single spaces between"
+
+
+def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
+    """Copy pretrained vectors into the embeddings of a model; return a line a side for the log.
+
+    The files are the config's `model.pretrained_embeddings`, of `src` and of `tgt`; a side without one stays as it is.
+
+    Raises:
+        UserError: a file holds no vectors, or vectors of another size than the embeddings.
+    """
+    lines = []
+    sides = {"src": (tokenizers.src, model.encoder.embedding), "tgt": (tokenizers.tgt, model.decoder.embedding)}
+    for side, (tokenizer, embedding) in sides.items():
+        if (path := files.get(side)) is None:
+            continue
+        vectors, found = load_vectors(path, tokenizer)
+        if vectors.size(1) != embedding.embedding_dim:
+            raise UserError(
+                f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
+                f"set model.embedding_size to {vectors.size(1)} (it is {embedding.embedding_dim})"
+            )
+        with torch.no_grad():
+            embedding.weight[found] = vectors[found].to(embedding.weight)
+        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
+    return lines
 
 
 def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
@@ -89,9 +115,8 @@ def _first_fault(path: str | Path) -> str | None:
                 # as many numbers as in the first line, all of them finite
                 size = size or len(numbers)
                 if size < 3 or len(numbers) != size:
-                    return (
-                        f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {max(size, 3):,}"
-                    )
+                    needed = max(size, 3)
+                    return f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {needed:,}"
                 try:
                     finite = all(map(math.isfinite, map(float, numbers)))
                 except ValueError as error:

@@ -19,10 +19,11 @@ from seq2seq.data.dataset import (
 )
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
-from seq2seq.model.build import build_model, count_parameters, start_from_vectors
+from seq2seq.model.build import build_model, count_parameters
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
+from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.processes import Processes
 from seq2seq.training.resume import Change, TrainingState, describe_processes, find_changes, refuse_changes
 from seq2seq.training.validation import Validation
@@ -89,7 +90,7 @@ def prepare(
         if checkpoint:
             checkpoint.load_weights(model)
         else:
-            vectors = start_from_vectors(model, config, tokenizers)
+            vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
         if not first:
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
         validation = Validation(dev, Translator(model.to(device), tokenizers, config.search))

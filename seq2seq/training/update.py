@@ -69,7 +69,7 @@ def update(
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
     """Return the cross entropy of a batch in nats, plus `coverage` times its coverage loss, summed over real tokens."""
-    attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+    attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
     loss = cross_entropy_sum(model, attentional, batch.tgt_out, label_smoothing)
     return loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum() if coverage else loss
 

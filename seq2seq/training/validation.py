@@ -62,7 +62,7 @@ class Validation:
         with torch.inference_mode():
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
-                attentional, weights = model(batch.src, batch.src_lengths, batch.tgt_in)
+                attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
                 nats += cross_entropy_sum(model, attentional, batch.tgt_out).item()
                 tokens += batch.tokens
                 sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
