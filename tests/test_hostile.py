@@ -335,7 +335,11 @@ def test_every_command_on_a_run_names_its_damaged_file(spare, tmp_path, refused)
 def test_damaged_metrics_are_named_with_their_line(spare, refused, accepted):
     content = (spare / "metrics.jsonl").read_bytes()
     first, _, *others = content.split(b"\n")
-    for line, says in ((b"\xff", "not JSON"), (b"[]", "'[]' is not a JSON object"), (b'{"update": 1}', "the key 'split' is missing")):
+    for line, says in (
+        (b"\xff", "not JSON"),
+        (b"[]", "'[]' is not a JSON object"),
+        (b'{"update": 1}', "the key 'split' is missing"),
+    ):
         (spare / "metrics.jsonl").write_bytes(b"\n".join([first, line, *others]))
         refused(["plot", spare], f"{spare}/metrics.jsonl, line 2: damaged, {says}", "delete the line")
     (spare / "metrics.jsonl").write_bytes(b"")

@@ -11,10 +11,9 @@ HELP = "translate and write word alignments in Pharaoh format"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the lines to align, and the head to align them by."""
-    options.add_run(parser)
-    options.add_input_and_output(parser)
+    options.add_shared(parser, "run", "--input", "--output")
     parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; or mean (the default)")
-    options.add_beam(parser)
+    options.add_shared(parser, "--beam")
 
 
 def run(args: argparse.Namespace) -> None:

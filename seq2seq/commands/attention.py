@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from seq2seq.plots import AttentionMap
 
 HELP = "show what the model looks at while it translates"
-PICTURES, PAGE, TEXT = (".png", ".svg"), ".html", ".txt"  # endings of --output
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to look at, and how to show it."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
     source.add_argument("--input", metavar="FILE", help="source sentences, one per line")
@@ -32,7 +31,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--words", action="store_true", help="merge the pieces of a word")
     add("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
     add("--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention")
-    options.add_beam(parser)
+    options.add_shared(parser, "--beam")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -41,15 +40,15 @@ def run(args: argparse.Namespace) -> None:
 
     # check the options, then the model, before the output is opened
     ending = Path(args.output or "").suffix.lower()
-    is_drawn = ending in (*PICTURES, PAGE)
-    if args.output and not is_drawn and not args.json and ending != TEXT:
+    is_page, is_drawn = ending == ".html", ending in (".png", ".svg", ".html")
+    if args.output and not is_drawn and not args.json and ending != ".txt":
         raise UserError(f"--output {args.output}: write a .png, .svg, .html or .txt file, or add --json")
     if is_drawn and (args.json or args.input is not None):
         raise UserError(f"--output {args.output} shows one TEXT: leave --json and --input out, or name another file")
     console.check_output_is_not_input(args.input, args.output)
     console.check_utf8("TEXT", args.text or "")
     translator = console.load_translator(args.run)
-    _check_model(translator, args, is_page=ending == PAGE)
+    _check_model(translator, args, is_page)
     translator.checked_beam(args.beam)
 
     # the sentences of a file
@@ -70,20 +69,18 @@ def run(args: argparse.Namespace) -> None:
         with console.open_output(args.output) as out:
             out.write(_describe(look, args) + "\n")
         return
-    if ending == PAGE:
+    if is_page:
         save_page(Path(args.output), args.text, look.translation.text, look.decoder, look.encoder)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     print(look.translation.text)
 
 
-def _check_model(translator: "Translator", args: argparse.Namespace, *, is_page: bool) -> None:
+def _check_model(translator: "Translator", args: argparse.Namespace, is_page: bool) -> None:
     """Raise a UserError if the model lacks what the options ask for; a page shows whatever there is."""
     if args.encoder and not translator.encoder_heads:
-        raise UserError(
-            "--encoder: this model's encoder has no self-attention; train one with "
-            "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
-        )
+        keys = "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
+        raise UserError(f"--encoder: this model's encoder has no self-attention; train one with {keys}")
     heads = translator.encoder_heads if args.encoder else translator.decoder_heads
     if not args.encoder and not (is_page and translator.encoder_heads):
         hint = "; add --encoder to see its self-attention" if translator.encoder_heads else ""
@@ -94,10 +91,8 @@ def _check_model(translator: "Translator", args: argparse.Namespace, *, is_page:
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     """Select the weights that the options ask for; return None for an empty line."""
     map = look.encoder if args.encoder else look.decoder
-    if map is None:
-        return None
-    map = console.select_head(map, args.head)
-    return map.words() if args.words else map
+    map = map and console.select_head(map, args.head)
+    return map.words() if map and args.words else map
 
 
 def _describe(look: "Look", args: argparse.Namespace) -> str:
@@ -109,11 +104,5 @@ def _describe(look: "Look", args: argparse.Namespace) -> str:
         return "null" if args.json else ""
     if not args.json:
         return f"{look.translation.text}\n\n{terminal_attention(map)}"
-    keys = {
-        "translation": look.translation.text,
-        "rows": map.rows,
-        "columns": map.columns,
-        "heads": map.heads,
-        "weights": map.weights.round(6).tolist(),
-    }
-    return json.dumps(keys, ensure_ascii=False)
+    keys = {"translation": look.translation.text, "rows": map.rows, "columns": map.columns, "heads": map.heads}
+    return json.dumps(keys | {"weights": map.weights.round(6).tolist()}, ensure_ascii=False)

@@ -13,8 +13,7 @@ HELP = "look for faults in the data, build the model and run one step; change no
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config."""
-    options.add_config(parser)
-    options.add_json(parser)
+    options.add_shared(parser, "config", "overrides", "--json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -25,6 +24,6 @@ def run(args: argparse.Namespace) -> None:
     found = facts(load_config(args.config, args.overrides))
     if args.json:
         print(json.dumps({fact.name: fact.data for fact in found}))
-        return
-    for fact in found:
-        print("\n".join(fact.lines), flush=True)
+    else:
+        for fact in found:
+            print("\n".join(fact.lines), flush=True)

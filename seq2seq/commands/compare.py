@@ -39,10 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare configs, or runs if the first target is a folder."""
-    if Path(args.targets[0]).is_dir():
-        _compare_runs(args)
-    else:
-        _compare_configs(args)
+    (_compare_runs if Path(args.targets[0]).is_dir() else _compare_configs)(args)
 
 
 def _compare_configs(args: argparse.Namespace) -> None:

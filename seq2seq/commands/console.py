@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from seq2seq.decoding.attention_map import AttentionMap
     from seq2seq.decoding.translator import Translator
 
-
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
 MAKE_ROOM = "make room, or write to another file"
 
@@ -28,11 +27,7 @@ def is_first_process() -> bool:
 
 
 def load_translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
-    """Load the best checkpoint of a run; None means what the run's config says.
-
-    Raises:
-        UserError: there is no run or no checkpoint, or the batch size is below 1.
-    """
+    """Load the best checkpoint of a run as a translator; None means what the run's config says."""
     from seq2seq.decoding.translator import Translator
 
     translator = Translator.load(run, shortlist=shortlist)
@@ -65,11 +60,8 @@ def select_head(map: "AttentionMap", head: str) -> "AttentionMap":
 def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     """Read the lines of a file, or of standard input for None, in batches of `size`; a `.gz` file is unpacked.
 
-    The first batch is read at once. So an input that cannot be read is an error before the output is opened, which
-    would empty the file.
-
-    Raises:
-        UserError: the input cannot be read, or is not UTF-8.
+    The first batch is read at once. So an input that cannot be read, or is not UTF-8, is a UserError before the output
+    is opened, which would empty the file.
     """
     from seq2seq.data.formats import decode_lines, stream_lines
 
@@ -77,17 +69,12 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
     batches = iter(lambda: list(islice(lines, size)), [])
-    first = list(islice(batches, 1))
-    return chain(first, batches)
+    return chain(list(islice(batches, 1)), batches)
 
 
 @contextmanager
 def open_output(path: str | None) -> Iterator[TextIO]:
-    """Open a file for UTF-8 text with line feeds; None is standard output.
-
-    Raises:
-        UserError: the file cannot be opened, or not written to its end, as on a full disk.
-    """
+    """Open a file for UTF-8 text with line feeds; None is standard output. What cannot be written is a UserError."""
     if path is None:
         yield sys.stdout
         return

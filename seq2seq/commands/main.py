@@ -10,29 +10,13 @@ import sys
 import time
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Protocol
 
 from seq2seq.commands import align, attention, bench, check, compare, evaluate, plot, score, selftest, train, translate
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process
 from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
-
-class Command(Protocol):
-    """A module that holds one command."""
-
-    __name__: str
-    HELP: str  # one line in the list of commands
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments and options of the command."""
-
-    def run(self, args: argparse.Namespace) -> None:
-        """Run the command."""
-
-
-COMMANDS: list[Command] = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
-FIRST_SPEAKS = 10  # seconds that the other processes of a training wait before they print an error
+COMMANDS = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
 
 
@@ -53,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         # torchrun ends all processes when one ends with an error: let the first one print it before that
         if not is_first_process():
-            time.sleep(FIRST_SPEAKS)
+            time.sleep(10)
         print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # the reader of our output has gone, as after `| head`
@@ -71,12 +55,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         # a training raises `Stopped`, which says what was saved
         where = f" {stop.where}" if hasattr(stop, "where") else ""
-        _print_once(f"\nseq2seq: stopped{where}{HOW_TO_CONTINUE.get(args.command, '')}")
+        if is_first_process():
+            print(f"\nseq2seq: stopped{where}{HOW_TO_CONTINUE.get(args.command, '')}", file=sys.stderr)
         return getattr(stop, "exit_code", 130)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands and their options."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
+    # a parser for each command
     parser = argparse.ArgumentParser(
         prog="seq2seq",
         description="Train an attention-based translator from parallel text, measure it and use it.",
@@ -88,12 +74,8 @@ def build_parser() -> argparse.ArgumentParser:
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
         subparser.set_defaults(command=command)
         command.add_options(subparser)
-    return parser
 
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
-    parser = build_parser()
+    # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
     if unknown:
@@ -101,12 +83,6 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
-
-
-def _print_once(message: str) -> None:
-    """Print a message on standard error; under torchrun only the first process does."""
-    if is_first_process():
-        print(message, file=sys.stderr)
 
 
 def _discard_output() -> None:

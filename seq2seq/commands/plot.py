@@ -18,7 +18,7 @@ HELP = "draw the learning curves, or the attention of one sentence at each kept 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to draw, and where."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     text = "a source sentence; all checkpoints are given the best one's translation of it"
     output = "a .png or .svg picture (default: RUN/curves.png or attention.png)"
     parser.add_argument("--attention", metavar="TEXT", help=text)
@@ -32,14 +32,13 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.runs.run import Run
 
     folder = Run.open(args.run)
+    output = args.output or folder.path / ("curves.png" if args.attention is None else "attention.png")
     if args.attention is None:
         if args.words:
             raise UserError("--words is for --attention TEXT; add it")
-        output = args.output or folder.path / "curves.png"
         save_curves(output, folder.metrics.records())
     else:
         console.check_utf8("--attention", args.attention)
-        output = args.output or folder.path / "attention.png"
         map = _attention_over_time(folder, args.attention)
         save_attention(output, map.words() if args.words else map)
     print(output)

@@ -16,13 +16,11 @@ if TYPE_CHECKING:
     from seq2seq.decoding.translator import Translator
 
 HELP = "translate lines of text, or in a session on a terminal"
-BATCHES_AT_A_TIME = 16  # of a file: they are sorted by length together, so that little of a batch is padding
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    options.add_run(parser)
-    options.add_input_and_output(parser)
+    options.add_shared(parser, "run", "--input", "--output")
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -70,8 +68,8 @@ def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
 
-    # a pipe gets its answers batch by batch; the lines of a file may wait for each other
-    size = translator.search.batch_size * (BATCHES_AT_A_TIME if args.input and not sampling else 1)
+    # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
+    size = translator.search.batch_size * (16 if args.input and not sampling else 1)
     batches = console.read_batches(args.input, size)
 
     # translate, in the order of the lines
