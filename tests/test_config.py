@@ -9,7 +9,9 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from seq2seq.config import SCORE_ALIASES, Config, Section, load_config, nearest, parse_config, resolve_paths, sections
+from seq2seq.config import Config, load_config, nearest, parse_config, resolve_paths
+from seq2seq.config.explaining import FOREIGN_KEYS
+from seq2seq.config.keys import SCORE_ALIASES, Section, sections
 from seq2seq.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -92,16 +94,12 @@ def test_a_key_of_another_toolkit_is_translated(error, key, ours):
 
 
 def test_every_hint_for_a_key_of_another_toolkit_names_keys_that_exist():
-    from seq2seq.config.explaining import FOREIGN_KEYS
-
     known = {f"{path}.{key}".lstrip(".") for path, section in sections().items() for key in section.model_fields}
     for hint in FOREIGN_KEYS.values():
         assert hint.split()[0].rstrip(",") in known
 
 
 def test_no_hint_for_a_key_of_another_toolkit_hides_a_nearer_key_of_ours():
-    from seq2seq.config.explaining import FOREIGN_KEYS
-
     ours = {key for path, section in sections().items() if path != "search" for key in section.model_fields}
     assert not ours & set(FOREIGN_KEYS)
 

@@ -48,7 +48,7 @@ def test_every_line_quoted_in_the_attention_page_stands_in_the_package(line):
 
 
 def test_the_attention_page_names_every_score_and_alias():
-    from seq2seq.config import SCORE_ALIASES
+    from seq2seq.config.keys import SCORE_ALIASES
     from seq2seq.model.attention import SCORES
 
     text = (ROOT / "docs/attention.md").read_text(encoding="utf-8")
@@ -59,7 +59,7 @@ def test_the_attention_page_names_every_score_and_alias():
 
 
 def test_every_alias_and_every_past_of_the_config_is_one_of_the_model():
-    from seq2seq.config import SCORE_ALIASES, AttentionConfig
+    from seq2seq.config.keys import SCORE_ALIASES, AttentionConfig
     from seq2seq.model.attention import SCORES
     from seq2seq.model.past import PASTS
 
