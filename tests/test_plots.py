@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from wcwidth import wcswidth
 
+from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, figures, readable, save_attention, save_curves, shade, terminal_attention
-from seq2seq.plots.terminal import SHADES
+from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, terminal_attention
+from seq2seq.plots.terminal import SHADES, shade
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
 TOKENS = ["▁Der", "▁faule", "▁Leh", "rer", "▁lach", "te", ".", "</s>"]

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger("seq2seq")
-
 ENDINGS = (".png", ".svg")
 QUIET = "#5c6773"  # the color of labels
 
@@ -47,12 +46,10 @@ def save(figure: "Figure", path: Path) -> None:
 
 
 class _Font(NamedTuple):
-    """An installed font, and the code points of its characters."""
-
     file: str
     family: str
     is_regular: bool
-    characters: Set[int]
+    characters: Set[int]  # code points
 
 
 def fonts(path: Path, characters: set[str]) -> list[str]:
@@ -75,8 +72,7 @@ def fonts(path: Path, characters: set[str]) -> list[str]:
         except (RuntimeError, OSError):  # matplotlib cannot read this font
             continue
         if font.scalable:
-            is_regular = font.style_name == "Regular"
-            installed.append(_Font(file, font.family_name, is_regular, font.get_charmap().keys()))
+            installed.append(_Font(file, font.family_name, font.style_name == "Regular", font.get_charmap().keys()))
 
     # add the font that has most of the missing characters, again and again; prefer regular styles
     while missing and installed:
