@@ -26,9 +26,6 @@ def run(args: argparse.Namespace) -> None:
     translator.checked_beam(args.beam)
 
     batches = console.read_batches(args.input, translator.search.batch_size)
-    with console.open_output(args.output) as out:
-        for lines in batches:
-            for look in translator.look(lines, beam=args.beam):
-                links = console.select_head(look.decoder, args.head).pharaoh() if look.decoder else ""
-                out.write(links + "\n")
-            out.flush()
+    looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
+    maps = (look.decoder and console.select_head(look.decoder, args.head) for look in looks)
+    console.write_output(args.output, (f"{map.pharaoh() if map else ''}\n" for map in maps))

@@ -4,12 +4,11 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from seq2seq.errors import UserError
 
@@ -72,18 +71,16 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     return chain(list(islice(batches, 1)), batches)
 
 
-@contextmanager
-def open_output(path: str | None) -> Iterator[TextIO]:
-    """Open a file for UTF-8 text with line feeds; None is standard output. What cannot be written is a UserError."""
-    if path is None:
-        yield sys.stdout
-        return
+def write_output(path: str | None, texts: Iterable[str]) -> None:
+    """Write each text as soon as it is ready, into a UTF-8 file with line feeds, or to standard output for None."""
     try:
-        with open(path, "wb") as file:
-            yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
-    except BrokenPipeError:
-        raise
+        with nullcontext(sys.stdout) if path is None else open(path, "w", encoding="utf-8", newline="\n") as out:
+            for text in texts:
+                out.write(text)
+                out.flush()
     except OSError as error:
+        if path is None or isinstance(error, BrokenPipeError):
+            raise
         if error.errno in DISK_ERRORS:
             raise UserError(f"--output {path}: cannot be written: {error.strerror}; {MAKE_ROOM}") from None
         raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
@@ -104,19 +101,15 @@ def check_utf8(name: str, text: str) -> None:
 @contextmanager
 def log_beside_progress_bar() -> Iterator[None]:
     """Print the lines of the log on standard output, above the progress bar if there is one."""
-    from tqdm import tqdm
+    from tqdm.contrib.logging import logging_redirect_tqdm
 
-    class Handler(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record), file=sys.stdout)
-            sys.stdout.flush()
-
-    log, handler = logging.getLogger("seq2seq"), Handler()
+    log, handler = logging.getLogger("seq2seq"), logging.StreamHandler(sys.stdout)
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        yield
+        with logging_redirect_tqdm([log]):
+            yield
     finally:
         log.removeHandler(handler)
         log.setLevel(level)

@@ -5,14 +5,15 @@ to see its translation.
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.translation import Translation
+    from seq2seq.decoding.translation import Alternative, Sampling, Translation
     from seq2seq.decoding.translator import Translator
 
 HELP = "translate lines of text, or in a session on a terminal"
@@ -41,20 +42,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Open a session on a terminal; otherwise translate all lines of the input."""
+    from seq2seq.decoding.translation import Sampling
+    from seq2seq.runs.run import Run
+
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if on_terminal and not (args.input or args.output or args.json or args.sample):
-        from seq2seq.runs.run import Run
         from seq2seq.serving.session import session
 
         language = Run.open(args.run).config().data.src
         session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
-    else:
-        _translate_lines(translator, args)
-
-
-def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None:
-    from seq2seq.decoding.translation import Sampling
+        return
 
     # check the options before the output is opened
     if args.attention and not args.json:
@@ -71,32 +69,31 @@ def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None
     # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
     size = translator.search.batch_size * (16 if args.input and not sampling else 1)
     batches = console.read_batches(args.input, size)
+    console.write_output(args.output, _translate(translator, batches, sampling, args))
 
-    # translate, in the order of the lines
+
+def _translate(
+    translator: "Translator", batches: Iterable[list[str]], sampling: "Sampling | None", args: argparse.Namespace
+) -> Iterator[str]:
+    """Yield what to print for each line, in order."""
     number = 0
-    with console.open_output(args.output) as out:
-        for lines in batches:
-            translations = translator.translate(
-                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
-            )
-            for translation in translations:
-                _write(out, number, translation, args)
-                number += 1
-            if sampling:
-                sampling = replace(sampling, seed=seed + number)  # other random numbers for the next lines
-            out.flush()
+    for lines in batches:
+        drawn = sampling and replace(sampling, seed=sampling.seed + number)  # other random numbers for each batch
+        for translation in translator.translate(
+            lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.attention
+        ):
+            yield _describe(number, translation, args)
+            number += 1
 
 
-def _write(out: TextIO, number: int, translation: "Translation", args: argparse.Namespace) -> None:
-    """Write the translation of a line as JSON, as an n-best list, or as plain text."""
+def _describe(number: int, translation: "Translation", args: argparse.Namespace) -> str:
+    """Describe the translation of a line in JSON, as an n-best list, or as plain text."""
     if args.json:
         keys = asdict(translation)
         if not args.attention:
             del keys["attention"]
-        out.write(json.dumps(keys, ensure_ascii=False) + "\n")
-    elif args.nbest == 1:
-        out.write(translation.text + "\n")
-    else:
-        out.write(f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n")
-        for other in translation.alternatives:
-            out.write(f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n")
+        return json.dumps(keys, ensure_ascii=False) + "\n"
+    if args.nbest == 1:
+        return translation.text + "\n"
+    ranked: list[Translation | Alternative] = [translation, *translation.alternatives]
+    return "".join(f"{number} ||| {each.text} ||| {each.normalized_score:.4f}\n" for each in ranked)
