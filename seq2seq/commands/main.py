@@ -1,7 +1,8 @@
 """The command `seq2seq`: which commands there are, how one is run, and how it ends.
 
-A command is a module with `HELP`, `add_options` and `run`, and one entry in `COMMANDS`. Its docstring is the text of
-`seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help` answers at once.
+A command is a module with `HELP`, `run` and, if it has options, `add_options`, and one entry in `COMMANDS`. Its
+docstring is the text of `seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help`
+answers at once.
 """
 
 import argparse
@@ -40,18 +41,18 @@ def main(argv: Sequence[str] | None = None) -> int:
             time.sleep(10)
         print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has gone, as after `| head`
-        _discard_output()
-        return 0
     except OSError as error:
-        # a full or broken disk is the user's to mend; anything else is our fault
-        if error.errno not in DISK_ERRORS:
+        # a reader that has gone, as after `| head`, is no error; a full or broken disk is the user's to mend
+        has_gone = isinstance(error, BrokenPipeError)
+        if not has_gone and error.errno not in DISK_ERRORS:
             raise
         place = error.filename or "standard output"
-        print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
+        if not has_gone:
+            print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
+        # send what is still to be printed nowhere; otherwise Python tries to print it once more at its end
         if not error.filename:
-            _discard_output()
-        return 2
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0 if has_gone else 2
     except KeyboardInterrupt as stop:
         # a training raises `Stopped`, which says what was saved
         where = f" {stop.where}" if hasattr(stop, "where") else ""
@@ -73,7 +74,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         name = command.__name__.rpartition(".")[2]
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
         subparser.set_defaults(command=command)
-        command.add_options(subparser)
+        if hasattr(command, "add_options"):
+            command.add_options(subparser)
 
     # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)
@@ -83,8 +85,3 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
-
-
-def _discard_output() -> None:
-    """Send what is still to be printed nowhere; otherwise Python tries to print it once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -305,15 +305,11 @@ def _encoder_rules(model: ModelConfig) -> Iterator[str]:
     if (not is_rnn or layers) and size % encoder.num_heads:
         yield f"model.encoder.num_heads is {encoder.num_heads}; it must divide model.encoder.hidden_size ({size})"
     if not is_rnn and (size != model.embedding_size or size % 2):
-        yield (
-            f"model.encoder.type self_attention needs an even model.encoder.hidden_size ({size}) equal "
-            f"to model.embedding_size ({model.embedding_size}); change them"
-        )
+        sizes = f"model.encoder.hidden_size ({size}) equal to model.embedding_size ({model.embedding_size})"
+        yield f"model.encoder.type self_attention needs an even {sizes}; change them"
     if not is_rnn and layers:
-        yield (
-            f"model.encoder.self_attention_layers is {layers}; it is only for model.encoder.type rnn, "
-            "so set it to 0: with self_attention, model.encoder.num_layers counts the layers"
-        )
+        fix = "set it to 0: with self_attention, model.encoder.num_layers counts the layers"
+        yield f"model.encoder.self_attention_layers is {layers}; it is only for model.encoder.type rnn, so {fix}"
 
 
 _NO_WINDOW = {  # scores that have none, and why
@@ -335,10 +331,8 @@ def _decoder_rules(config: Config) -> Iterator[str]:
     # sizes
     encoder_size, size = model.encoder.hidden_size, decoder.hidden_size
     if attention.score in ("dot", "scaled_dot", "cosine") and encoder_size != size:
-        yield (
-            f"{score} needs model.encoder.hidden_size ({encoder_size}) equal to model.decoder.hidden_size ({size}); "
-            "make them equal, or use the score general"
-        )
+        sizes = f"model.encoder.hidden_size ({encoder_size}) equal to model.decoder.hidden_size ({size})"
+        yield f"{score} needs {sizes}; make them equal, or use the score general"
     if attention.score == "multi_head" and size % attention.num_heads:
         yield f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size ({size})"
 
@@ -358,10 +352,8 @@ def _decoder_rules(config: Config) -> Iterator[str]:
     if attention.score != "multi_head":
         yield f"model.decoder.type transformer needs model.attention.score multi_head; it is {attention.score}"
     if size != model.embedding_size or size % 2:
-        yield (
-            f"model.decoder.type transformer needs an even model.decoder.hidden_size ({size}) equal to "
-            f"model.embedding_size ({model.embedding_size}); change them"
-        )
+        sizes = f"model.decoder.hidden_size ({size}) equal to model.embedding_size ({model.embedding_size})"
+        yield f"model.decoder.type transformer needs an even {sizes}; change them"
     at_once = "model.decoder.type transformer computes all positions at once"
     if attention.past != "none":
         yield f"{at_once} and has no {attention.past}; set model.attention.{attention.past} false"

@@ -1,7 +1,8 @@
 """Attention as plain text: for a terminal, a log or a pipe."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import pairwise
 
 from wcwidth import wcswidth
 
@@ -33,22 +34,18 @@ def shade(weight: float) -> str:
 
 def _panels(rows: list[str], columns: list[str], weights: list[list[float]], width: int) -> Iterator[str]:
     """Yield the heat map of a head in panels that fit; each has a staircase of column labels above its rows."""
-    margin = max(map(wcswidth, rows), default=0)
-    for start, stop in _cut([wcswidth(column) for column in columns], width - margin - 1):
-        lines = [" " * (margin + 1) + " │" * i + f" ┌ {column}" for i, column in enumerate(columns[start:stop])]
+    # cut where a panel or the label of its last column would be too wide
+    margin, starts = max(map(wcswidth, rows), default=0) + 1, [0]
+    for i, column in enumerate(columns):
+        if i > starts[-1] and margin + 2 * (i - starts[-1]) + wcswidth(f" ┌ {column}") > width:
+            starts.append(i)
+
+    # draw them
+    for start, stop in pairwise([*starts, len(columns)]):
+        lines = [" " * margin + " │" * i + f" ┌ {column}" for i, column in enumerate(columns[start:stop])]
         for label, row in zip(rows, weights, strict=True):
-            lines.append(" " * (margin - wcswidth(label)) + f"{label} {''.join(map(shade, row[start:stop]))}")
+            lines.append(" " * (margin - 1 - wcswidth(label)) + f"{label} {''.join(map(shade, row[start:stop]))}")
         yield "\n".join(lines)
-
-
-def _cut(widths: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-    """Yield the (start, stop) of the columns of each panel, so that it and its header are at most `width` wide."""
-    start = 0
-    for i, token_width in enumerate(widths):
-        if i > start and 2 * (i - start) + len(" ┌ ") + token_width > width:
-            yield start, i
-            start = i
-    yield start, len(widths)
 
 
 def _clip(text: str, width: int) -> str:
