@@ -13,7 +13,7 @@ from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.translation import Alternative, Sampling, Translation
+    from seq2seq.decoding.translation import Sampling
     from seq2seq.decoding.translator import Translator
 
 HELP = "translate lines of text, or in a session on a terminal"
@@ -75,25 +75,21 @@ def run(args: argparse.Namespace) -> None:
 def _translate(
     translator: "Translator", batches: Iterable[list[str]], sampling: "Sampling | None", args: argparse.Namespace
 ) -> Iterator[str]:
-    """Yield what to print for each line, in order."""
+    """Yield what to print for each line, in order: JSON, an n-best list or plain text."""
     number = 0
     for lines in batches:
         drawn = sampling and replace(sampling, seed=sampling.seed + number)  # other random numbers for each batch
         for translation in translator.translate(
             lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.attention
         ):
-            yield _describe(number, translation, args)
+            if args.json:
+                hidden = () if args.attention else ("attention",)
+                keys = {key: value for key, value in asdict(translation).items() if key not in hidden}
+                yield json.dumps(keys, ensure_ascii=False) + "\n"
+            elif args.nbest == 1:
+                yield translation.text + "\n"
+            else:
+                yield f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n"
+                for other in translation.alternatives:
+                    yield f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n"
             number += 1
-
-
-def _describe(number: int, translation: "Translation", args: argparse.Namespace) -> str:
-    """Describe the translation of a line in JSON, as an n-best list, or as plain text."""
-    if args.json:
-        keys = asdict(translation)
-        if not args.attention:
-            del keys["attention"]
-        return json.dumps(keys, ensure_ascii=False) + "\n"
-    if args.nbest == 1:
-        return translation.text + "\n"
-    ranked: list[Translation | Alternative] = [translation, *translation.alternatives]
-    return "".join(f"{number} ||| {each.text} ||| {each.normalized_score:.4f}\n" for each in ranked)
