@@ -15,6 +15,7 @@ from seq2seq.config.keys import SCORE_ALIASES, Section, sections
 from seq2seq.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+MULTI_HEAD, INWARD = "model.attention.score=multi_head", "model.encoder.type=self_attention"
 DATA = "data: {train: train, dev: dev, src: en, tgt: de}\n"
 
 
@@ -245,7 +246,7 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         (["model.tie_embeddings=all", "tokenizer.joint=false"], ["model.tie_embeddings", "tokenizer.joint"]),
         (["model.encoder.hidden_size=255"], ["model.encoder.hidden_size is 255", "even"]),
         (
-            ["model.attention.score=multi_head", "model.attention.num_heads=3"],
+            [MULTI_HEAD, "model.attention.num_heads=3"],
             ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
@@ -254,20 +255,13 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             ["model.attention.score=none", "training.coverage_loss=1.0"],
             ["training.coverage_loss is 1.0", "model.attention.score none"],
         ),
-        (
-            ["model.encoder.type=self_attention", "model.encoder.num_heads=3"],
-            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
+        *(
+            ([key, "model.encoder.num_heads=3"], ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"])
+            for key in (INWARD, "model.encoder.self_attention_layers=1")
         ),
+        ([INWARD, "model.embedding_size=128"], ["model.encoder.hidden_size (256)", "model.embedding_size (128)"]),
         (
-            ["model.encoder.self_attention_layers=1", "model.encoder.num_heads=3"],
-            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
-        ),
-        (
-            ["model.encoder.type=self_attention", "model.embedding_size=128"],
-            ["model.encoder.hidden_size (256)", "model.embedding_size (128)"],
-        ),
-        (
-            ["model.encoder.type=self_attention", "model.encoder.self_attention_layers=1"],
+            [INWARD, "model.encoder.self_attention_layers=1"],
             ["model.encoder.self_attention_layers is 1", "model.encoder.num_layers"],
         ),
         (
@@ -295,15 +289,12 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             for overrides, named in [
                 ([], ["needs model.attention.score multi_head", "it is general"]),
                 (
-                    ["model.attention.score=multi_head", "model.attention.coverage=true"],
+                    [MULTI_HEAD, "model.attention.coverage=true"],
                     ["has no coverage", "set model.attention.coverage false"],
                 ),
+                ([MULTI_HEAD, "model.decoder.input_feeding=true"], ["set model.decoder.input_feeding false"]),
                 (
-                    ["model.attention.score=multi_head", "model.decoder.input_feeding=true"],
-                    ["set model.decoder.input_feeding false"],
-                ),
-                (
-                    ["model.attention.score=multi_head", "model.decoder.hidden_size=128"],
+                    [MULTI_HEAD, "model.decoder.hidden_size=128"],
                     ["model.decoder.hidden_size (128)", "model.embedding_size (256)"],
                 ),
             ]
@@ -476,8 +467,6 @@ def test_every_key_is_explained(path):
 
 
 def test_the_config_docs_are_current():
-    command = [sys.executable, ROOT / "scripts/make_config_docs.py", "--check"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    command, env = [sys.executable, ROOT / "scripts/make_config_docs.py", "--check"], {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | env)
     assert (done.returncode, done.stderr) == (0, "")
