@@ -101,15 +101,19 @@ def check_utf8(name: str, text: str) -> None:
 @contextmanager
 def log_beside_progress_bar() -> Iterator[None]:
     """Print the lines of the log on standard output, above the progress bar if there is one."""
-    from tqdm.contrib.logging import logging_redirect_tqdm
+    from tqdm import tqdm
 
-    log, handler = logging.getLogger("seq2seq"), logging.StreamHandler(sys.stdout)
+    class Handler(logging.Handler):  # tqdm's own prints a traceback if standard output is full
+        def emit(self, record: logging.LogRecord) -> None:
+            tqdm.write(self.format(record))
+            sys.stdout.flush()
+
+    log, handler = logging.getLogger("seq2seq"), Handler()
     level = log.level
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
-        with logging_redirect_tqdm([log]):
-            yield
+        yield
     finally:
         log.removeHandler(handler)
         log.setLevel(level)
