@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any, get_args
 
-from seq2seq.config import SCORE_ALIASES, Config, DataConfig, DecoderConfig, Section, parse_config, sections
+from seq2seq.config import Config, parse_config
+from seq2seq.config.keys import SCORE_ALIASES, DataConfig, DecoderConfig, Section, sections
 from seq2seq.errors import UserError
 from seq2seq.model.attention import SCORES
 

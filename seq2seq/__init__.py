@@ -18,12 +18,10 @@ if TYPE_CHECKING:
 
 
 def load(run: str | Path, *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
-    """Load the best checkpoint of a run as a translator.
+    """Load the best checkpoint of a run folder as a translator.
 
-    Args:
-        run: the run folder.
-        device: for example `cuda:1`; by default the device of the run's config.
-        shortlist: whether to search only among the tokens of the run's shortlist; by default `search.shortlist`.
+    By default the model is on the device of the run's config, and searches only among the tokens of the run's shortlist
+    if `search.shortlist` is set.
 
     Raises:
         seq2seq.errors.UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.

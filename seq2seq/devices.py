@@ -6,11 +6,7 @@ from seq2seq.errors import UserError
 
 
 def choose_device(name: str) -> torch.device:
-    """Return the device of a name in a config; `auto` is the first of cuda, mps and cpu that the machine has.
-
-    Raises:
-        UserError: the machine has no such device.
-    """
+    """Return the device of a name in a config; `auto` is the first of cuda, mps and cpu that the machine has."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -24,11 +20,7 @@ def choose_device(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return a context for the forward pass: `bf16`, `fp32`, or with `auto` bf16 on a GPU that computes in it.
-
-    Raises:
-        UserError: `bf16` on a device that does not compute in it.
-    """
+    """Return a context for the forward pass: `bf16`, `fp32`, or with `auto` bf16 on a GPU that computes in it."""
     able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "bf16" and not able:
         raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")

@@ -2,9 +2,9 @@
 
 import torch
 
+from seq2seq.build import build_model
 from seq2seq.config import parse_config
 from seq2seq.data.batches import make_batch
-from seq2seq.model.build import build_model
 from seq2seq.text.tokenizer import EOS, Tokenizers, WordTokenizer
 
 SENTENCES = [[5, 7, 6, 8, EOS], [9, 5, EOS], [EOS]]

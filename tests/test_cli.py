@@ -259,10 +259,7 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
         (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam 0"),
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
-        (
-            ["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"],
-            "--output /nowhere/x: No such file",
-        ),
+        (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
         (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
         (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),
         (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest and --beam out"),

@@ -9,10 +9,13 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from seq2seq.config import SCORE_ALIASES, Config, Section, load_config, nearest, parse_config, resolve_paths, sections
+from seq2seq.config import Config, load_config, nearest, parse_config, resolve_paths
+from seq2seq.config.explaining import FOREIGN_KEYS
+from seq2seq.config.keys import SCORE_ALIASES, Section, sections
 from seq2seq.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
+MULTI_HEAD, INWARD = "model.attention.score=multi_head", "model.encoder.type=self_attention"
 DATA = "data: {train: train, dev: dev, src: en, tgt: de}\n"
 
 
@@ -92,16 +95,12 @@ def test_a_key_of_another_toolkit_is_translated(error, key, ours):
 
 
 def test_every_hint_for_a_key_of_another_toolkit_names_keys_that_exist():
-    from seq2seq.config.explaining import FOREIGN_KEYS
-
     known = {f"{path}.{key}".lstrip(".") for path, section in sections().items() for key in section.model_fields}
     for hint in FOREIGN_KEYS.values():
         assert hint.split()[0].rstrip(",") in known
 
 
 def test_no_hint_for_a_key_of_another_toolkit_hides_a_nearer_key_of_ours():
-    from seq2seq.config.explaining import FOREIGN_KEYS
-
     ours = {key for path, section in sections().items() if path != "search" for key in section.model_fields}
     assert not ours & set(FOREIGN_KEYS)
 
@@ -247,7 +246,7 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         (["model.tie_embeddings=all", "tokenizer.joint=false"], ["model.tie_embeddings", "tokenizer.joint"]),
         (["model.encoder.hidden_size=255"], ["model.encoder.hidden_size is 255", "even"]),
         (
-            ["model.attention.score=multi_head", "model.attention.num_heads=3"],
+            [MULTI_HEAD, "model.attention.num_heads=3"],
             ["model.attention.num_heads is 3", "model.decoder.hidden_size (256)"],
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
@@ -256,20 +255,13 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             ["model.attention.score=none", "training.coverage_loss=1.0"],
             ["training.coverage_loss is 1.0", "model.attention.score none"],
         ),
-        (
-            ["model.encoder.type=self_attention", "model.encoder.num_heads=3"],
-            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
+        *(
+            ([key, "model.encoder.num_heads=3"], ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"])
+            for key in (INWARD, "model.encoder.self_attention_layers=1")
         ),
+        ([INWARD, "model.embedding_size=128"], ["model.encoder.hidden_size (256)", "model.embedding_size (128)"]),
         (
-            ["model.encoder.self_attention_layers=1", "model.encoder.num_heads=3"],
-            ["model.encoder.num_heads is 3", "model.encoder.hidden_size (256)"],
-        ),
-        (
-            ["model.encoder.type=self_attention", "model.embedding_size=128"],
-            ["model.encoder.hidden_size (256)", "model.embedding_size (128)"],
-        ),
-        (
-            ["model.encoder.type=self_attention", "model.encoder.self_attention_layers=1"],
+            [INWARD, "model.encoder.self_attention_layers=1"],
             ["model.encoder.self_attention_layers is 1", "model.encoder.num_layers"],
         ),
         (
@@ -297,15 +289,12 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
             for overrides, named in [
                 ([], ["needs model.attention.score multi_head", "it is general"]),
                 (
-                    ["model.attention.score=multi_head", "model.attention.coverage=true"],
+                    [MULTI_HEAD, "model.attention.coverage=true"],
                     ["has no coverage", "set model.attention.coverage false"],
                 ),
+                ([MULTI_HEAD, "model.decoder.input_feeding=true"], ["set model.decoder.input_feeding false"]),
                 (
-                    ["model.attention.score=multi_head", "model.decoder.input_feeding=true"],
-                    ["set model.decoder.input_feeding false"],
-                ),
-                (
-                    ["model.attention.score=multi_head", "model.decoder.hidden_size=128"],
+                    [MULTI_HEAD, "model.decoder.hidden_size=128"],
                     ["model.decoder.hidden_size (128)", "model.embedding_size (256)"],
                 ),
             ]
@@ -478,8 +467,6 @@ def test_every_key_is_explained(path):
 
 
 def test_the_config_docs_are_current():
-    command = [sys.executable, ROOT / "scripts/make_config_docs.py", "--check"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=os.environ | {"PYTHONPATH": str(ROOT)}
-    )
+    command, env = [sys.executable, ROOT / "scripts/make_config_docs.py", "--check"], {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | env)
     assert (done.returncode, done.stderr) == (0, "")

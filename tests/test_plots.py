@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from wcwidth import wcswidth
 
+from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, figures, readable, save_attention, save_curves, shade, terminal_attention
-from seq2seq.plots.terminal import SHADES
+from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, terminal_attention
+from seq2seq.plots.terminal import SHADES, shade
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
 TOKENS = ["▁Der", "▁faule", "▁Leh", "rer", "▁lach", "te", ".", "</s>"]
@@ -66,9 +67,8 @@ def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
 
 
 def test_a_source_token_stands_above_its_column():
-    [(header, rows)] = panels_of(
-        terminal_attention(AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist()), width=80)
-    )
+    diagonal = AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist())
+    [(header, rows)] = panels_of(terminal_attention(diagonal, width=80))
     for above, row in zip(header, rows, strict=True):
         assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
 
@@ -179,13 +179,8 @@ def test_the_ring_is_on_the_best_validation(tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
     save_curves(tmp_path / "c.png", METRICS)
     loss, scores, *_ = drawn[0].axes
-    rings = [
-        [tuple(p) for p in line.get_xydata()]
-        for axes in (loss, scores)
-        for line in axes.lines
-        if line.get_marker() == "o"
-    ]
-    assert rings == [[(40, 1.5)], [(40, 29.0)], [(60, 46.0)], [(40, 7.0)]]
+    rings = [line.get_xydata().tolist() for line in (*loss.lines, *scores.lines) if line.get_marker() == "o"]
+    assert rings == [[[40, 1.5]], [[40, 29.0]], [[60, 46.0]], [[40, 7.0]]]
 
 
 def test_a_run_before_its_first_validation_has_curves_too(tmp_path):

@@ -69,10 +69,8 @@ def test_self_attention_of_the_encoder_is_a_view_of_its_own(tmp_path):
     encoder = map_of(COLUMNS, COLUMNS, heads=2)
     views = data_of(page_of(tmp_path, "그 선생님은", "Der Lehrer", map_of(ROWS, COLUMNS, heads=1), encoder))
     assert [view["name"] for view in views] == ["translation → source", "source → source"]
-    assert [view["maps"]["tokens"]["heads"] for view in views] == [
-        ["head 1"],
-        ["mean of all heads", "head 1", "head 2"],
-    ]
+    heads = [view["maps"]["tokens"]["heads"] for view in views]
+    assert heads == [["head 1"], ["mean of all heads", "head 1", "head 2"]]
 
 
 def test_every_view_offers_the_same_choice_of_words_and_tokens(tmp_path):

@@ -14,12 +14,12 @@ import pytest
 import torch
 from tiny import write_config
 
+from seq2seq.build import build_model
 from seq2seq.config import load_config
 from seq2seq.data.dataset import data_digests, learn_tokenizers
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
-from seq2seq.model.build import build_model
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors

@@ -183,11 +183,8 @@ def test_only_a_colon_and_a_letter_at_the_beginning_make_a_command(line):
 
 def test_the_nbest_list_shows_the_scores_that_rank_it():
     shown = answer(FakeTranslator(), "hello", Settings(5, 3, False))
-    assert [line.split(maxsplit=1) for line in shown.splitlines()] == [
-        ["-1.000", "HELLO"],
-        ["-2.000", "OTHER 1"],
-        ["-4.000", "OTHER 2"],
-    ]
+    lines = [line.split(maxsplit=1) for line in shown.splitlines()]
+    assert lines == [["-1.000", "HELLO"], ["-2.000", "OTHER 1"], ["-4.000", "OTHER 2"]]
 
 
 def test_the_attention_weights_follow_the_translation():

@@ -148,7 +148,7 @@ def test_a_store_of_anything_else_is_made_anew(tmp_path, tokenizers, changed):
     else:
         vocabulary = WordTokenizer(["Katze", *WORDS], "split", False)
         settings["tokenizers"] = tmp_path / "tokenizer"
-        Tokenizers(vocabulary, vocabulary, "word", False, "split").save(settings["tokenizers"])
+        save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), settings["tokenizers"])
     open_or_build(tmp_path / "store", CORPUS, **settings)
     open_or_build(tmp_path / "other", CORPUS, **settings)
     assert contents(tmp_path / "store") == contents(tmp_path / "other")

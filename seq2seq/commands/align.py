@@ -11,10 +11,9 @@ HELP = "translate and write word alignments in Pharaoh format"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the lines to align, and the head to align them by."""
-    options.add_run(parser)
-    options.add_input_and_output(parser)
+    options.add_shared(parser, "run", "--input", "--output")
     parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; or mean (the default)")
-    options.add_beam(parser)
+    options.add_shared(parser, "--beam")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -27,9 +26,6 @@ def run(args: argparse.Namespace) -> None:
     translator.checked_beam(args.beam)
 
     batches = console.read_batches(args.input, translator.search.batch_size)
-    with console.open_output(args.output) as out:
-        for lines in batches:
-            for look in translator.look(lines, beam=args.beam):
-                links = console.select_head(look.decoder, args.head).pharaoh() if look.decoder else ""
-                out.write(links + "\n")
-            out.flush()
+    looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
+    maps = (look.decoder and console.select_head(look.decoder, args.head) for look in looks)
+    console.write_output(args.output, (f"{map.pharaoh() if map else ''}\n" for map in maps))

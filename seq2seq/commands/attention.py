@@ -12,16 +12,14 @@ from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.decoding.looking import Look
-    from seq2seq.decoding.translator import Translator
     from seq2seq.plots import AttentionMap
 
 HELP = "show what the model looks at while it translates"
-PICTURES, PAGE, TEXT = (".png", ".svg"), ".html", ".txt"  # endings of --output
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to look at, and how to show it."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
     source.add_argument("--input", metavar="FILE", help="source sentences, one per line")
@@ -32,34 +30,41 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--words", action="store_true", help="merge the pieces of a word")
     add("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
     add("--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention")
-    options.add_beam(parser)
+    options.add_shared(parser, "--beam")
 
 
 def run(args: argparse.Namespace) -> None:
     """Look at one sentence or at those of a file."""
     from seq2seq.plots import save_attention, save_page
 
-    # check the options, then the model, before the output is opened
+    # check the options before the output is opened
     ending = Path(args.output or "").suffix.lower()
-    is_drawn = ending in (*PICTURES, PAGE)
-    if args.output and not is_drawn and not args.json and ending != TEXT:
+    is_page, is_drawn = ending == ".html", ending in (".png", ".svg", ".html")
+    if args.output and not is_drawn and not args.json and ending != ".txt":
         raise UserError(f"--output {args.output}: write a .png, .svg, .html or .txt file, or add --json")
     if is_drawn and (args.json or args.input is not None):
         raise UserError(f"--output {args.output} shows one TEXT: leave --json and --input out, or name another file")
     console.check_output_is_not_input(args.input, args.output)
     console.check_utf8("TEXT", args.text or "")
+
+    # check that the model has what they ask for; a page shows whatever there is
     translator = console.load_translator(args.run)
-    _check_model(translator, args, is_page=ending == PAGE)
+    has_self_attention = bool(translator.encoder_heads)
+    if args.encoder and not has_self_attention:
+        keys = "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
+        raise UserError(f"--encoder: this model's encoder has no self-attention; train one with {keys}")
+    if not args.encoder and not (is_page and has_self_attention):
+        console.check_attention(translator, "; add --encoder to see its self-attention" if has_self_attention else "")
+    heads = translator.encoder_heads if args.encoder else translator.decoder_heads
+    console.check_head(args.head, heads, ("mean", "all"))
     translator.checked_beam(args.beam)
 
     # the sentences of a file
     if args.input is not None:
         batches = console.read_batches(args.input, translator.search.batch_size)
-        with console.open_output(args.output) as out:
-            for lines in batches:
-                for look in translator.look(lines, beam=args.beam):
-                    out.write(_describe(look, args) + ("\n" if args.json else "\n\n"))
-                out.flush()
+        looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
+        end = "\n" if args.json else "\n\n"
+        console.write_output(args.output, (_describe(look, args) + end for look in looks))
         return
 
     # one sentence
@@ -67,37 +72,20 @@ def run(args: argparse.Namespace) -> None:
     if not look.translation.source_tokens:
         raise UserError("TEXT is empty: there is nothing to look at")
     if not is_drawn:
-        with console.open_output(args.output) as out:
-            out.write(_describe(look, args) + "\n")
+        console.write_output(args.output, [_describe(look, args) + "\n"])
         return
-    if ending == PAGE:
+    if is_page:
         save_page(Path(args.output), args.text, look.translation.text, look.decoder, look.encoder)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     print(look.translation.text)
 
 
-def _check_model(translator: "Translator", args: argparse.Namespace, *, is_page: bool) -> None:
-    """Raise a UserError if the model lacks what the options ask for; a page shows whatever there is."""
-    if args.encoder and not translator.encoder_heads:
-        raise UserError(
-            "--encoder: this model's encoder has no self-attention; train one with "
-            "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
-        )
-    heads = translator.encoder_heads if args.encoder else translator.decoder_heads
-    if not args.encoder and not (is_page and translator.encoder_heads):
-        hint = "; add --encoder to see its self-attention" if translator.encoder_heads else ""
-        console.check_attention(translator, hint)
-    console.check_head(args.head, heads, ("mean", "all"))
-
-
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     """Select the weights that the options ask for; return None for an empty line."""
     map = look.encoder if args.encoder else look.decoder
-    if map is None:
-        return None
-    map = console.select_head(map, args.head)
-    return map.words() if args.words else map
+    map = map and console.select_head(map, args.head)
+    return map.words() if map and args.words else map
 
 
 def _describe(look: "Look", args: argparse.Namespace) -> str:
@@ -109,11 +97,5 @@ def _describe(look: "Look", args: argparse.Namespace) -> str:
         return "null" if args.json else ""
     if not args.json:
         return f"{look.translation.text}\n\n{terminal_attention(map)}"
-    keys = {
-        "translation": look.translation.text,
-        "rows": map.rows,
-        "columns": map.columns,
-        "heads": map.heads,
-        "weights": map.weights.round(6).tolist(),
-    }
-    return json.dumps(keys, ensure_ascii=False)
+    keys = {"translation": look.translation.text, "rows": map.rows, "columns": map.columns, "heads": map.heads}
+    return json.dumps(keys | {"weights": map.weights.round(6).tolist()}, ensure_ascii=False)

@@ -14,9 +14,9 @@ HELP = "measure the speed of a training, where its time goes and what to change;
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to train, and for how long."""
     parser.add_argument("target", metavar="CONFIG | RUN", type=Path, help="a YAML file, or a run folder, made by train")
-    options.add_overrides(parser)
+    options.add_shared(parser, "overrides")
     parser.add_argument("--updates", type=int, default=30, metavar="N", help="updates to measure (default: 30)")
-    options.add_json(parser)
+    options.add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> None:

@@ -14,8 +14,7 @@ HELP = "look for faults in the data, build the model and run one step; change no
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config."""
-    options.add_config(parser)
-    options.add_json(parser)
+    options.add_shared(parser, "config", "overrides", "--json")
 
 
 def run(args: argparse.Namespace) -> None:

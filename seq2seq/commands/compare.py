@@ -39,10 +39,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare configs, or runs if the first target is a folder."""
-    if Path(args.targets[0]).is_dir():
-        _compare_runs(args)
-    else:
-        _compare_configs(args)
+    (_compare_runs if Path(args.targets[0]).is_dir() else _compare_configs)(args)
 
 
 def _compare_configs(args: argparse.Namespace) -> None:
@@ -60,12 +57,11 @@ def _compare_configs(args: argparse.Namespace) -> None:
         raise UserError("--updates and --minutes are two lengths of a training; give one of them")
 
     # --updates and --minutes set a key
-    for key, option, value in (("max_updates", "--updates", args.updates), ("max_minutes", "--minutes", args.minutes)):
-        if value is None:
-            continue
-        if any(word.partition("=")[0].strip() == f"training.{key}" for word in overrides):
-            raise UserError(f"{option} sets training.{key}, which is given as well; leave one of them out")
-        overrides.append(f"training.{key}={value}")
+    if length := next((name for name in ("updates", "minutes") if getattr(args, name) is not None), None):
+        key = f"training.max_{length}"
+        if any(word.partition("=")[0].strip() == key for word in overrides):
+            raise UserError(f"--{length} sets {key}, which is given as well; leave one of them out")
+        overrides.append(f"{key}={getattr(args, length)}")
 
     # train what is missing, and print the table
     grid = make_grid(Path(config), overrides, args.vary, SEEDS if args.seeds is None else args.seeds)

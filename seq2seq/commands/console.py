@@ -4,19 +4,17 @@ import errno
 import logging
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from io import TextIOWrapper
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
     from seq2seq.decoding.attention_map import AttentionMap
     from seq2seq.decoding.translator import Translator
-
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
 MAKE_ROOM = "make room, or write to another file"
@@ -28,11 +26,7 @@ def is_first_process() -> bool:
 
 
 def load_translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
-    """Load the best checkpoint of a run; None means what the run's config says.
-
-    Raises:
-        UserError: there is no run or no checkpoint, or the batch size is below 1.
-    """
+    """Load the best checkpoint of a run as a translator; None means what the run's config says."""
     from seq2seq.decoding.translator import Translator
 
     translator = Translator.load(run, shortlist=shortlist)
@@ -65,11 +59,8 @@ def select_head(map: "AttentionMap", head: str) -> "AttentionMap":
 def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     """Read the lines of a file, or of standard input for None, in batches of `size`; a `.gz` file is unpacked.
 
-    The first batch is read at once. So an input that cannot be read is an error before the output is opened, which
-    would empty the file.
-
-    Raises:
-        UserError: the input cannot be read, or is not UTF-8.
+    The first batch is read at once. So an input that cannot be read, or is not UTF-8, is a UserError before the output
+    is opened, which would empty the file.
     """
     from seq2seq.data.formats import decode_lines, stream_lines
 
@@ -77,26 +68,19 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
     batches = iter(lambda: list(islice(lines, size)), [])
-    first = list(islice(batches, 1))
-    return chain(first, batches)
+    return chain(list(islice(batches, 1)), batches)
 
 
-@contextmanager
-def open_output(path: str | None) -> Iterator[TextIO]:
-    """Open a file for UTF-8 text with line feeds; None is standard output.
-
-    Raises:
-        UserError: the file cannot be opened, or not written to its end, as on a full disk.
-    """
-    if path is None:
-        yield sys.stdout
-        return
+def write_output(path: str | None, texts: Iterable[str]) -> None:
+    """Write each text as soon as it is ready, into a UTF-8 file with line feeds, or to standard output for None."""
     try:
-        with open(path, "wb") as file:
-            yield TextIOWrapper(file, encoding="utf-8", newline="\n", write_through=True)
-    except BrokenPipeError:
-        raise
+        with nullcontext(sys.stdout) if path is None else open(path, "w", encoding="utf-8", newline="\n") as out:
+            for text in texts:
+                out.write(text)
+                out.flush()
     except OSError as error:
+        if path is None or isinstance(error, BrokenPipeError):
+            raise
         if error.errno in DISK_ERRORS:
             raise UserError(f"--output {path}: cannot be written: {error.strerror}; {MAKE_ROOM}") from None
         raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
@@ -119,9 +103,9 @@ def log_beside_progress_bar() -> Iterator[None]:
     """Print the lines of the log on standard output, above the progress bar if there is one."""
     from tqdm import tqdm
 
-    class Handler(logging.Handler):
+    class Handler(logging.Handler):  # tqdm's own prints a traceback if standard output is full
         def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record), file=sys.stdout)
+            tqdm.write(self.format(record))
             sys.stdout.flush()
 
     log, handler = logging.getLogger("seq2seq"), Handler()

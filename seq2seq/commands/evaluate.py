@@ -18,7 +18,7 @@ HELP = "measure BLEU, chrF, TER, exact match and character error rate"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and how to measure."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     add = parser.add_argument
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
@@ -26,7 +26,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_search(parser)
     add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
-    options.add_json(parser)
+    options.add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -37,22 +37,14 @@ def run(args: argparse.Namespace) -> None:
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
 
-    # the texts: two files, or a split of the run's data
+    # translate and measure two files, or a split of the run's data
     folder = Run.open(args.run)
-    if args.src:
-        name = Path(args.src).name
-        sources, references = file_texts(args.src, args.ref)
-    else:
-        name = args.split
-        sources, references = split_texts(folder, args.split)
-
-    # translate and measure
+    texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
-    evaluation = evaluate(
-        translator, sources, references, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase
-    )
+    evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase)
 
     # keep and print
+    name = Path(args.src).name if args.src else args.split
     save_evaluation(folder, name, evaluation)
     if args.json:
         print(json.dumps(evaluation.as_dict()))

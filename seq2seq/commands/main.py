@@ -1,7 +1,8 @@
 """The command `seq2seq`: which commands there are, how one is run, and how it ends.
 
-A command is a module with `HELP`, `add_options` and `run`, and one entry in `COMMANDS`. Its docstring is the text of
-`seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help` answers at once.
+A command is a module with `HELP`, `run` and, if it has options, `add_options`, and one entry in `COMMANDS`. Its
+docstring is the text of `seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help`
+answers at once.
 """
 
 import argparse
@@ -10,29 +11,13 @@ import sys
 import time
 from collections.abc import Sequence
 from io import TextIOWrapper
-from typing import Protocol
 
 from seq2seq.commands import align, attention, bench, check, compare, evaluate, plot, score, selftest, train, translate
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process
 from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
-
-class Command(Protocol):
-    """A module that holds one command."""
-
-    __name__: str
-    HELP: str  # one line in the list of commands
-
-    def add_options(self, parser: argparse.ArgumentParser) -> None:
-        """Add the arguments and options of the command."""
-
-    def run(self, args: argparse.Namespace) -> None:
-        """Run the command."""
-
-
-COMMANDS: list[Command] = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
-FIRST_SPEAKS = 10  # seconds that the other processes of a training wait before they print an error
+COMMANDS = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
 
 
@@ -53,30 +38,32 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         # torchrun ends all processes when one ends with an error: let the first one print it before that
         if not is_first_process():
-            time.sleep(FIRST_SPEAKS)
+            time.sleep(10)
         print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # the reader of our output has gone, as after `| head`
-        _discard_output()
-        return 0
     except OSError as error:
-        # a full or broken disk is the user's to mend; anything else is our fault
-        if error.errno not in DISK_ERRORS:
+        # a reader that has gone, as after `| head`, is no error; a full or broken disk is the user's to mend
+        has_gone = isinstance(error, BrokenPipeError)
+        if not has_gone and error.errno not in DISK_ERRORS:
             raise
         place = error.filename or "standard output"
-        print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
+        if not has_gone:
+            print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
+        # send what is still to be printed nowhere; otherwise Python tries to print it once more at its end
         if not error.filename:
-            _discard_output()
-        return 2
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0 if has_gone else 2
     except KeyboardInterrupt as stop:
         # a training raises `Stopped`, which says what was saved
         where = f" {stop.where}" if hasattr(stop, "where") else ""
-        _print_once(f"\nseq2seq: stopped{where}{HOW_TO_CONTINUE.get(args.command, '')}")
+        if is_first_process():
+            print(f"\nseq2seq: stopped{where}{HOW_TO_CONTINUE.get(args.command, '')}", file=sys.stderr)
         return getattr(stop, "exit_code", 130)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands and their options."""
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
+    # a parser for each command
     parser = argparse.ArgumentParser(
         prog="seq2seq",
         description="Train an attention-based translator from parallel text, measure it and use it.",
@@ -87,13 +74,10 @@ def build_parser() -> argparse.ArgumentParser:
         name = command.__name__.rpartition(".")[2]
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
         subparser.set_defaults(command=command)
-        command.add_options(subparser)
-    return parser
+        if hasattr(command, "add_options"):
+            command.add_options(subparser)
 
-
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
-    parser = build_parser()
+    # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
     if unknown:
@@ -101,14 +85,3 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
-
-
-def _print_once(message: str) -> None:
-    """Print a message on standard error; under torchrun only the first process does."""
-    if is_first_process():
-        print(message, file=sys.stderr)
-
-
-def _discard_output() -> None:
-    """Send what is still to be printed nowhere; otherwise Python tries to print it once more at its end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

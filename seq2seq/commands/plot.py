@@ -4,21 +4,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
-
-if TYPE_CHECKING:
-    from seq2seq.plots import AttentionMap
-    from seq2seq.runs.run import Run
 
 HELP = "draw the learning curves, or the attention of one sentence at each kept checkpoint"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to draw, and where."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     text = "a source sentence; all checkpoints are given the best one's translation of it"
     output = "a .png or .svg picture (default: RUN/curves.png or attention.png)"
     parser.add_argument("--attention", metavar="TEXT", help=text)
@@ -28,38 +23,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Draw a picture and print its path."""
-    from seq2seq.plots import save_attention, save_curves
+    from seq2seq.decoding.forced import look_at
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.plots import beside, save_attention, save_curves
     from seq2seq.runs.run import Run
 
-    folder = Run.open(args.run)
+    # the learning curves
+    run = Run.open(args.run)
     if args.attention is None:
         if args.words:
             raise UserError("--words is for --attention TEXT; add it")
-        output = args.output or folder.path / "curves.png"
-        save_curves(output, folder.metrics.records())
-    else:
-        console.check_utf8("--attention", args.attention)
-        output = args.output or folder.path / "attention.png"
-        map = _attention_over_time(folder, args.attention)
-        save_attention(output, map.words() if args.words else map)
-    print(output)
-
-
-def _attention_over_time(run: "Run", text: str) -> "AttentionMap":
-    """Return one head per kept checkpoint: the mean of its heads while it is given the best one's translation."""
-    from seq2seq.decoding.forced import look_at
-    from seq2seq.decoding.translator import Translator
-    from seq2seq.plots import beside
+        output = args.output or run.path / "curves.png"
+        save_curves(output, run.metrics.records())
+        print(output)
+        return
 
     # the best checkpoint translates
+    console.check_utf8("--attention", args.attention)
     best, translator = run.checkpoints.named("best"), console.load_translator(run.path)
     console.check_attention(translator)
-    (found,) = translator.look([text])
+    (found,) = translator.look([args.attention])
 
-    # every checkpoint looks at the same tokens
+    # every checkpoint is given the tokens of this translation; the mean of its heads is a head of the picture
     maps = {}
     for checkpoint in run.checkpoints.all():
-        look = look_at(Translator.load(run.path, checkpoint=checkpoint), text, found.ids)
+        look = look_at(Translator.load(run.path, checkpoint=checkpoint), args.attention, found.ids)
         assert look.decoder, "the model looks, and look_at refuses an empty text"
         maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
-    return beside(maps)
+    map = beside(maps).words() if args.words else beside(maps)
+    output = args.output or run.path / "attention.png"
+    save_attention(output, map)
+    print(output)

@@ -12,7 +12,7 @@ HELP = "print the log-probability of given translations"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the two files."""
-    options.add_run(parser)
+    options.add_shared(parser, "run")
     parser.add_argument("--src", required=True, metavar="FILE", help="source lines")
     parser.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
 

@@ -9,10 +9,6 @@ from textwrap import fill
 HELP = "show in under a minute that the installation works: it learns, and resumes to the bit"
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add nothing: there are no options."""
-
-
 def run(args: argparse.Namespace) -> None:
     """Run every check and print a line about each."""
     from seq2seq.doctor.selftest import selftest

@@ -9,12 +9,11 @@ from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
 
 HELP = "train a model from a YAML config"
-EXAMPLES = 3  # translations shown at the end
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config and the run folder."""
-    options.add_config(parser)
+    options.add_shared(parser, "config", "overrides")
     changes = "with --resume: continue even if the config, the data or the vocabularies have changed"
     add = parser.add_argument
     add("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
@@ -46,7 +45,7 @@ def run(args: argparse.Namespace) -> None:
 
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)
-    for source, reference, translation in islice(lines, EXAMPLES):
+    for source, reference, translation in islice(lines, 3):
         print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
     (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:

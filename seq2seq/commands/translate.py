@@ -5,24 +5,23 @@ to see its translation.
 import argparse
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.translation import Translation
+    from seq2seq.decoding.translation import Sampling
     from seq2seq.decoding.translator import Translator
 
 HELP = "translate lines of text, or in a session on a terminal"
-BATCHES_AT_A_TIME = 16  # of a file: they are sorted by length together, so that little of a batch is padding
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    options.add_run(parser)
-    options.add_input_and_output(parser)
+    options.add_shared(parser, "run", "--input", "--output")
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -43,20 +42,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Open a session on a terminal; otherwise translate all lines of the input."""
+    from seq2seq.decoding.translation import Sampling
+    from seq2seq.runs.run import Run
+
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if on_terminal and not (args.input or args.output or args.json or args.sample):
-        from seq2seq.runs.run import Run
         from seq2seq.serving.session import session
 
         language = Run.open(args.run).config().data.src
         session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
-    else:
-        _translate_lines(translator, args)
-
-
-def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None:
-    from seq2seq.decoding.translation import Sampling
+        return
 
     # check the options before the output is opened
     if args.attention and not args.json:
@@ -70,35 +66,30 @@ def _translate_lines(translator: "Translator", args: argparse.Namespace) -> None
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
 
-    # a pipe gets its answers batch by batch; the lines of a file may wait for each other
-    size = translator.search.batch_size * (BATCHES_AT_A_TIME if args.input and not sampling else 1)
+    # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
+    size = translator.search.batch_size * (16 if args.input and not sampling else 1)
     batches = console.read_batches(args.input, size)
+    console.write_output(args.output, _translate(translator, batches, sampling, args))
 
-    # translate, in the order of the lines
+
+def _translate(
+    translator: "Translator", batches: Iterable[list[str]], sampling: "Sampling | None", args: argparse.Namespace
+) -> Iterator[str]:
+    """Yield what to print for each line, in order: JSON, an n-best list or plain text."""
     number = 0
-    with console.open_output(args.output) as out:
-        for lines in batches:
-            translations = translator.translate(
-                lines, beam=args.beam, nbest=args.nbest, sampling=sampling, attention=args.attention
-            )
-            for translation in translations:
-                _write(out, number, translation, args)
-                number += 1
-            if sampling:
-                sampling = replace(sampling, seed=seed + number)  # other random numbers for the next lines
-            out.flush()
-
-
-def _write(out: TextIO, number: int, translation: "Translation", args: argparse.Namespace) -> None:
-    """Write the translation of a line as JSON, as an n-best list, or as plain text."""
-    if args.json:
-        keys = asdict(translation)
-        if not args.attention:
-            del keys["attention"]
-        out.write(json.dumps(keys, ensure_ascii=False) + "\n")
-    elif args.nbest == 1:
-        out.write(translation.text + "\n")
-    else:
-        out.write(f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n")
-        for other in translation.alternatives:
-            out.write(f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n")
+    for lines in batches:
+        drawn = sampling and replace(sampling, seed=sampling.seed + number)  # other random numbers for each batch
+        for translation in translator.translate(
+            lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.attention
+        ):
+            if args.json:
+                hidden = () if args.attention else ("attention",)
+                keys = {key: value for key, value in asdict(translation).items() if key not in hidden}
+                yield json.dumps(keys, ensure_ascii=False) + "\n"
+            elif args.nbest == 1:
+                yield translation.text + "\n"
+            else:
+                yield f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n"
+                for other in translation.alternatives:
+                    yield f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n"
+            number += 1

@@ -3,50 +3,41 @@
 import difflib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
 from seq2seq.config.keys import sections
 
-FOREIGN_KEYS = {  # what JoeyNMT and OpenNMT-py call our keys, where the nearest name would be another key
-    "accum_count": "training.accumulate",
-    "alpha": "search.length_penalty",
-    "batch_multiplier": "training.accumulate",
-    "batch_size": "training.batch_tokens, or training.batch_sentences with training.batch_type sentences",
-    "beam_size": "search.beam",
-    "early_stopping": "training.patience",
-    "embedding_dim": "model.embedding_size",
-    "epochs": "training.max_updates",
-    "fp16": "training.precision",
-    "global_attention": "model.attention.score",
-    "keep_last_ckpts": "training.keep",
-    "layers": "model.encoder.num_layers and model.decoder.num_layers",
-    "level": "tokenizer.type",
-    "lr": "training.learning_rate",
-    "max_sent_length": "data.max_length",
-    "rnn_size": "model.encoder.hidden_size and model.decoder.hidden_size",
-    "rnn_type": "model.encoder.cell and model.decoder.cell",
-    "share_embeddings": "model.tie_embeddings all",
-    "share_vocab": "tokenizer.joint",
-    "src_seq_length": "data.max_length",
-    "src_vocab": "tokenizer.vocab_size",
-    "testing": "search",
-    "tgt_vocab": "tokenizer.vocab_size",
-    "tied_embeddings": "model.tie_embeddings all",
-    "tied_softmax": "model.tie_embeddings decoder",
-    "train_steps": "training.max_updates",
-    "trg": "data.tgt",
-    "trg_vocab": "tokenizer.vocab_size",
-    "use_cuda": "training.device",
-    "valid": "data.dev",
-    "valid_steps": "training.validate_every",
-    "validation_freq": "training.validate_every",
-    "voc_limit": "tokenizer.vocab_size",
-    "word_vec_size": "model.embedding_size",
+_FOREIGN_NAMES = {  # our keys, and what JoeyNMT and OpenNMT-py call them, where the nearest name would be another key
+    "data.dev": "valid",
+    "data.max_length": "max_sent_length src_seq_length",
+    "data.tgt": "trg",
+    "tokenizer.joint": "share_vocab",
+    "tokenizer.type": "level",
+    "tokenizer.vocab_size": "src_vocab tgt_vocab trg_vocab voc_limit",
+    "model.attention.score": "global_attention",
+    "model.embedding_size": "embedding_dim word_vec_size",
+    "model.encoder.cell and model.decoder.cell": "rnn_type",
+    "model.encoder.hidden_size and model.decoder.hidden_size": "rnn_size",
+    "model.encoder.num_layers and model.decoder.num_layers": "layers",
+    "model.tie_embeddings all": "share_embeddings tied_embeddings",
+    "model.tie_embeddings decoder": "tied_softmax",
+    "training.accumulate": "accum_count batch_multiplier",
+    "training.batch_tokens, or training.batch_sentences with training.batch_type sentences": "batch_size",
+    "training.device": "use_cuda",
+    "training.keep": "keep_last_ckpts",
+    "training.learning_rate": "lr",
+    "training.max_updates": "epochs train_steps",
+    "training.patience": "early_stopping",
+    "training.precision": "fp16",
+    "training.validate_every": "valid_steps validation_freq",
+    "search": "testing",
+    "search.beam": "beam_size",
+    "search.length_penalty": "alpha",
 }
+FOREIGN_KEYS = {theirs: ours for ours, names in _FOREIGN_NAMES.items() for theirs in names.split()}
 PLAIN_WORDS = {  # for some words of pydantic's messages
     "a valid integer": "a whole number",
     "a valid number": "a number",
@@ -60,19 +51,12 @@ UNKNOWN_KEY = ("extra_forbidden", "invalid_key")  # pydantic's names of this err
 LONGEST = 80  # characters of a key or a value in a message
 
 
-@dataclass(frozen=True)
-class Source:
-    """A YAML text that a config was made of.
+class Source(NamedTuple):
+    """A YAML text that a config was made of."""
 
-    Attributes:
-        name: of the file, or `override`.
-        keys: the path at which its value stands in the config; empty for a file.
-        node: its syntax tree; None for an empty text.
-    """
-
-    name: str
-    keys: tuple[str, ...]
-    node: yaml.Node | None
+    name: str  # of the file, or `override`
+    keys: tuple[str, ...]  # the path at which its value stands in the config; empty for a file
+    node: yaml.Node | None  # its syntax tree; None for an empty text
 
     def find(self, path: Sequence[str | int]) -> tuple[yaml.Node | None, yaml.Node | None]:
         """Return the node that spells the last key of a path that is in this text, and the node of its value."""
@@ -98,8 +82,7 @@ def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> s
         if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
             spelled, node = source.find(path)
             written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= LONGEST else None
-            line = f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else ""
-            where = source.name + line
+            where = source.name + (f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else "")
             break
     return f"{where}: {printable(_describe(error, path, written))}"
 

@@ -14,16 +14,10 @@ from seq2seq.config.dialect import Dumper
 from seq2seq.model.attention import SCORES
 from seq2seq.model.window import WINDOW_SIZE, WINDOWS
 
-SCORE_ALIASES = {
-    "luong": "general",
-    "bilinear": "general",
-    "additive": "concat",
-    "mlp": "concat",
-    "bahdanau": "concat",
-}
+SCORE_ALIASES = {"luong": "general", "bilinear": "general", "additive": "concat", "mlp": "concat", "bahdanau": "concat"}
 
 
-def canonical_score(name: Any) -> Any:
+def _canonical_score(name: Any) -> Any:
     """Return the name in `SCORES` of a score: `Scaled-Dot` is `scaled_dot`, and the alias `luong` is `general`."""
     if not isinstance(name, str):
         return name
@@ -37,7 +31,7 @@ Text = Annotated[str, Field(min_length=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Cell = Literal["rnn", "gru", "lstm"]
-Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(canonical_score)]  # type: ignore[valid-type]
+Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
 
 class Section(BaseModel):
@@ -282,7 +276,6 @@ def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[
 
 
 # ---------------------------------------------------------------------------------------------- rules between keys
-#
 # Each function yields a message for every rule that is broken: the keys, their values, the fix.
 
 
@@ -297,36 +290,26 @@ def _text_rules(config: Config) -> Iterator[str]:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
 
     # pretrained word vectors
-    if pretrained and (pretrained.src or pretrained.tgt):
-        if tokenizer.type != "word":
-            yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type}"
-        if model.tie_embeddings == "all" and pretrained.src != pretrained.tgt:
-            yield (
-                "model.tie_embeddings all has one table of embeddings; give model.pretrained_embeddings.src and "
-                "model.pretrained_embeddings.tgt the same file"
-            )
+    if pretrained and (pretrained.src or pretrained.tgt) and tokenizer.type != "word":
+        yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type}"
+    if pretrained and pretrained.src != pretrained.tgt and model.tie_embeddings == "all":
+        both = "model.pretrained_embeddings.src and model.pretrained_embeddings.tgt"
+        yield f"model.tie_embeddings all has one table of embeddings; give {both} the same file"
 
 
 def _encoder_rules(model: ModelConfig) -> Iterator[str]:
-    encoder = model.encoder
+    encoder, size, layers = model.encoder, model.encoder.hidden_size, model.encoder.self_attention_layers
     is_rnn = encoder.type == "rnn"
-    if is_rnn and encoder.bidirectional and encoder.hidden_size % 2:
-        yield f"model.encoder.hidden_size is {encoder.hidden_size}; with model.encoder.bidirectional it must be even"
-    if (not is_rnn or encoder.self_attention_layers) and encoder.hidden_size % encoder.num_heads:
-        yield (
-            f"model.encoder.num_heads is {encoder.num_heads}; it must divide model.encoder.hidden_size "
-            f"({encoder.hidden_size})"
-        )
-    if not is_rnn and (encoder.hidden_size != model.embedding_size or encoder.hidden_size % 2):
-        yield (
-            f"model.encoder.type self_attention needs an even model.encoder.hidden_size ({encoder.hidden_size}) equal "
-            f"to model.embedding_size ({model.embedding_size}); change them"
-        )
-    if not is_rnn and encoder.self_attention_layers:
-        yield (
-            f"model.encoder.self_attention_layers is {encoder.self_attention_layers}; it is only for "
-            "model.encoder.type rnn, so set it to 0: with self_attention, model.encoder.num_layers counts the layers"
-        )
+    if is_rnn and encoder.bidirectional and size % 2:
+        yield f"model.encoder.hidden_size is {size}; with model.encoder.bidirectional it must be even"
+    if (not is_rnn or layers) and size % encoder.num_heads:
+        yield f"model.encoder.num_heads is {encoder.num_heads}; it must divide model.encoder.hidden_size ({size})"
+    if not is_rnn and (size != model.embedding_size or size % 2):
+        sizes = f"model.encoder.hidden_size ({size}) equal to model.embedding_size ({model.embedding_size})"
+        yield f"model.encoder.type self_attention needs an even {sizes}; change them"
+    if not is_rnn and layers:
+        fix = "set it to 0: with self_attention, model.encoder.num_layers counts the layers"
+        yield f"model.encoder.self_attention_layers is {layers}; it is only for model.encoder.type rnn, so {fix}"
 
 
 _NO_WINDOW = {  # scores that have none, and why
@@ -342,29 +325,23 @@ _NO_PAST = {  # scores that cannot see earlier weights, and why
 
 def _decoder_rules(config: Config) -> Iterator[str]:
     model = config.model
-    encoder, attention, decoder = model.encoder, model.attention, model.decoder
+    attention, decoder = model.attention, model.decoder
     score = f"model.attention.score {attention.score}"
 
     # sizes
-    if attention.score in ("dot", "scaled_dot", "cosine") and encoder.hidden_size != decoder.hidden_size:
-        yield (
-            f"{score} needs model.encoder.hidden_size ({encoder.hidden_size}) equal to "
-            f"model.decoder.hidden_size ({decoder.hidden_size}); make them equal, or use the score general"
-        )
-    if attention.score == "multi_head" and decoder.hidden_size % attention.num_heads:
-        yield (
-            f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size "
-            f"({decoder.hidden_size})"
-        )
+    encoder_size, size = model.encoder.hidden_size, decoder.hidden_size
+    if attention.score in ("dot", "scaled_dot", "cosine") and encoder_size != size:
+        sizes = f"model.encoder.hidden_size ({encoder_size}) equal to model.decoder.hidden_size ({size})"
+        yield f"{score} needs {sizes}; make them equal, or use the score general"
+    if attention.score == "multi_head" and size % attention.num_heads:
+        yield f"model.attention.num_heads is {attention.num_heads}; it must divide model.decoder.hidden_size ({size})"
 
     # what a score can be combined with
     if attention.coverage and attention.convolution:
         yield "model.attention.coverage and model.attention.convolution are both true; set one of them to false"
-    if attention.window != "global" and attention.score in _NO_WINDOW:
-        why = _NO_WINDOW[attention.score]
+    if attention.window != "global" and (why := _NO_WINDOW.get(attention.score)):
         yield f"{score} has no window {attention.window}: {why}; use model.attention.window global"
-    if attention.past != "none" and attention.score in _NO_PAST:
-        why = _NO_PAST[attention.score]
+    if attention.past != "none" and (why := _NO_PAST.get(attention.score)):
         yield f"{score} has no {attention.past}: {why}; set model.attention.{attention.past} false"
     if attention.score == "none" and config.training.coverage_loss:
         yield f"training.coverage_loss is {config.training.coverage_loss}; with {score} it must be 0"
@@ -374,11 +351,9 @@ def _decoder_rules(config: Config) -> Iterator[str]:
         return
     if attention.score != "multi_head":
         yield f"model.decoder.type transformer needs model.attention.score multi_head; it is {attention.score}"
-    if decoder.hidden_size != model.embedding_size or decoder.hidden_size % 2:
-        yield (
-            f"model.decoder.type transformer needs an even model.decoder.hidden_size ({decoder.hidden_size}) equal to "
-            f"model.embedding_size ({model.embedding_size}); change them"
-        )
+    if size != model.embedding_size or size % 2:
+        sizes = f"model.decoder.hidden_size ({size}) equal to model.embedding_size ({model.embedding_size})"
+        yield f"model.decoder.type transformer needs an even {sizes}; change them"
     at_once = "model.decoder.type transformer computes all positions at once"
     if attention.past != "none":
         yield f"{at_once} and has no {attention.past}; set model.attention.{attention.past} false"

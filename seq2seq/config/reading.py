@@ -13,16 +13,12 @@ from pydantic import ValidationError
 
 from seq2seq.config.dialect import Loader
 from seq2seq.config.explaining import Source, explain, printable, show
-from seq2seq.config.keys import Config, Section
+from seq2seq.config.keys import Config
 from seq2seq.errors import UserError
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too.
-
-    Raises:
-        UserError: the file cannot be read, is not YAML, or a key or a value is wrong.
-    """
+    """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too."""
     # the file
     try:
         text = Path(path).read_text(encoding="utf-8-sig")
@@ -45,30 +41,24 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         value, source = _read_yaml(value_text, "override", keys)
         data = _replace(data, keys, value)
         sources.append(source)
-    return _validate(data, str(path), sources)
+    return parse_config(data or {}, str(path), sources)
 
 
-def parse_config(data: dict[str, Any], where: str) -> Config:
-    """Make a config from nested dicts.
-
-    Raises:
-        UserError: a key or a value is wrong; the message begins with `where`.
-    """
-    return _validate(data, where, [])
+def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = ()) -> Config:
+    """Make a config from nested dicts; an error begins with `where`, or with the one of `sources` that has the key."""
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        raise UserError(explain(error, where, sources)) from None
 
 
 def resolve_paths(config: Config) -> Config:
     """Return a copy with absolute paths of data and embeddings, which means the same in every working directory."""
-    model, pretrained = config.model, config.model.pretrained_embeddings
-    if pretrained:
-        pretrained = pretrained.model_copy(update=_absolute(pretrained, "src", "tgt"))
-        model = model.model_copy(update={"pretrained_embeddings": pretrained})
-    data = config.data.model_copy(update=_absolute(config.data, "train", "dev", "test"))
-    return config.model_copy(update={"data": data, "model": model})
-
-
-def _absolute(section: Section, *keys: str) -> dict[str, str]:
-    return {key: os.path.abspath(path) for key in keys if (path := getattr(section, key)) is not None}
+    keys = config.model_dump()
+    pretrained = keys["model"]["pretrained_embeddings"] or {}
+    for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
+        section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
+    return Config.model_validate(keys)
 
 
 def flatten_keys(section: dict[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -102,10 +92,3 @@ def _replace(data: Any, keys: Sequence[str], value: Any) -> Any:
         return value
     section = data if isinstance(data, dict) else {}
     return {**section, keys[0]: _replace(section.get(keys[0]), keys[1:], value)}
-
-
-def _validate(data: dict[str, Any] | None, where: str, sources: Sequence[Source]) -> Config:
-    try:
-        return Config.model_validate(data or {})
-    except ValidationError as error:
-        raise UserError(explain(error, where, sources)) from None

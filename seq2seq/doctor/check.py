@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
+from seq2seq.build import build_model, count_parameters
 from seq2seq.config import Config
 from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, prepare_store, read_dev, training_text
 from seq2seq.data.formats import corpus_files, stream_pairs
@@ -17,7 +18,6 @@ from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast, choose_device
 from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
-from seq2seq.model.build import build_model, count_parameters
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum

@@ -18,6 +18,7 @@ from typing import Any
 
 import yaml
 
+from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
 from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
@@ -25,7 +26,6 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
 from seq2seq.experiments.table import FIELDS, Result, Row, Table
 from seq2seq.files import read_json, replace_text
-from seq2seq.model.build import count_parameters
 from seq2seq.runs.run import Run
 from seq2seq.training.train import train
 

@@ -4,19 +4,10 @@ They are drawn from plain values: an `AttentionMap`, or the records of `metrics.
 matplotlib, an optional package; the terminal and the page need nothing.
 """
 
-from seq2seq.decoding.attention_map import AttentionMap, beside, readable
+from seq2seq.decoding.attention_map import AttentionMap, beside
 from seq2seq.plots.curves import save_curves
 from seq2seq.plots.page import save_page
 from seq2seq.plots.pictures import save_attention
-from seq2seq.plots.terminal import shade, terminal_attention
+from seq2seq.plots.terminal import terminal_attention
 
-__all__ = [
-    "AttentionMap",
-    "beside",
-    "readable",
-    "save_attention",
-    "save_curves",
-    "save_page",
-    "shade",
-    "terminal_attention",
-]
+__all__ = ["AttentionMap", "beside", "save_attention", "save_curves", "save_page", "terminal_attention"]

@@ -7,7 +7,6 @@ from statistics import mean, stdev
 from seq2seq.plots import figures
 
 BLUE, PALE = "#1f6fb4", "#9aa5b1"
-MIN_WIDTH = 1.0  # of the scale, so that close scores look close
 
 
 def save_comparison(
@@ -15,15 +14,9 @@ def save_comparison(
 ) -> None:
     """Draw the scores of a comparison into a `.png` or `.svg` file.
 
-    Each seed is a dot, their mean a bar, and a line reaches one standard deviation to either side. The best mean is
-    blue. The scale shows only the range of the scores, because their differences matter.
-
-    Args:
-        path: the file to write.
-        title: what is compared.
-        unit: what a score is.
-        labels: the names of the rows, from the top.
-        scores: for each row one score per seed; higher is better.
+    Each row has a label and one score per seed; higher is better. Each seed is a dot, their mean a bar, and a line
+    reaches one standard deviation to either side. The best mean is blue. The scale shows only the range of the scores,
+    because their differences matter; `unit` is its label.
 
     Raises:
         UserError: the ending is another one, the folder does not exist, or matplotlib is not installed.
@@ -41,10 +34,8 @@ def save_comparison(
         axes.plot([middle - spread, middle + spread], [y, y], color=color, linewidth=2.5)
         axes.plot([middle], [y], "|", color=color, markersize=16, markeredgewidth=2.5)
         axes.plot(row, [y] * len(row), "o", color=color, markersize=7, markeredgecolor="white", markeredgewidth=0.8)
-        shown = f"{middle:.2f}" + (f" ± {spread:.2f}" if len(row) > 1 else "")
-        axes.annotate(
-            shown, (1.02, y), xycoords=("axes fraction", "data"), va="center", fontsize=10, color=figures.QUIET
-        )
+        shown, place = f"{middle:.2f}" + (f" ± {spread:.2f}" if len(row) > 1 else ""), ("axes fraction", "data")
+        axes.annotate(shown, (1.02, y), xycoords=place, va="center", fontsize=10, color=figures.QUIET)
 
     # labels and scale
     families = figures.fonts(path, {*"".join(labels)})
@@ -56,7 +47,7 @@ def save_comparison(
     axes.set_axisbelow(True)
     axes.margins(x=0.08)
     low, high = axes.get_xlim()
-    widen = max(0.0, MIN_WIDTH - (high - low)) / 2
+    widen = max(0.0, 1.0 - (high - low)) / 2  # the scale is at least 1 wide, so that close scores look close
     axes.set_xlim(low - widen, high + widen)
     axes.tick_params(axis="y", length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)

@@ -11,22 +11,18 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Records = Sequence[dict[str, Any]]
+Best = Callable[..., dict[str, Any]]  # `min` or `max`
 BLUE, ORANGE, GREEN, PURPLE, PALE = "#1f6fb4", "#d9822b", "#3a8f5c", "#8257a8", "#9aa5b1"
 
 
 def save_curves(path: Path, metrics: Records) -> None:
     """Draw the learning curves of a run into a `.png` or `.svg` file: loss, scores, learning rate and speed.
 
-    Two more panels show how the attention developed if the validations measured it. A ring marks the best validation of
-    each loss and score.
-
-    Args:
-        path: the file to write.
-        metrics: the records of the run's `metrics.jsonl`.
+    `metrics` are the records of the run's `metrics.jsonl`. Two more panels show how the attention developed if the
+    validations measured it. A ring marks the best validation of each loss and score.
 
     Raises:
-        UserError: nothing is logged yet, the ending is another one, the folder does not exist, or matplotlib is not
-            installed.
+        UserError: nothing is logged yet; otherwise as `figures.check` and `figures.save`.
     """
     if not metrics:
         raise UserError(f"{path}: there are no metrics to draw yet; train at least until the first record is logged")
@@ -73,14 +69,7 @@ def save_curves(path: Path, metrics: Records) -> None:
     figures.save(figure, path)
 
 
-def _curve(
-    axes: "Axes",
-    records: Records,
-    key: str,
-    label: str,
-    color: str,
-    best: Callable[..., dict[str, Any]] | None = None,
-) -> None:
+def _curve(axes: "Axes", records: Records, key: str, label: str, color: str, best: Best | None = None) -> None:
     """Draw one number of the records over the updates; a ring and the legend show its `best` value (`min` or `max`)."""
     points = [record for record in records if record.get(key) is not None]
     if not points:

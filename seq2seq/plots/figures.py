@@ -9,7 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Set
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from seq2seq.errors import UserError
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 log = logging.getLogger("seq2seq")
-
 ENDINGS = (".png", ".svg")
 QUIET = "#5c6773"  # the color of labels
 
@@ -46,15 +45,6 @@ def save(figure: "Figure", path: Path) -> None:
             raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 
 
-class _Font(NamedTuple):
-    """An installed font, and the code points of its characters."""
-
-    file: str
-    family: str
-    is_regular: bool
-    characters: Set[int]
-
-
 def fonts(path: Path, characters: set[str]) -> list[str]:
     """Find font families that together have all characters; warn of those that no font has.
 
@@ -67,25 +57,26 @@ def fonts(path: Path, characters: set[str]) -> list[str]:
     families, missing = ["DejaVu Sans"], {ord(c) for c in characters}
     missing -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
 
-    # the installed fonts, and the characters of each
-    installed: list[_Font] = []
+    # the files of installed fonts, and the code points in each
+    regular: dict[str, Set[int]] = {}
+    others: dict[str, Set[int]] = {}
     for file in sorted(font_manager.findSystemFonts()) if missing else []:
         try:
             font = FT2Font(file)
         except (RuntimeError, OSError):  # matplotlib cannot read this font
             continue
         if font.scalable:
-            is_regular = font.style_name == "Regular"
-            installed.append(_Font(file, font.family_name, is_regular, font.get_charmap().keys()))
+            (regular if font.style_name == "Regular" else others)[file] = font.get_charmap().keys()
 
-    # add the font that has most of the missing characters, again and again; prefer regular styles
+    # add the font that has most of the missing characters, again and again; of two alike the regular style
+    installed = regular | others
     while missing and installed:
-        best = max(installed, key=lambda font: (len(missing & font.characters), font.is_regular))
-        if not missing & best.characters:
+        best = max(installed, key=lambda file: len(missing & installed[file]))
+        if not missing & installed[best]:
             break
-        font_manager.fontManager.addfont(best.file)
-        families.append(best.family)
-        missing -= best.characters
+        font_manager.fontManager.addfont(best)
+        families.append(FT2Font(best).family_name)
+        missing -= installed[best]
 
     # a .png shows boxes for the rest; the viewer of an .svg may have a font
     if missing and path.suffix.lower() == ".png":

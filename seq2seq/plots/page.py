@@ -12,7 +12,6 @@ import numpy as np
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
 
-DECIMALS = 4  # of the weights in the page
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # could end the script, or a line in it
 
 
@@ -21,14 +20,8 @@ def save_page(
 ) -> None:
     """Write an `.html` page with the weights of every head and their mean.
 
-    Its reader points at a word to see its links, and chooses a head, and words or tokens.
-
-    Args:
-        path: the file to write.
-        text: the source.
-        translation: its translation.
-        decoder: what the translation looked at; None for a model without attention.
-        encoder: what the source looked at in itself; None for an encoder without self-attention.
+    Its reader points at a word to see its links, and chooses a head, and words or tokens. `decoder` says what the
+    translation looked at in the source, and `encoder` what the source looked at in itself; None is a model without it.
 
     Raises:
         UserError: the ending is another one, or the folder does not exist.
@@ -44,7 +37,7 @@ def save_page(
         (encoder, "source → source", "source (queries)", "source (keys)"),
     ):
         if map:
-            maps = {"words": _plain(map.words()), **({"tokens": _plain(map)} if shows_tokens else {})}
+            maps = {"words": _plain(map.words())} | ({"tokens": _plain(map)} if shows_tokens else {})
             views.append({"name": name, "rows": rows, "columns": columns, "maps": maps})
 
     # fill the template in one pass, so that no field can fill another
@@ -64,9 +57,5 @@ def _plain(map: AttentionMap) -> dict[str, Any]:
     if len(heads) > 1:
         mean = map.mean()
         heads, weights = [*mean.heads, *heads], np.concatenate([mean.weights, weights])
-    return {
-        "rows": [readable(token) for token in map.rows],
-        "columns": [readable(token) for token in map.columns],
-        "heads": heads,
-        "weights": weights.astype(float).round(DECIMALS).tolist(),
-    }
+    rows, columns = ([readable(token) for token in tokens] for tokens in (map.rows, map.columns))
+    return {"rows": rows, "columns": columns, "heads": heads, "weights": weights.astype(float).round(4).tolist()}

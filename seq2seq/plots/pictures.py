@@ -1,15 +1,14 @@
 """Attention as a picture in a file: one heat map for each head."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import ceil, sqrt
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.plots import figures
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 CELL, SMALL_CELL = 0.3, 0.18  # inches: the side of a cell in a single panel, and in one of several
@@ -20,12 +19,7 @@ LETTER = 0.085  # inches: the width of a letter in a panel's name
 def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") -> None:
     """Draw the weights as heat maps into a `.png` or `.svg` file, whose size grows with the sentence.
 
-    Several heads are panels of the same size and colors, each with its name below.
-
-    Args:
-        path: the file to write.
-        map: the weights.
-        rows: the label of the rows.
+    Several heads are panels of the same size and colors, each with its name below. `rows` is the label of the rows.
 
     Raises:
         UserError: the ending is another one, the folder does not exist, or matplotlib is not installed.
@@ -42,23 +36,22 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
 
     # a panel for each head; only the outer ones name their tokens
     figure = Figure()
-    panels = list(_grid(figure, map.heads, cell * len(columns), cell * len(labels)))
-    for panel, name, weights in zip(panels, map.heads, map.weights, strict=True):
-        axes = panel.axes
+    across = _add_panels(figure, map.heads, cell * len(columns), cell * len(labels))
+    for i, (axes, name, weights) in enumerate(zip(figure.axes, map.heads, map.weights, strict=True)):
         mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
         axes.invert_yaxis()
-        x_labels, y_labels = columns if panel.is_top else [], labels if panel.is_left else []
-        axes.set_xticks([i + 0.5 for i in range(len(x_labels))], x_labels, **text)
-        axes.set_yticks([i + 0.5 for i in range(len(y_labels))], y_labels, **text)
+        x_labels, y_labels = columns if i < across else [], labels if i % across == 0 else []
+        axes.set_xticks([x + 0.5 for x in range(len(x_labels))], x_labels, **text)
+        axes.set_yticks([y + 0.5 for y in range(len(y_labels))], y_labels, **text)
         axes.tick_params(axis="x", labelrotation=90, labeltop=True, labelbottom=False)
         axes.tick_params(length=0, pad=4 if is_single else 2)
         axes.spines[:].set_visible(False)
         if not is_single:
             below: dict[str, Any] = {"xytext": (0, -5), "textcoords": "offset points", "va": "top"}
-            axes.annotate(name, (0, 0), xycoords="axes fraction", **below, **{**text, "fontsize": 9})
+            axes.annotate(name, (0, 0), xycoords="axes fraction", **below, **text | {"fontsize": 9})
 
     # names of rows and columns, and the scale of the colors
-    first = panels[0].axes
+    first = figure.axes[0]
     first.xaxis.set_label_position("top")
     first.set_xlabel("source", color=figures.QUIET, labelpad=8)
     first.set_ylabel(rows, color=figures.QUIET, labelpad=8)
@@ -70,16 +63,11 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
     figures.save(figure, path)
 
 
-class _Panel(NamedTuple):
-    """The axes of a head, and whether they are in the top row and in the left column."""
+def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: float) -> int:
+    """Add a panel of `width` by `height` inches for each name, from the top left, and return how many are side by side.
 
-    axes: "Axes"
-    is_top: bool
-    is_left: bool
-
-
-def _grid(figure: "Figure", names: Sequence[str], width: float, height: float) -> Iterator[_Panel]:
-    """Yield a panel of `width` by `height` inches for each name; together they are somewhat wider than high."""
+    Together they are somewhat wider than high.
+    """
     # how many panels across and down, in rows of about the same length
     longest = max(map(len, names)) if len(names) > 1 else 0
     pitch_x, pitch_y = GAP_X + max(width, LETTER * longest), GAP_Y + height
@@ -93,5 +81,5 @@ def _grid(figure: "Figure", names: Sequence[str], width: float, height: float) -
     for i in range(len(names)):
         row, column = divmod(i, across)
         x, y = column * pitch_x, whole_y - row * pitch_y - height
-        axes = figure.add_axes((x / whole_x, y / whole_y, width / whole_x, height / whole_y))
-        yield _Panel(axes, row == 0, column == 0)
+        figure.add_axes((x / whole_x, y / whole_y, width / whole_x, height / whole_y))
+    return across

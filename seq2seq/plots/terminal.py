@@ -1,26 +1,23 @@
 """Attention as plain text: for a terminal, a log or a pipe."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from itertools import pairwise
 
 from wcwidth import wcswidth
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 
 SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"), (0.0, " ·"))  # the least weight of each cell
-NARROWEST = 40  # no picture is made narrower than this many columns
 
 
 def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
     """Draw the weights as text: a row looks at the columns, and a darker cell is a greater weight.
 
-    A long source is cut into panels, which stand below each other. So do several heads, each under its name.
-
-    Args:
-        map: the weights.
-        width: columns of the terminal, by default those of the terminal in use.
+    A long source is cut into panels, which stand below each other. So do several heads, each under its name. `width`
+    is in columns of the terminal, by default those of the terminal in use; no picture is narrower than 40.
     """
-    width = max(width or shutil.get_terminal_size().columns, NARROWEST)
+    width = max(width or shutil.get_terminal_size().columns, 40)
     rows, columns = ([_clip(readable(t), width // 3) for t in tokens] for tokens in (map.rows, map.columns))
     parts = []
     for name, weights in zip(map.heads, map.weights.tolist(), strict=True):
@@ -35,28 +32,20 @@ def shade(weight: float) -> str:
     return next((cell for least, cell in SHADES if weight >= least), SHADES[-1][1])
 
 
-def _panels(
-    rows: Sequence[str], columns: Sequence[str], weights: Sequence[Sequence[float]], width: int
-) -> Iterator[str]:
+def _panels(rows: list[str], columns: list[str], weights: list[list[float]], width: int) -> Iterator[str]:
     """Yield the heat map of a head in panels that fit; each has a staircase of column labels above its rows."""
-    margin = max(map(wcswidth, rows), default=0)
-    for start, stop in _cut([wcswidth(column) for column in columns], width - margin - 1):
-        header = [" " * (margin + 1) + " │" * i + f" ┌ {column}" for i, column in enumerate(columns[start:stop])]
-        lines = [
-            f"{' ' * (margin - wcswidth(label))}{label} {''.join(map(shade, row[start:stop]))}"
-            for label, row in zip(rows, weights, strict=True)
-        ]
-        yield "\n".join([*header, *lines])
+    # cut where a panel or the label of its last column would be too wide
+    margin, starts = max(map(wcswidth, rows), default=0) + 1, [0]
+    for i, column in enumerate(columns):
+        if i > starts[-1] and margin + 2 * (i - starts[-1]) + wcswidth(f" ┌ {column}") > width:
+            starts.append(i)
 
-
-def _cut(widths: Sequence[int], width: int) -> Iterator[tuple[int, int]]:
-    """Yield the (start, stop) of the columns of each panel, so that it and its header are at most `width` wide."""
-    start = 0
-    for i, token_width in enumerate(widths):
-        if i > start and 2 * (i - start) + len(" ┌ ") + token_width > width:
-            yield start, i
-            start = i
-    yield start, len(widths)
+    # draw them
+    for start, stop in pairwise([*starts, len(columns)]):
+        lines = [" " * margin + " │" * i + f" ┌ {column}" for i, column in enumerate(columns[start:stop])]
+        for label, row in zip(rows, weights, strict=True):
+            lines.append(" " * (margin - 1 - wcswidth(label)) + f"{label} {''.join(map(shade, row[start:stop]))}")
+        yield "\n".join(lines)
 
 
 def _clip(text: str, width: int) -> str:

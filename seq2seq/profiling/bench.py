@@ -16,13 +16,13 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seq2seq.build import build_model, count_parameters
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
 from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
 from seq2seq.devices import autocast, choose_device
 from seq2seq.errors import UserError
-from seq2seq.model.build import build_model, count_parameters
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS, square_rate
 from seq2seq.profiling.parts import data_range, profile_updates, synchronized_time

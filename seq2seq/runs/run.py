@@ -21,13 +21,13 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
+from seq2seq.build import build_model
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.data.dataset import shortlist_of
 from seq2seq.data.store import Store
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import locked, open_to_readers, publish, read_json, recover, replace_text, unfinished
-from seq2seq.model.build import build_model
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment

@@ -24,8 +24,6 @@ COMMANDS = {
     ":quit": "leave; so does Ctrl-D",
 }
 NAMES = [usage.split()[0] for usage in COMMANDS]
-COMPLETIONS = [*NAMES, ":attention on", ":attention off"]
-SWITCH = {"on": True, "off": False}
 NO_ATTENTION = "the model has no attention (model.attention.score is none): there is nothing to show"
 
 
@@ -42,15 +40,7 @@ class Settings:
 def session(translator: Translator, *, beam: int | None, nbest: int, attention: bool, prompt: str = "> ") -> None:
     """Read lines at a terminal and print their translations, until the end of file or `:quit`.
 
-    Args:
-        translator: the model's.
-        beam: hypotheses kept at each step, by default `search.beam` of the run's config.
-        nbest: translations to show of each line; raises `beam` if it is larger.
-        attention: show the attention weights too.
-        prompt: printed before each line that is typed.
-
-    Raises:
-        UserError: beam or nbest below 1.
+    By default `beam` is `search.beam` of the run's config; a larger `nbest` raises it. Below 1 both are UserErrors.
     """
     # begin with the options, which obey the rules of the commands
     has_attention = bool(translator.decoder_heads)
@@ -80,11 +70,7 @@ def is_command(line: str) -> bool:
 
 
 def execute(line: str, settings: Settings) -> str:
-    """Carry out a command, and return the lines to show.
-
-    Raises:
-        UserError: there is no such command, or it does not take the value.
-    """
+    """Carry out a command, and return the lines to show. A wrong command or value is a UserError."""
     name, *values = line.split()
     value = " ".join(values)
     match name:
@@ -98,11 +84,11 @@ def execute(line: str, settings: Settings) -> str:
             settings.nbest = _parse_number(name, value)
             settings.beam = max(settings.beam, settings.nbest)
         case ":attention":
-            if value not in SWITCH:
+            if value not in ("on", "off"):
                 raise UserError(f":attention takes on or off, not {value or 'nothing'}; write :attention on")
-            if SWITCH[value] and not settings.has_attention:
+            if value == "on" and not settings.has_attention:
                 return NO_ATTENTION
-            settings.attention = SWITCH[value]
+            settings.attention = value == "on"
             return f"attention {value}"
         case _:
             close = nearest(name, NAMES)
@@ -138,7 +124,7 @@ def _read_lines(prompt: str) -> Iterator[str]:
     terminal: PromptSession[str] = PromptSession(
         prompt,
         history=_open_history(),
-        completer=WordCompleter(COMPLETIONS, sentence=True),
+        completer=WordCompleter([*NAMES, ":attention on", ":attention off"], sentence=True),
         complete_style=CompleteStyle.READLINE_LIKE,
         complete_while_typing=False,
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import torch
 
+from seq2seq.build import build_model, count_parameters
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
@@ -19,7 +20,6 @@ from seq2seq.data.dataset import (
 )
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
-from seq2seq.model.build import build_model, count_parameters
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from seq2seq.config import Config, DecoderConfig, EncoderConfig, ModelConfig
+from seq2seq.config.keys import Config, DecoderConfig, EncoderConfig, ModelConfig
 from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
