@@ -37,8 +37,9 @@ def test_the_toy_config_reaches_95_bleu(toy):
     assert json.loads((toy / "test.json").read_text())["bleu"]["score"] >= 95
 
 
-def test_the_right_pronoun_is_likelier_in_95_of_100_contrasts(toy):
-    translator = load(toy)
+def test_the_right_pronoun_is_likelier_in_95_of_100_contrasts(tmp_path_factory):
+    """After 2,000 updates. After the 1,300 of toy.yaml that depends on how a machine rounds: 461 to 499 of 500."""
+    translator = load(trained(tmp_path_factory, "toy", "training.max_updates=2000"))
     right, wrong = (
         score(translator, lines("pronouns.en"), lines(name)) for name in ("pronouns.de", "pronouns.wrong.de")
     )
