@@ -1,7 +1,7 @@
 """Files that are complete or absent, even if the process or the machine stops while they are written.
 
-A name that begins with `.new-` is being written or deleted; one that begins with `.old-` waits for its successor. The
-only other hidden file is `.lock`.
+A hidden name tells what a file or folder waits for: `.new-NAME` is being written or deleted, `.old-NAME` is being
+replaced, and `.undone-NAME` will be made again. The only other hidden file is `.lock`.
 """
 
 import fcntl
@@ -19,7 +19,7 @@ from seq2seq.errors import UserError
 
 log = logging.getLogger("seq2seq")
 
-NEW, OLD = ".new-", ".old-"
+NEW, OLD, UNDONE = ".new-", ".old-", ".undone-"
 
 
 def write_json(path: Path, value: object) -> None:
@@ -52,37 +52,42 @@ def publish(new: Path, path: Path) -> None:
 
     # rename
     if path.is_dir():
-        set_aside(path)
+        _rename(path, OLD)
     new.rename(path)
     sync(path.parent)
 
-    # delete what was replaced, by this call or by an earlier `set_aside`
-    shutil.rmtree(path.with_name(OLD + path.name), ignore_errors=True)
+    # delete what was replaced
+    for prefix in (OLD, UNDONE):
+        shutil.rmtree(path.with_name(prefix + path.name), ignore_errors=True)
 
 
-def set_aside(folder: Path) -> None:
-    """Rename a folder to `.old-NAME`, where it stays until a new one has its name."""
-    aside = folder.with_name(OLD + folder.name)
-    shutil.rmtree(aside, ignore_errors=True)
-    folder.rename(aside)
+def undo(folder: Path) -> None:
+    """Rename a folder to `.undone-NAME`, where it stays until `publish` gives its name to a new one."""
+    _rename(folder, UNDONE)
+
+
+def _rename(folder: Path, prefix: str) -> None:
+    renamed = folder.with_name(prefix + folder.name)
+    shutil.rmtree(renamed, ignore_errors=True)
+    folder.rename(renamed)
 
 
 def remove(folder: Path) -> None:
     """Delete a folder. It loses its name first, so that nobody finds a half of it."""
-    new = unfinished(folder)
-    shutil.rmtree(new, ignore_errors=True)
-    folder.rename(new)
-    shutil.rmtree(new)
+    _rename(folder, NEW)
+    shutil.rmtree(unfinished(folder))
 
 
 def recover(folder: Path) -> None:
-    """Clean up after a process that died: delete `.new-*`; give `.old-NAME` its name back where no new one came."""
+    """Clean up after a process that died: delete what it was writing, put back what it was replacing."""
     for new in folder.glob(NEW + "*"):
-        shutil.rmtree(new, ignore_errors=True)
-    for aside in folder.glob(OLD + "*"):
-        path = aside.with_name(aside.name.removeprefix(OLD))
-        if not path.exists():
-            aside.rename(path)
+        shutil.rmtree(new, ignore_errors=True) if new.is_dir() else new.unlink(missing_ok=True)
+    for old in folder.glob(OLD + "*"):
+        path = old.with_name(old.name.removeprefix(OLD))
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+        else:
+            old.rename(path)
             sync(folder)
 
 

@@ -317,10 +317,25 @@ def test_rewinding_makes_the_folder_what_it_was(run, config, tokenizers):
     run.checkpoints.rewind(Checkpoint(run.path / "checkpoints" / "step-000020"), 10)
     run.metrics.cut(20, sizes[20])
     assert [run.checkpoints.named(name).name for name in ("best", "last")] == ["step-000010", "step-000020"]
-    assert names(run) == [".old-step-000030", ".old-step-000040", "step-000010", "step-000020"]
+    assert names(run) == [".undone-step-000030", ".undone-step-000040", "step-000010", "step-000020"]
     assert [record["update"] for record in run.metrics.records()] == [10, 20]
     save(run, config, tokenizers, 30, keep=4)
-    assert names(run) == [".old-step-000040", "step-000010", "step-000020", "step-000030"]
+    assert names(run) == [".undone-step-000040", "step-000010", "step-000020", "step-000030"]
+
+
+def test_an_undone_checkpoint_does_not_come_back_and_leftovers_of_a_killed_process_go(run, config, tokenizers):
+    for update in (10, 20):
+        save(run, config, tokenizers, update)
+    run.checkpoints.rewind(Checkpoint(run.path / "checkpoints" / "step-000010"), 10)
+    leftovers = [run.path / ".new-best", run.path / ".new-shortlist-9.safetensors", run.path / ".new-store"]
+    for left in leftovers[:2]:
+        left.write_text("half")
+    leftovers[2].mkdir()
+    shutil.copytree(run.path / "tokenizer", run.path / ".old-tokenizer")
+    (run.path / "checkpoints" / "step-000010").rename(run.path / "checkpoints" / ".old-step-000010")
+    with run.writing():
+        assert names(run) == [".undone-step-000020", "step-000010"]
+    assert not any(path.exists() for path in [*leftovers, run.path / ".old-tokenizer"])
 
 
 def test_metrics_that_lack_lines_are_a_warning(run, caplog):
@@ -402,7 +417,7 @@ def test_a_broken_line_of_metrics_is_an_error_that_names_file_and_line(run, line
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}"])
+@pytest.mark.parametrize("text", [None, "", "{", "[]", "{}", '{"data": 5}', '{"data": {"train": {}}}'])
 def test_a_missing_or_damaged_environment_is_an_error_that_names_the_file(run, text):
     file = run.path / "environment.json"
     file.unlink() if text is None else file.write_text(text)

@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,8 +105,9 @@ def log_beside_progress_bar() -> Iterator[None]:
 
     class Handler(logging.Handler):  # tqdm's own prints a traceback if standard output is full
         def emit(self, record: logging.LogRecord) -> None:
-            tqdm.write(self.format(record))
-            sys.stdout.flush()
+            with suppress(BrokenPipeError):  # the reader of the log has gone: the training goes on
+                tqdm.write(self.format(record))
+                sys.stdout.flush()
 
     log, handler = logging.getLogger("seq2seq"), Handler()
     level = log.level

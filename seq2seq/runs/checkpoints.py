@@ -28,8 +28,8 @@ from seq2seq.files import (
     read_json,
     remove,
     replace_text,
-    set_aside,
     sync,
+    undo,
     unfinished,
     write_json,
 )
@@ -223,7 +223,7 @@ class Checkpoints:
         if checkpoint:
             kept = self.all()
             for newer in kept[kept.index(checkpoint) + 1 :]:
-                set_aside(newer.path)
+                undo(newer.path)
             self.point("last", checkpoint.update)
         if best is not None:
             self.point("best", best)

@@ -136,7 +136,8 @@ class Run:
         return config
 
     def save_data_digests(self, config: Config, data: Digests) -> None:
-        """Replace the digests of the data in `environment.json`; if that is damaged, write all of it anew."""
+        """Replace the digests of the data in `environment.json`, or all of a damaged one; delete the old shortlist."""
+        (self.path / "shortlist.safetensors").unlink(missing_ok=True)
         try:
             described = self.environment() | {"data": data}
         except UserError:
@@ -152,7 +153,12 @@ class Run:
         Raises:
             UserError: it is missing or damaged.
         """
-        return read_json(self.path / "environment.json", ("data",), "train again in another folder with --run DIR")
+        file, fix = self.path / "environment.json", "train again in another folder with --run DIR"
+        found = read_json(file, ("data",), fix)
+        data = found["data"]
+        if not isinstance(data, dict) or not all(isinstance(data.get(split), dict) for split in ("train", "dev")):
+            raise UserError(f"{file}: damaged, 'data' does not hold the digests of train and dev; {fix}")
+        return found
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
         """Write the vocabularies, unless they are there already."""
@@ -183,7 +189,7 @@ class Run:
                 f"{self.path} has no shortlist and no store/ to learn it from: `{resume_command(self.path)}` makes it;"
                 " or search without, with --exact or search.shortlist: false"
             )
-        log.info("learning the shortlist")
+        log.warning("learning the shortlist from the training text, once")
         shortlist = shortlist_of(Store(self.path / "store"), tokenizers)
 
         # keep it, if the folder can be written
@@ -193,6 +199,7 @@ class Run:
             open_to_readers(new, self.path)
             publish(new, file)
         except (OSError, SafetensorError) as error:
+            new.unlink(missing_ok=True)
             log.warning("%s: cannot be written, the next search will learn it again: %s", file, error)
         return shortlist
 
