@@ -1,7 +1,7 @@
 """Files that are complete or absent, even if the process or the machine stops while they are written.
 
-A name that begins with `.new-` is being written or deleted; one that begins with `.old-` waits for its successor. The
-only other hidden file is `.lock`.
+A file or folder `.new-NAME` is being written or deleted; `.old-NAME` stays until the new NAME is complete. The only
+other hidden file is `.lock`.
 """
 
 import fcntl
@@ -68,7 +68,7 @@ def set_aside(folder: Path) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder. It loses its name first, so that nobody finds a half of it."""
+    """Delete a folder. It is renamed first, so that nobody finds it half deleted."""
     new = unfinished(folder)
     shutil.rmtree(new, ignore_errors=True)
     folder.rename(new)
@@ -76,7 +76,7 @@ def remove(folder: Path) -> None:
 
 
 def recover(folder: Path) -> None:
-    """Clean up after a process that died: delete `.new-*`; give `.old-NAME` its name back where no new one came."""
+    """Clean up after a process that died: delete `.new-*`; rename `.old-NAME` to NAME if there is no new NAME."""
     for new in folder.glob(NEW + "*"):
         shutil.rmtree(new, ignore_errors=True)
     for aside in folder.glob(OLD + "*"):

@@ -3,8 +3,8 @@
 unigram    P(tokens | text) ~ prod_i p(token_i)^alpha over all segmentations (Kudo 2018, "Subword regularization")
 bpe        each merge is left out with probability alpha (Provilkov et al. 2020, "BPE-dropout")
 
-sentencepiece draws too, but since version 0.2.2 a seed draws other tokens in every process: then no training could be
-resumed to the same bits. No piece goes beyond a word, so each word is drawn by itself.
+sentencepiece can sample too, but since version 0.2.2 a seed gives other tokens in every process. A training could then
+not be resumed to the same bits. No piece goes beyond a word, so each word is drawn by itself.
 """
 
 import math
@@ -73,7 +73,7 @@ def draw_bpe(word: str, pieces: Pieces, alpha: float, random: Random) -> list[in
     """Merge the letters of a word, the best pair first, and leave out each merge with probability alpha."""
     parts, left_out = [*word], set()
     while True:
-        # find the pairs that form a piece; the place of a pair's middle tells it from equal pairs elsewhere
+        # find the pairs that form a piece; the position of its middle identifies a pair
         pairs, middle = [], 0
         for i in range(1, len(parts)):
             middle += len(parts[i - 1])

@@ -72,7 +72,7 @@ class Recurrent(nn.Module):
     def _read(
         self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
     ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
-        """Call one of torch's layers. Its state is (direction, batch, hidden / directions); an LSTM has two of these."""
+        """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
         # the state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
         start: Tensor | tuple[Tensor, ...] | None = None

@@ -23,7 +23,7 @@ class Window(nn.Module):
     def forward(
         self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
     ) -> tuple[Mask, Focus]:
-        """Return the positions that enter the softmax of each query h_t, and a factor for the weights after the softmax.
+        """Return the positions that enter the softmax of each query h_t, and a factor for the weights after it.
 
         Positions t count from 0. The weights are not renormalized after the multiplication by this factor.
         """
