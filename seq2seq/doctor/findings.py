@@ -36,7 +36,7 @@ DEVIATIONS = 4.5  # standard deviations: 7 of a million pairs of a normal distri
 FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
 
-ADVICE = {  # gravest first
+ADVICE = {  # the most serious finding first
     "overlap": "a score on these lines measures memory, not translation: delete them from one of the two files",
     "blank": "training drops these pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops pairs of this length, so no model learns it: raise data.max_length, or split the lines",

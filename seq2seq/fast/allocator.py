@@ -13,8 +13,8 @@ def keep_freed_memory() -> None:
     """Make this process keep freed memory for its next use; without glibc nothing happens.
 
     By default glibc returns large pieces to the kernel, which clears every page before it lends it again. In the search
-    for 1,000 sentences this causes 115,000 page faults, a tenth of the time (docs/performance.md). Commands call this; a
-    program that imports this package may call it.
+    for 1,000 sentences this causes 115,000 page faults, a tenth of the time (docs/performance.md). Commands call this;
+    a program that imports this package may call it.
     """
     if sys.platform == "linux" and fast.ON:
         with suppress(OSError, AttributeError):  # another C library

@@ -79,7 +79,7 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, 
         if i >= len(SPECIALS) and piece in vectors.stoi:
             rows[i], found[i] = vectors[piece], True
 
-    # what torchtext accepts in silence: words that are not UTF-8, lines cut after one number, nan and inf
+    # check what torchtext accepts silently: words that are not UTF-8, lines cut after one number, nan and inf
     skipped = len(vectors.vectors) > len(vectors.itos)
     if (skipped or not rows.isfinite().all()) and (fault := _first_fault(path)):
         raise UserError(fault)
