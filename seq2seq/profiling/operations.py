@@ -26,8 +26,8 @@ def _cudnn_rnn(x: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__
     return 2 * prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) == 2)
 
 
-# The operations that FlopCounterMode counts as 0. The arguments of a formula are the shapes of the operation's arguments. In the
-# backward pass, the gradients of both factors of a product take one product each.
+# The operations that FlopCounterMode counts as 0. The arguments of a formula are the shapes of the operation's
+# arguments. In the backward pass, the gradients of both factors of a product take one product each.
 FORMULAS = {
     aten.addmm_: _added_product,
     aten.baddbmm_: _added_product,
