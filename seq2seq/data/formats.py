@@ -1,7 +1,7 @@
 """Files of text: how lines are read, and a reader for each format of parallel text.
 
 A line ends at a line feed and nowhere else, so that a stray U+2028 or form feed never shifts one side of a corpus
-against the other. All text is given as it stands in the file; `normalize` cleans it later.
+against the other. The readers do not change the text; `normalize` cleans it later.
 
 To add a format of one file, write one function and add one line to `TABLES`.
 """

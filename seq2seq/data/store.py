@@ -40,7 +40,7 @@ class Inputs(BaseModel, strict=True, extra="forbid"):
 
 
 class ChunkRecord(BaseModel, strict=True, extra="forbid"):
-    """What was kept and dropped of a chunk of text, and what was written."""
+    """The record of a chunk of text: pairs kept and dropped, tokens written, and digests."""
 
     report: Report
     tokens: int
@@ -55,7 +55,7 @@ class StoreRecord(BaseModel, strict=True, extra="forbid"):
     chunks: list[ChunkRecord]
 
     def report(self) -> Report:
-        """Add up what was kept and dropped of all chunks."""
+        """Add up the pairs that were kept and dropped in all chunks."""
         return sum((chunk.report for chunk in self.chunks), start=Report(0, 0, 0, self.inputs.max_length))
 
 

@@ -23,7 +23,7 @@ _FORMAT = "a line is a word and its numbers with single spaces between"
 
 
 def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
-    """Copy pretrained vectors into the embeddings of a model; return a line a side for the log.
+    """Copy pretrained vectors into the embeddings of a model; return one line for each side, for the log.
 
     The files are the config's `model.pretrained_embeddings`, of `src` and of `tgt`; a side without one stays as it is.
 
