@@ -12,8 +12,8 @@ from seq2seq.commands.main import main
 def program() -> NoReturn:
     """Run `main` in a process that starts and ends quickly.
 
-    Importing torch creates a million objects that stay, which the garbage collector would search again and again: 0.2 s
-    (training and search leave it no cycles to find). `os._exit` skips the teardown of torch, 0.3 s. It also skips
+    Importing torch creates a million objects that stay. The garbage collector would search them again and again: 0.2 s
+    (training and search create no cycles). `os._exit` skips the teardown of torch, 0.3 s. It also skips
     whatever else runs at exit, such as a profiler's report: to profile a command, call `seq2seq.commands.main.main`.
     """
     gc.set_threshold(100_000)

@@ -1,4 +1,4 @@
-"""From a config to modules: the only place where the YAML becomes encoder, attention and decoder."""
+"""The construction of a model: only this file turns a config into encoder, attention and decoder."""
 
 from torch import nn
 
@@ -16,7 +16,7 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     """Build the untrained model of a config; its random numbers come from torch's global generator."""
     model = config.model
 
-    # embeddings and output weights, tied or not
+    # make embeddings and output weights, tied or not
     src = _embedding(tokenizers.src, model.embedding_size)
     tgt = src if model.tie_embeddings == "all" else _embedding(tokenizers.tgt, model.embedding_size)
     attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
@@ -37,7 +37,7 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
 
 
 def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
-    """Build recurrent layers, layers of self-attention, or the second on top of the first."""
+    """Build an encoder: recurrent layers, self-attention layers, or self-attention on top of recurrent layers."""
     encoder = model.encoder
     below, count = None, encoder.num_layers
     if encoder.type == "rnn":

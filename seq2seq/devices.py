@@ -1,4 +1,4 @@
-"""The device that a model is computed on, and the precision."""
+"""The device and the precision of the computation."""
 
 import torch
 

@@ -73,7 +73,7 @@ def _rename(folder: Path, prefix: str) -> None:
 
 
 def remove(folder: Path) -> None:
-    """Delete a folder. It loses its name first, so that nobody finds a half of it."""
+    """Delete a folder. It loses its name first, so that nobody finds it half deleted."""
     _rename(folder, NEW)
     shutil.rmtree(unfinished(folder))
 

@@ -1,4 +1,4 @@
-"""What several commands do: load a translator, read lines, write text, and show the log beside a progress bar."""
+"""Functions of several commands: load a translator, read lines, write text, show the log beside a progress bar."""
 
 import errno
 import logging
@@ -21,7 +21,7 @@ MAKE_ROOM = "make room, or write to another file"
 
 
 def is_first_process() -> bool:
-    """Return whether this process speaks for all: the first one under torchrun, or the only one without it."""
+    """Return whether this process prints for all: it is the first under torchrun, or the only one."""
     return os.environ.get("RANK", "0") == "0"
 
 

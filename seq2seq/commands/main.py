@@ -1,4 +1,4 @@
-"""The command `seq2seq`: which commands there are, how one is run, and how it ends.
+"""The command line `seq2seq`: the list of commands, how a command is run, and how it ends.
 
 A command is a module with `HELP`, `run` and, if it has options, `add_options`, and one entry in `COMMANDS`. Its
 docstring is the text of `seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help`
@@ -42,14 +42,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"seq2seq: error: {error}", file=sys.stderr)
         return 2
     except OSError as error:
-        # a reader that has gone, as after `| head`, is no error; a full or broken disk is the user's to mend
+        # a closed pipe, as after `| head`, is no error; a full or broken disk is an error for the user to mend
         has_gone = isinstance(error, BrokenPipeError)
         if not has_gone and error.errno not in DISK_ERRORS:
             raise
         place = error.filename or "standard output"
         if not has_gone:
             print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
-        # send what is still to be printed nowhere; otherwise Python tries to print it once more at its end
+        # discard the rest of the output; otherwise Python tries to print it once more at exit
         if not error.filename:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0 if has_gone else 2

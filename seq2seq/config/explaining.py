@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from seq2seq.config.keys import sections
 
-_FOREIGN_NAMES = {  # our keys, and what JoeyNMT and OpenNMT-py call them, where the nearest name would be another key
+_FOREIGN_NAMES = {  # our keys, and their names in JoeyNMT and OpenNMT-py if the nearest name would be another key
     "data.dev": "valid",
     "data.max_length": "max_sent_length src_seq_length",
     "data.tgt": "trg",
@@ -76,7 +76,7 @@ def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> s
     error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in UNKNOWN_KEY)
     path = [str(key) for key in error["loc"]]
 
-    # the text that had the last word on this key, and what it says there
+    # the last text that sets this key, and the value in it
     written = None
     for source in reversed(sources):
         if all(ours == theirs for ours, theirs in zip(source.keys, path, strict=False)) and (path or not source.keys):
@@ -113,7 +113,7 @@ def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
 
 
 def _suggest(path: Sequence[str]) -> str:
-    """Suggest what someone who wrote this unknown key may have meant."""
+    """Suggest the key that the user may have meant by this unknown key."""
     *parents, name = path
     section = ".".join(parents)
     keys = {path: list(kind.model_fields) for path, kind in sections().items()}
@@ -127,7 +127,7 @@ def _suggest(path: Sequence[str]) -> str:
 
 
 def show(value: Any, written: str | None) -> str:
-    """Return a value as its writer would recognize it, and what YAML reads it as if that is a surprise."""
+    """Return a value as the user wrote it; add what YAML reads if this differs."""
     if isinstance(value, dict | list):
         return "a section" if isinstance(value, dict) else "a list"
     if isinstance(value, str):

@@ -130,7 +130,7 @@ class AttentionConfig(Section):
     convolution: bool = False
     """let the score see a convolution of the previous weights (Chorowski et al. 2015)"""
     temperature: Annotated[float, Field(ge=0.01)] = 1.0
-    """scores are divided by it before the softmax; below 1 sharpens the weights"""
+    """number that divides the scores before the softmax; below 1 it sharpens the weights"""
 
     @property
     def past(self) -> str:
@@ -200,7 +200,7 @@ class TrainingConfig(Section):
     warmup_updates: Natural = 0
     """updates in which the learning rate rises from 0 to its highest value"""
     decay_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
-    """only for `plateau`: factor that the learning rate is multiplied by"""
+    """only for `plateau`: factor that reduces the learning rate"""
     decay_patience: Positive = 2
     """only for `plateau`: validations without improvement before the learning rate decays"""
     coverage_loss: NonNegative = 0.0

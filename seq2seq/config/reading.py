@@ -53,7 +53,7 @@ def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = (
 
 
 def resolve_paths(config: Config) -> Config:
-    """Return a copy with absolute paths of data and embeddings, which means the same in every working directory."""
+    """Return a copy with absolute paths of data and embeddings, which is valid in every working directory."""
     keys = config.model_dump()
     pretrained = keys["model"]["pretrained_embeddings"] or {}
     for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
@@ -71,7 +71,7 @@ def flatten_keys(section: dict[str, Any], path: str = "") -> Iterator[tuple[str,
 
 
 def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, Source]:
-    """Return the value of a YAML text, and the text's syntax tree, in which errors look for the line of a key."""
+    """Return the value of a YAML text and its syntax tree, where errors find the line of a key."""
     try:
         loader = Loader(text)
         node = loader.get_single_node()

@@ -1,7 +1,7 @@
-"""Batches of sentence pairs of similar length, in an order that seed and epoch determine, from any position on.
+"""Batches of sentence pairs of similar length. Seed and epoch determine their order, which can start anywhere.
 
-The plan of an epoch, which pairs form which batch, depends only on the corpus, the batch size, the seed and the epoch.
-So a resumed run needs no more than the position of its next batch. A large corpus is planned a part at a time: each
+The plan of an epoch says which pairs form which batch. It depends only on corpus, batch size, seed and epoch.
+So a resumed run needs only the position of its next batch. A large corpus is planned a part at a time: each
 epoch shuffles its chunks and divides them into parts of about `PART` chunks.
 """
 
@@ -18,7 +18,7 @@ from seq2seq.data.corpus import EncodedPair
 from seq2seq.data.store import flatten
 from seq2seq.text.tokenizer import BOS, PAD
 
-PART = 32  # chunks, at most; those of a store hold 262,144 pairs, which are planned and held in memory together
+PART = 32  # chunks at most, which are planned together and held in memory; in a store these are 262,144 pairs
 
 BatchType = Literal["tokens", "sentences"]
 
@@ -30,7 +30,7 @@ class Batch(NamedTuple):
     src_lengths: Int64[Tensor, " batch"]  # EOS included
     tgt_in: Int64[Tensor, "batch tgt"]  # BOS y_1 ... y_n: what the decoder reads
     tgt_out: Int64[Tensor, "batch tgt"]  # y_1 ... y_n EOS: what the decoder must predict
-    tokens: int  # target tokens, EOS included, padding not
+    tokens: int  # number of target tokens, with EOS, without padding
 
     def to(self, device: torch.device | str) -> "Batch":
         """Copy the batch to another device."""
@@ -49,7 +49,7 @@ class Position:
 
 @runtime_checkable  # so that tests check signatures
 class Chunks(Protocol):
-    """Encoded pairs in chunks: a `Store`, or a list in memory, which is one chunk."""
+    """Encoded pairs in chunks: a `Store`, or a list in memory that forms one chunk."""
 
     tokens: Integer[np.ndarray, " tokens"]  # of each pair its source ids, then its target ids
     begins: list[int]  # where in `tokens` each chunk begins
@@ -78,7 +78,7 @@ class Plan(NamedTuple):
 
 
 class Batches:
-    """The batches of a corpus, epoch after epoch: every pair once an epoch, pairs of similar length together.
+    """The batches of a corpus, epoch after epoch. Every epoch has each pair once; pairs of similar length are together.
 
     With `batch_type` "sentences", `size` is the number of pairs in a batch. With "tokens", it is a ceiling on the
     positions of either side, padding included: `batch * src <= size` and `batch * tgt <= size`. A pair longer than that
@@ -110,8 +110,8 @@ class Batches:
         """Yield batches without end, each with the position after it, from which a training resumes.
 
         Several processes share the batches: of each `size` consecutive batches, the process gets the one of its
-        `rank`, and the position after all of them. The last batches of an epoch may go together with the first of the
-        next: none is left out.
+        `rank`, and the position after all of them. The last batches of an epoch may go together with the first of
+        the next epoch, so no batch is left out.
         """
         turn = 0  # the rank whose batch is next
         while True:
@@ -133,13 +133,13 @@ class Batches:
 
     def _plan(self, epoch: int, part: int) -> Plan:
         """Plan a part of an epoch: shuffle its pairs, sort them by length, cut them into batches, shuffle those."""
-        # which chunks: all of a small corpus; of a large one those that the epoch deals to this part
+        # the chunks: all chunks of a small corpus; in a large corpus those that the epoch assigns to this part
         chosen, rng = np.arange(len(self._chunks.begins)), np.random.default_rng([self._seed, epoch])
         if self._parts > 1:
             chosen = np.array_split(rng.permutation(chosen), self._parts)[part]
             rng = np.random.default_rng([self._seed, epoch, 1 + part])
 
-        # where each of their pairs starts, and how long it is
+        # the start and the length of each pair
         by_chunk = [self._chunks.lengths(chunk) for chunk in chosen.tolist()]
         begins = [self._chunks.begins[chunk] for chunk in chosen]
         starts = np.concatenate([begin + _starts(each) for begin, each in zip(begins, by_chunk, strict=True)])
@@ -152,7 +152,7 @@ class Batches:
         by_length = np.lexsort((tgt, src, widths))
         rows, widths = shuffled[by_length], widths[by_length]
 
-        # cut before a pair that does not fit; it is the widest so far, so that all would be padded to its width
+        # cut before a pair that does not fit: it is the longest so far, so all would be padded to its length
         cuts = [0]
         for i, width in enumerate(widths.tolist()):
             if i > cuts[-1] and (i + 1 - cuts[-1]) * width > self._size:
@@ -169,7 +169,7 @@ class Batches:
         if self._sampling is None:
             return _pad_pairs(tokens, starts, lengths)
 
-        # draw other tokens for the same texts
+        # draw new tokens for the same texts
         middles, ends = starts + lengths[:, 0], starts + lengths.sum(axis=1)
         bounds = zip(starts.tolist(), middles.tolist(), ends.tolist(), strict=True)
         pairs = [(tokens[start:middle].tolist(), tokens[middle:end].tolist()) for start, middle, end in bounds]

@@ -1,4 +1,4 @@
-"""Sentence pairs: normalized text, the token ids of those that are kept, and a report of what was dropped."""
+"""Sentence pairs: their normalized text, the token ids of the pairs that are kept, and a report of the others."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from seq2seq.errors import UserError
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
 
-# characters: a line with more for each token that it may have is dropped before it is tokenized; no piece that
-# sentencepiece learns has more than 16
+# characters per allowed token: a line with more characters is dropped before it is tokenized (the pieces of
+# sentencepiece have at most 16)
 LONGEST_TOKEN = 64
 
 EncodedPair = tuple[list[int], list[int]]  # token ids of source and target; both end in EOS
@@ -25,7 +25,7 @@ class Pair(NamedTuple):
 
     @classmethod
     def normalized(cls, src: str, tgt: str) -> Self:
-        """Normalize two lines as they stand in a file."""
+        """Make a pair from two lines of a file."""
         return cls(normalize(src), normalize(tgt))
 
 
@@ -37,7 +37,7 @@ class Report:
     blank: int
     too_long: int
     max_length: int  # tokens of a side, at most
-    cleaned: int = 0  # pairs, kept or not, that held a character which `is_broken`
+    cleaned: int = 0  # pairs, kept or not, in which `is_broken` found a character
 
     def __add__(self, other: "Report") -> "Report":
         kept, blank, too_long = self.kept + other.kept, self.blank + other.blank, self.too_long + other.too_long
@@ -67,7 +67,7 @@ def encode_pairs(
 
     A pair is dropped if a side has no token (blank) or more than `max_length` tokens, EOS not counted.
     """
-    # normalize, and drop what is too long before anyone has tokenized it
+    # normalize, and drop pairs that are too long before they are tokenized
     read, cleaned, pairs = 0, 0, []
     for row in rows:
         read += 1

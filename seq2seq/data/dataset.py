@@ -1,4 +1,4 @@
-"""What a config says about data, made real: the corpora, the vocabularies, the token ids, the batches."""
+"""The data of a config: the corpora, the vocabularies, the token ids, the batches."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -19,23 +19,23 @@ from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
 from seq2seq.files import fingerprint
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
-MAX_TRAINING_LINES = 1_000_000  # of a vocabulary, which gains nothing from more
-SHORTLIST_CHUNKS = 16  # chunks that a shortlist is learned from, at most
+MAX_TRAINING_LINES = 1_000_000  # most lines that a vocabulary is learned from; more would not improve it
+SHORTLIST_CHUNKS = 16  # most chunks that a shortlist is learned from
 
 T = TypeVar("T")
 
 
 def read_dev(config: Config) -> list[Pair]:
-    """Return the dev pairs of a config; raise UserError for the first file at fault, of its dev and its test set."""
+    """Return the dev pairs of a config; raise UserError for the first fault in its dev and test sets."""
     data = config.data
     sets = [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix]
     return sets[0]
 
 
 def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
-    """Yield the training pairs one by one, as they stand; on a terminal, a bar shows how many if they take long.
+    """Yield the training pairs one by one, not normalized. On a terminal a bar shows the progress if this takes long.
 
-    `digests` are those of the files before; they are compared when the last pair has been read.
+    `digests` are the earlier digests of the files; they are compared after the last pair has been read.
 
     Raises UserError: a line is at fault, or a file has changed while it was read.
     """
@@ -43,7 +43,7 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
     try:
         yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
     except UserError:
-        _must_be_unchanged(config, digests)  # a change explains the fault better
+        _must_be_unchanged(config, digests)  # if a file has changed, this is the better explanation
         raise
     _must_be_unchanged(config, digests)
 
@@ -86,7 +86,7 @@ def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
 
 
 def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
-    """Raise UserError if no training pair is left to train on; read no further than to the first that is kept."""
+    """Raise UserError if no training pair is kept; stop reading at the first pair that is."""
     report = Report(0, 0, 0, config.data.max_length)
     for row in training_text(config):
         report += encode_pairs([row], tokenizers.src, tokenizers.tgt, config.data.max_length)[1]
@@ -96,7 +96,7 @@ def must_keep_a_pair(config: Config, tokenizers: Tokenizers) -> None:
 
 
 def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mapping[str, str]) -> Store:
-    """Open the store of the training pairs in a folder, or build it there from the vocabularies in another.
+    """Open the store of the training pairs in `folder`, or build it there with the vocabularies in `tokenizers`.
 
     `digests` are those of the files when the run was begun. If one has changed since, no store is made of it.
     """
@@ -112,7 +112,7 @@ def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenize
 
 
 def padding_share(batches: Batches) -> float:
-    """Return the share of the positions of the first epoch, on both sides, that hold padding: 0 is none."""
+    """Return the share of padding among the positions of the first epoch, both sides together, from 0 to 1."""
     real = padded = 0
     for plan in batches.plans(epoch=0):
         real += int(plan.lengths.sum())

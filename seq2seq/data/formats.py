@@ -1,9 +1,9 @@
 """Files of text: how lines are read, and a reader for each format of parallel text.
 
 A line ends at a line feed and nowhere else, so that a stray U+2028 or form feed never shifts one side of a corpus
-against the other. All text is given as it stands in the file; `normalize` cleans it later.
+against the other. The readers do not change the text; `normalize` cleans it later.
 
-A new format of one file is one function and one line in `TABLES`.
+To add a format of one file, write one function and add one line to `TABLES`.
 """
 
 import gzip
@@ -17,7 +17,7 @@ from pathlib import Path
 
 from seq2seq.errors import UserError
 
-Row = tuple[str, str]  # source and target, as they stand in the corpus
+Row = tuple[str, str]  # source and target as in the corpus, not normalized
 
 
 def stream_lines(path: str | Path) -> Iterator[str]:
@@ -62,7 +62,7 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
 
 
 def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
-    """Yield the sentence pairs of a corpus, of which only one is in memory at a time; `corpus_files` has the arguments.
+    """Yield the sentence pairs of a corpus; only one is in memory at a time. `corpus_files` explains the arguments.
 
     Raises UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
     its file and line). A fault in a file is raised when the stream reaches it.
@@ -86,7 +86,7 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
 
     `src` and `tgt` are language codes. The first that exists: `prefix` itself, if its name is that of a table;
     `prefix.src` and `prefix.tgt`; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
-    UserError says what was looked for.
+    A UserError lists the names that were tried.
     """
     # a table by its whole name
     prefix = str(prefix)
@@ -116,7 +116,7 @@ def _find(path: str) -> str | None:
 
 
 def _exists(path: str) -> bool:
-    """Say whether a file exists; raise UserError where the system does not tell, as in a folder without permission."""
+    """Return whether a file exists; raise UserError if the system cannot tell, as in a folder without permission."""
     with _reading_errors(path):
         try:
             Path(path).stat()

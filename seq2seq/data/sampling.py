@@ -1,10 +1,10 @@
-"""Subword sampling: a sentence is cut into tokens anew whenever it is read, so that a model learns several ways.
+"""Subword sampling: a sentence is cut into new random tokens in every epoch, so a model sees several segmentations.
 
 unigram    P(tokens | text) ~ prod_i p(token_i)^alpha over all segmentations (Kudo 2018, "Subword regularization")
 bpe        each merge is left out with probability alpha (Provilkov et al. 2020, "BPE-dropout")
 
-sentencepiece draws too, but since version 0.2.2 a seed draws other tokens in every process: then no training could be
-resumed to the same bits. No piece goes beyond a word, so each word is drawn by itself.
+sentencepiece can sample too, but since version 0.2.2 a seed gives other tokens in every process. A training could then
+not be resumed to the same bits. No piece goes beyond a word, so each word is drawn by itself.
 """
 
 import math
@@ -24,7 +24,7 @@ WORD = re.compile("▁?[^▁]+|▁")  # sentencepiece writes ▁ for a space
 def draw_subwords(
     tokenizers: Tokenizers, alpha: float, pairs: Sequence[EncodedPair], seed: Sequence[int]
 ) -> list[EncodedPair]:
-    """Draw other tokens for both sides of pairs, EOS at their ends; the same for the same seed."""
+    """Draw new tokens for both sides of pairs, with EOS at their ends; the same seed draws the same tokens."""
     seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
     src = draw(tokenizers.src, tokenizers.type, alpha, [src[:-1] for src, _ in pairs], seeds[0])
     tgt = draw(tokenizers.tgt, tokenizers.type, alpha, [tgt[:-1] for _, tgt in pairs], seeds[1])
@@ -32,7 +32,7 @@ def draw_subwords(
 
 
 def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], seed: int) -> list[list[int]]:
-    """Draw other tokens for one side, without EOS."""
+    """Draw new tokens for one side, without EOS."""
     assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
     draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[type], Random(seed)
     drawn = []
@@ -73,7 +73,7 @@ def draw_bpe(word: str, pieces: Pieces, alpha: float, random: Random) -> list[in
     """Merge the letters of a word, the best pair first, and leave out each merge with probability alpha."""
     parts, left_out = [*word], set()
     while True:
-        # find the pairs that form a piece; the place of a pair's middle tells it from equal pairs elsewhere
+        # find the pairs that form a piece; the position of its middle identifies a pair
         pairs, middle = [], 0
         for i in range(1, len(parts)):
             middle += len(parts[i - 1])

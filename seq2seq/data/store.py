@@ -1,10 +1,10 @@
-"""The token ids of a training corpus on disk: made once, then mapped into memory, so that memory does not grow with it.
+"""The token ids of a training corpus on disk, made once and then mapped into memory: any size fits.
 
 lengths.bin    for each pair the number of its source ids and of its target ids
 tokens.bin     for each pair its source ids, then its target ids; both end in EOS
 store.json     what the store was made from, and for each chunk what was kept, dropped and written
 
-A chunk is `CHUNK` pairs of text: they are tokenized together, checked together, and moved together by an epoch.
+A chunk is `CHUNK` pairs of text, which are tokenized, checked and shuffled together.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ _LENGTH = np.dtype("<i4")
 
 
 class Inputs(BaseModel, strict=True, extra="forbid"):
-    """Everything that the bytes of a store depend on."""
+    """The inputs that determine the bytes of a store."""
 
     chunk: int
     dtype: Literal["<u2", "<i4"]  # of a token id
@@ -40,7 +40,7 @@ class Inputs(BaseModel, strict=True, extra="forbid"):
 
 
 class ChunkRecord(BaseModel, strict=True, extra="forbid"):
-    """What was kept and dropped of a chunk of text, and what was written."""
+    """The record of a chunk of text: pairs kept and dropped, tokens written, and digests."""
 
     report: Report
     tokens: int
@@ -55,7 +55,7 @@ class StoreRecord(BaseModel, strict=True, extra="forbid"):
     chunks: list[ChunkRecord]
 
     def report(self) -> Report:
-        """Add up what was kept and dropped of all chunks."""
+        """Add up the pairs that were kept and dropped in all chunks."""
         return sum((chunk.report for chunk in self.chunks), start=Report(0, 0, 0, self.inputs.max_length))
 
 
@@ -77,7 +77,7 @@ class Store:
             raise self._damaged("store.json", ": ".join(map(str, (*fault["loc"], fault["msg"])))) from None
         self.inputs, self.report = record.inputs, record.report()
 
-        # where each chunk begins; one of which no pair was kept is left out
+        # where each chunk begins; chunks without a kept pair are left out
         self._chunks = [chunk for chunk in record.chunks if chunk.report.kept]
         self._unchecked = set(range(len(self._chunks)))
         *self.begins, tokens = accumulate((chunk.tokens for chunk in self._chunks), initial=0)
@@ -135,7 +135,7 @@ def open_or_build(
     if folder.exists() and (store := Store(folder)).inputs == inputs:
         return store
 
-    # build it beside, and rename it when it is complete
+    # build it under a hidden name, and rename it when it is complete
     new = unfinished(folder)
     shutil.rmtree(new, ignore_errors=True)
     try:
@@ -145,7 +145,7 @@ def open_or_build(
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}; mend that and go on with --resume") from None
     finally:
-        shutil.rmtree(new, ignore_errors=True)  # after an error; else it has its new name
+        shutil.rmtree(new, ignore_errors=True)  # left only after an error: otherwise it was renamed
     return Store(folder)
 
 

@@ -1,1 +1,1 @@
-"""From a trained model to text: search, translation, evaluation."""
+"""Decoding with a trained model: search, translation, forced decoding."""

@@ -12,7 +12,7 @@ from wcwidth import wcwidth
 
 @dataclass(frozen=True, eq=False)
 class AttentionMap:
-    """The weights of one sentence: a table per head, with a row per token that looks and a column per token looked at.
+    """The weights of one sentence: for each head a table, with a row per looking token and a column per source token.
 
     `row_words` and `column_words` give the number of the word that each token belongs to, counted from 0. `</s>`, the
     last token, is a word of its own.
@@ -20,7 +20,7 @@ class AttentionMap:
 
     rows: list[str]  # tokens of the translation, or of the source in self-attention
     columns: list[str]  # tokens of the source
-    heads: list[str]  # their names
+    heads: list[str]  # the names of the heads
     weights: Float[np.ndarray, "head row column"]  # each from 0 to 1
     row_words: list[int]
     column_words: list[int]
@@ -52,10 +52,10 @@ class AttentionMap:
         return AttentionMap(rows, columns, self.heads, weights, [*range(len(rows))], [*range(len(columns))])
 
     def pharaoh(self) -> str:
-        """Return a link from each word of the translation to the source word it looks at most, as alignment tools do.
+        """Link each word of the translation to the source word it looks at most; return the links in Pharaoh format.
 
-        `0-0 1-2` has the source word before the target word, counted from 0. Heads are averaged. `</s>` has no link,
-        nor has a word that looks at `</s>` most.
+        In `0-0 1-2` the source word comes before the target word, both counted from 0. Heads are averaged. `</s>` and
+        a word that looks at `</s>` most have no link.
         """
         weights = self.words().mean().weights[0]
         best = enumerate(weights.argmax(1)[:-1])
@@ -67,23 +67,23 @@ def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
 
 
 def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
-    """Return the text of each word, without sentencepiece's space mark, and bytes as the characters that they spell."""
+    """Return the text of each word, without sentencepiece's space mark; bytes become the characters they encode."""
 
     def spell(codes: re.Match[str]) -> str:
         return bytes.fromhex(re.sub("<0x|>", "", codes[0])).decode("utf-8", errors="replace")
 
     groups = groupby(zip(words, tokens, strict=True), key=lambda pair: pair[0])
     joined = ("".join(token for _, token in group).removeprefix("▁") for _, group in groups)
-    return [re.sub("(?:<0x[0-9A-F]{2}>)+", spell, word) for word in joined]  # a character not in the vocabulary
+    return [re.sub("(?:<0x[0-9A-F]{2}>)+", spell, word) for word in joined]  # bytes of an unknown character
 
 
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:
-    """Return one map whose heads are the given maps, each of one head and of the same tokens, under the given names."""
+    """Return one map whose heads are the given maps, under their names. All have one head and the same tokens."""
     first = next(iter(maps.values()))
     return replace(first, heads=list(maps), weights=np.concatenate([m.weights for m in maps.values()]))
 
 
 def readable(token: str) -> str:
-    """Return a token as pictures show it: sentencepiece's word mark `▁` as `_`, invisible characters as their codes."""
+    """Return a token as pictures show it: sentencepiece's space `▁` as `_`, invisible characters as their codes."""
     shown = "".join(c if c.isprintable() else f"<{ord(c):04X}>" for c in token.replace("▁", "_"))
-    return f"◌{shown}" if not shown or wcwidth(shown[0]) == 0 else shown  # an accent alone needs a base to stand on
+    return f"◌{shown}" if not shown or wcwidth(shown[0]) == 0 else shown  # a combining accent needs a base character

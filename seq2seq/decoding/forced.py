@@ -1,4 +1,4 @@
-"""Given translations: their log-probability, and where a model looks while it is forced to write them."""
+"""Forced decoding: the log-probability of given translations, and where a model looks while it writes them."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ from seq2seq.text.tokenizer import EOS, PAD
 def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
     """Return log p(target | source) of each pair of raw lines: a sum of natural logarithms, `</s>` included.
 
-    Raises UserError: not as many targets as sources, or a line of more than `LONGEST` tokens, which translation cuts.
+    Raises UserError: the numbers of sources and targets differ, or a line has more than `LONGEST` tokens.
     """
     if len(sources) != len(targets):
         raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
@@ -29,7 +29,7 @@ def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]
 
 
 def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
-    """Return where every head looks when the model is forced to write given tokens for a raw line that is not empty."""
+    """Return where every head looks when the model must write the given tokens. The raw line must not be empty."""
     (source,) = translator.encode([text])
     if not source:
         raise UserError("the text is empty: there is nothing to look at")

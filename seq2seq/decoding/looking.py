@@ -1,4 +1,4 @@
-"""Which head of a model looks where: the names of the heads, and their weights for one sentence."""
+"""The names of the heads of a model, and their attention weights for one sentence."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
 from seq2seq.text.tokenizer import Tokenizer
 
-TokenizedLine = tuple[Tokenizer, list[int]]  # the token ids of a line, after the tokenizer that they belong to
+TokenizedLine = tuple[Tokenizer, list[int]]  # a tokenizer, and its token ids of a line
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class Look:
 
     translation: Translation
     ids: list[int]  # token ids of the translation, without `</s>`
-    decoder: AttentionMap | None  # from each token of the translation to the source; None without attention
-    encoder: AttentionMap | None  # from each source token to the source; None without self-attention in the encoder
+    decoder: AttentionMap | None  # where each token of the translation looks in the source; None without attention
+    encoder: AttentionMap | None  # where each source token looks in the source; None without self-attention there
 
 
 def name_decoder_heads(model: Seq2Seq) -> list[str]:

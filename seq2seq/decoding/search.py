@@ -1,9 +1,9 @@
-"""Beam search and sampling. Both know tokens and log-probabilities only.
+"""Beam search and sampling. Both work on tokens and log-probabilities only.
 
 The model appears as a `step` function. It takes the last token of every row, the state before that token, and the
 indices of the rows whose hypotheses still run. It returns the log-probabilities of the next token for these rows, which
-the search may overwrite, and the state of all rows after the step. The search does nothing with a state but `select`
-rows of it.
+the search may overwrite, and the state of all rows after the step. The only thing that the search does with a state is
+to `select` rows.
 
 The score of a hypothesis is the sum of the natural log-probabilities of its tokens, the end token included. Every
 hypothesis ends with the end token: at the last position allowed, all other tokens are forbidden.
@@ -23,10 +23,10 @@ from seq2seq.fast.topk import topk
 
 @runtime_checkable  # so that tests check signatures
 class SearchState(Protocol):
-    """The model's state between two steps: a row per hypothesis."""
+    """The model's state between two steps, one row per hypothesis."""
 
     def select(self: "S", rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "S":
-        """Return the state of the given rows, in that order; `sentences` are those that stay, None if all do."""
+        """Return the state of the given rows, in that order; `sentences` are the sentences to keep, None for all."""
 
 
 S = TypeVar("S", bound=SearchState)
@@ -37,7 +37,7 @@ class Hypothesis(NamedTuple):
     """A finished output sequence."""
 
     tokens: list[int]  # without the end token
-    score: float  # sum of natural log-probabilities, the end token's included
+    score: float  # sum of natural log-probabilities, that of the end token included
     normalized_score: float  # score / length_penalty
 
 
@@ -48,7 +48,7 @@ def length_penalty(length: int, alpha: float) -> float:
 
 @dataclass(frozen=True)
 class Limits:
-    """The special tokens, and the longest length of each sentence."""
+    """The special tokens, and the maximum length of each translation."""
 
     bos: int
     eos: int
@@ -57,22 +57,22 @@ class Limits:
 
 
 class _Beams(NamedTuple):
-    """The hypotheses of the sentences that are still in the batch: at most `beam` of each, best first."""
+    """The hypotheses of the sentences that are still in the batch: at most `beam` per sentence, best first."""
 
-    sentence: Int[Tensor, " sentences"]  # index in the batch that the search began with
+    sentence: Int[Tensor, " sentences"]  # index of the sentence in the original batch
     last_penalty: Float[Tensor, " sentences"]  # length penalty at the sentence's last position
-    best_finished: Float[Tensor, "sentences nbest"]  # best normalized scores of finished hypotheses; -inf: none yet
+    best_finished: Float[Tensor, "sentences nbest"]  # best normalized scores of finished hypotheses, or -inf
     tokens: Int[Tensor, "sentences beam length"]  # from the begin token on
     scores: Float[Tensor, "sentences beam"]
-    running: Bool[Tensor, "sentences beam"]  # False: finished, stopped, or there is none
+    running: Bool[Tensor, "sentences beam"]  # False if the hypothesis is finished or stopped, or does not exist
 
 
 class _Continuations(NamedTuple):
     """The best continuations of each sentence, best first."""
 
-    parents: Int[Tensor, "sentences beam"]  # position in the beam of the hypothesis that is continued
+    parents: Int[Tensor, "sentences beam"]  # the continued hypothesis: its position in the beam
     tokens: Int[Tensor, "sentences beam"]  # the token that is appended
-    scores: Float[Tensor, "sentences beam"]  # -inf: no continuation, there are fewer than `beam`
+    scores: Float[Tensor, "sentences beam"]  # -inf where there are fewer than `beam` continuations
 
 
 def beam_search(
@@ -80,13 +80,13 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return the `nbest` best hypotheses of each sentence, by normalized score; ties go to the smaller token ids.
 
-    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. Scores only
-    fall, so that score / last_penalty is the most a hypothesis can reach: it stops when this is behind the n-best.
+    Each step keeps the `beam` best continuations of a sentence. With beam = 1 this is greedy decoding. A score can only
+    fall, so a hypothesis can reach at most score / last_penalty. It stops when this is below the n-best list.
 
-    `state` has one row per sentence; after the first step, it has `beam` rows per sentence. `alpha` is the exponent of
+    `state` has one row per sentence, and after the first step `beam` rows per sentence. `alpha` is the exponent of
     the length penalty, at least 0; 0 means no penalty. `nbest` is at most `beam`.
     """
-    # begin with one hypothesis per sentence, the begin token alone
+    # begin with one hypothesis per sentence, which holds only the begin token
     count, device = len(limits.max_lengths), limits.max_lengths.device
     dtype = _score_dtype(device)
     penalties = [length_penalty(length, alpha) for length in range(int(limits.max_lengths.max()) + 1)]
@@ -131,7 +131,7 @@ def beam_search(
             can_win = beams.scores / beams.last_penalty[:, None] > beams.best_finished[:, -1:]
             beams = beams._replace(running=beams.running & can_win)
 
-        # bring the state into the order of the beams, and drop finished sentences
+        # reorder the state like the beams, and drop finished sentences
         rows = width * torch.arange(len(best.parents), device=device)[:, None] + best.parents
         unfinished = beams.running.any(1)
         if unfinished.all():
@@ -154,13 +154,13 @@ def beam_search(
 def sample(
     step: Step[S], state: S, limits: Limits, sampling: Sampling, generator: torch.Generator
 ) -> list[list[Hypothesis]]:
-    """Return one random hypothesis for each sentence, drawn token by token from softmax(logits / temperature).
+    """Draw one hypothesis for each sentence, token by token from softmax(logits / temperature).
 
     Scores are the model's own log-probabilities, before the temperature and the truncation that `Sampling` describes.
     """
     device = limits.max_lengths.device
     finished: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
-    sentence = torch.arange(len(finished), device=device)  # indices of those still in the batch
+    sentence = torch.arange(len(finished), device=device)  # the sentences that are still in the batch
     tokens = torch.full((len(finished), 1), limits.bos, device=device)
     scores = torch.zeros(len(finished), dtype=_score_dtype(device), device=device)
 
@@ -203,9 +203,9 @@ def _score_dtype(device: torch.device) -> torch.dtype:
 def _forbid(
     log_probs: Float[Tensor, "rows vocab"], limits: Limits, sentence: Int[Tensor, " rows"], length: int
 ) -> None:
-    """Set the log-probability of forbidden tokens to -inf, in place. Every rule about what may be chosen stands here.
+    """Set the log-probability of forbidden tokens to -inf, in place. All rules about forbidden tokens are here.
 
-    A row is a hypothesis of the `sentence` given; `length` counts its tokens, the next one included.
+    Each row is a hypothesis, and `sentence` says of which sentence; `length` counts its tokens, the next one included.
     """
     # the tokens that are never chosen
     never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
@@ -229,7 +229,7 @@ def _best_continuations(
 
     `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
-    # the best tokens of each hypothesis; where the last one kept ties with the first one left out, the smaller ids
+    # the best tokens of each hypothesis; if there is a tie for the last place, the smaller ids win
     values, tokens = topk(log_probs, min(beam + 1, log_probs.size(1)))
     tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
     if tied.any():
@@ -237,7 +237,7 @@ def _best_continuations(
     tokens = tokens[:, :beam].sort(dim=1).values
     values = log_probs.gather(1, tokens)
 
-    # the scores of these continuations; -inf for hypotheses that do not run
+    # the scores of these continuations; -inf for hypotheses that are not running
     before, per_parent = scores.flatten(), tokens.size(1)
     totals = before.new_full((len(before), per_parent), -torch.inf)
     totals.index_copy_(0, running_rows, values.to(before.dtype) + before[running_rows][:, None])

@@ -1,4 +1,4 @@
-"""What a translator returns: translations as plain values, and how to draw one at random."""
+"""The results of a translator as plain values, and the settings for random translations."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from seq2seq.errors import UserError
 
 @dataclass(frozen=True)
 class Alternative:
-    """A hypothesis of the n-best list that is not the best."""
+    """A hypothesis of the n-best list, other than the best one."""
 
     text: str
     score: float  # sum of natural log-probabilities, `</s>` included
@@ -18,8 +18,8 @@ class Alternative:
 class Translation:
     """The translation of one line.
 
-    Scores are the model's log-probabilities. A search within a shortlist takes the softmax over the tokens of the list
-    alone, so that its scores are higher than those of `forced.score`.
+    Scores are the model's log-probabilities. A search with a shortlist computes the softmax over the listed
+    tokens only, so its scores are higher than those of `forced.score`.
     """
 
     text: str
@@ -37,7 +37,7 @@ class Sampling:
 
     temperature: float = 1.0  # below 1 favors probable tokens
     top_k: int = 0  # if over 0, draw from the k most probable tokens
-    top_p: float = 1.0  # draw from the fewest most probable tokens that have this probability (Holtzman et al. 2019)
+    top_p: float = 1.0  # draw from the smallest set of tokens with this total probability (Holtzman et al. 2019)
     seed: int = 1
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""The translator: raw lines in, translations out. Every command and the session translate with it."""
+"""The translator, from raw lines to translations. All commands and the session use it."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -30,8 +30,8 @@ log = logging.getLogger("seq2seq")
 Search = Callable[[Step, Decoding, Limits], list[list[Hypothesis]]]
 
 MAX_BEAM = 1000  # a wider beam takes minutes a line and finds nothing better
-# the most tokens of a line that are read, 20 times as many as training reads by default: no sentence has more, no model
-# has learnt to translate more at once, and the search would take up to three times as many steps
+# a line is cut after so many tokens, 20 times as many as training reads by default: no sentence is longer, no model has
+# learned to translate more at once, and the search would take up to three times as many steps
 LONGEST = 2000
 
 
@@ -58,7 +58,7 @@ class Translator:
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
         self.device = model.decoder.W_y.weight.device
-        # the names of the heads that look at the source, and of those of self-attention; none if there are none
+        # the names of the heads that look at the source, and of the heads of self-attention; empty if there are none
         self.decoder_heads, self.encoder_heads = name_decoder_heads(model), name_encoder_heads(model)
 
     @classmethod
@@ -70,9 +70,9 @@ class Translator:
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
     ) -> "Translator":
-        """Load the best checkpoint of a run folder, or a given one, onto a device, by default that of its config.
+        """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config.
 
-        `shortlist` says whether to search within the run's shortlist, by default what its `search.shortlist` says.
+        `shortlist` says whether to search within the run's shortlist; by default its `search.shortlist` decides.
 
         Raises UserError: no run there, no good checkpoint in it, or no shortlist and no store to learn it from.
         """
@@ -98,9 +98,9 @@ class Translator:
         Args:
             texts: raw lines.
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
-            nbest: hypotheses wanted of each line, at most `beam`.
+            nbest: hypotheses to return for each line, at most `beam`.
             sampling: draw the translation at random instead; then `beam` and `nbest` have no effect.
-            attention: fill in `Translation.attention`, with one more pass of the model, if it has attention.
+            attention: fill in `Translation.attention` if the model has attention; takes one more pass of the model.
 
         Raises UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
         """
@@ -124,7 +124,7 @@ class Translator:
         return beam
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Return the token ids of raw lines, with `</s>`; of an empty line none. Cut lines that are too long."""
+        """Return the token ids of raw lines, with `</s>`; none for an empty line. Lines that are too long are cut."""
         lines = [encode_line(self.tokenizers.src, text) for text in texts]
         if cut := sum(line.is_cut for line in lines):
             shown = f"{cut:,} {'line' if cut == 1 else 'lines'}"
@@ -142,7 +142,7 @@ class Translator:
             generator = torch.Generator(self.device).manual_seed(sampling.seed)
             search = partial(sample, sampling=sampling, generator=generator)
 
-        # search in batches; those that draw from one generator take turns
+        # search in batches; random draws share one generator, so their batches take turns
         sources = self.encode(texts)
         hypotheses: list[list[Hypothesis]] = self.in_batches(
             partial(self._search_batch, search), sources, len, of_empty=[], in_turn=sampling is not None
@@ -166,13 +166,13 @@ class Translator:
         if self.shortlist is None:
             return search(self.model.step, decoding, limits)
 
-        # or within the shortlist: there, a token is an index into `ids`
+        # or search within the shortlist, where a token is an index into `ids`
         ids = self.shortlist.ids(sources)
         found = search(self.model.step_within(ids.to(self.device)), decoding, limits)
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:
-        """Run the best hypothesis of each line through the model once more, for weights that search did not keep."""
+        """Run the best hypothesis of each line through the model once more, to get the attention weights."""
         nothing = Look(self._decode(Outcome([], [])), [], None, None)
         return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 
@@ -200,7 +200,7 @@ class Translator:
         of_empty: Result,
         in_turn: bool = False,
     ) -> list[Result]:
-        """Return the function's result for each item; for items of size 0, which it does not see, `of_empty`."""
+        """Return the function's result for each item; for items of size 0 return `of_empty` without a call."""
         full = [item for item in items if size(item)]
         in_turn = in_turn or self.device.type != "cpu"
         results = iter(in_batches(function, full, size, self.search.batch_size, in_turn=in_turn))

@@ -1,1 +1,1 @@
-"""What is right and what is wrong: with a config and its data (`check`), with an installation (`selftest`)."""
+"""Two diagnoses: of a config and its data (`check`), and of an installation (`selftest`)."""

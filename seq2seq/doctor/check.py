@@ -1,4 +1,4 @@
-"""`seq2seq check`: show what a training would read and build, and what looks wrong in the data; write nothing."""
+"""`seq2seq check`: show what a training would read and build, and which lines of the data look wrong; write nothing."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -36,7 +36,7 @@ def check(config: Config) -> Iterator[Fact]:
     """Yield facts about the data, the vocabularies, the model and one forward step; last, what looks wrong in the data.
 
     Raises:
-        UserError: whatever would stop a training before its first update.
+        UserError: a mistake that would stop a training before its first update.
     """
     # the text
     dev = read_dev(config)
@@ -104,7 +104,7 @@ def check(config: Config) -> Iterator[Fact]:
         of_each = [f"{name} {language} {rate:.1%}" for name, both in rates.items() for language, rate in both.items()]
         yield Fact("unknown", [("unknown", ", ".join(of_each))], rates)
 
-    # what looks wrong, the gravest first
+    # the findings, the most serious first
     findings.sort(key=lambda finding: list(ADVICE).index(finding.kind))
     yield Fact("findings", list(report(findings, splits)), [finding.as_dict() for finding in findings])
 

@@ -1,4 +1,4 @@
-"""What looks wrong in a parallel corpus: which lines, and what to do about them.
+"""The faults of a parallel corpus: which lines look wrong, and what to do about them.
 
 A corpus may have any size: of each pair only 27 bytes are kept. The few texts that are shown are read a second time.
 """
@@ -30,13 +30,13 @@ SENTENCE = 16
 CLEAR = 0.9  # share of these bytes in one script, for the line to be in this script: the rest may be names, or code
 USUAL = 0.1  # share of a side's lines: a script with so many lines is no accident
 # The ratio of lengths varies more in short lines. It varies about equally in all lines after ADDED characters are added
-# to the longer language, and to the other as many as say the same.
+# to the longer language, and proportionally fewer to the other language.
 ADDED = 10
 DEVIATIONS = 4.5  # standard deviations: 7 of a million pairs of a normal distribution are further away
 FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
 
-ADVICE = {  # gravest first
+ADVICE = {  # the most serious finding first
     "overlap": "a score on these lines measures memory, not translation: delete them from one of the two files",
     "blank": "training drops these pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops pairs of this length, so no model learns it: raise data.max_length, or split the lines",
@@ -80,7 +80,7 @@ class Finding:
     side: str  # the language that is wrong; empty if the pair is
     count: int  # how many lines
     of: int  # how many lines the split has
-    says: str  # what is wrong with them
+    says: str  # what is wrong with the lines
     lines: list[int]  # the numbers, from 1, of at most `LISTED` of them; the worst first if some are worse than others
     other: str  # for a repeated line, the split that has it too
     twins: list[int]  # for a repeated line, its number there

@@ -49,7 +49,7 @@ class Outcome(NamedTuple):
 
 
 def selftest() -> Iterator[Outcome]:
-    """Run all checks, one after the other, also after one has failed."""
+    """Run all checks one after the other, even if one fails."""
     torch.set_num_threads(1)  # on a busy processor, threads with little to do wait for each other for minutes
     for check in (parts, learn, resume, refuse, processes):
         yield outcome(check)
@@ -161,7 +161,7 @@ ENDLESS = {"max_updates": 1_000_000, "validate_every": 10, "patience": 0, "batch
 
 
 def resume(folder: Path) -> str:
-    """Check that a training that is killed, resumed, stopped and resumed ends with the bits of an undisturbed one.
+    """Check that a training that is killed, resumed, stopped and resumed ends with the same bits as an undisturbed one.
 
     It runs on the CPU, since a GPU may round its sums differently from run to run.
     """
@@ -188,7 +188,7 @@ def resume(folder: Path) -> str:
 
 def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) -> None:
     """Train in another process, and send it a signal after some updates."""
-    # wait for the updates, send the signal
+    # wait for the updates, then send the signal
     train_it = ["-m", "seq2seq", "train", str(folder / "endless.yaml"), "--run", str(run.path), "--resume"]
     with _process(folder, *train_it) as process:
         end = time.monotonic() + LONGEST
@@ -199,7 +199,7 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
         process.send_signal(number)
         code = process.wait(LONGEST)
 
-    # how it ended
+    # check how it ended
     expected = 128 + number if number == signal.SIGTERM else -number
     if code != expected:
         raise UserError(f"after {number.name} exit code {code}, expected {expected}: {_complaint(folder)}; {TO_REPORT}")
@@ -207,7 +207,7 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
 
 @contextmanager
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start another Python with one thread and a file for what it prints; end it with the block."""
+    """Start another Python process with one thread; write its output to a file, and end it with the block."""
     command, variables = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"} | environment
     with (
         open(folder / "log.txt", "wb") as file,
@@ -220,7 +220,7 @@ def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subp
 
 
 def _complaint(folder: Path) -> str:
-    """Return our own error message in what a process printed; else the first line about an error, or the last."""
+    """Return our own error message in the output of a process; else the first line about an error, or the last line."""
     lines = (folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
     ours = [line for line in lines if line.startswith("seq2seq: error: ")]
     errors = [line for line in lines if "Error" in line]
@@ -248,7 +248,7 @@ def difference(run: Run, other: Run) -> str | None:
 
 
 def refuse(folder: Path) -> str:
-    """Check that a checkpoint with a wrong bit is replaced by the one before, and that one with code is not read."""
+    """Check that a checkpoint with a wrong bit is skipped, and that a checkpoint with code is refused."""
     # a training with two checkpoints
     _write_corpus(folder, 500)
     config = _config(folder, {"max_updates": 20, "validate_every": 20, "save_every": 10, "device": "cpu"})
@@ -285,7 +285,7 @@ def refuse(folder: Path) -> str:
     )
 
 
-ROUNDING = 1e-5  # from adding in another order; a gradient that is wrong by a factor moves weights by some hundredths
+ROUNDING = 1e-5  # of sums in another order; a gradient that is wrong by a factor changes weights by some hundredths
 
 
 def processes(folder: Path) -> str:

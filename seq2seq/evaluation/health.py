@@ -1,4 +1,4 @@
-"""Attention health: four numbers that tell, without a picture, whether a model looks at its source, and how.
+"""Attention health: four numbers that say, without a picture, whether and how a model looks at its source.
 
 The loss falls even if attention has failed and the decoder relies on its first state alone; these numbers show it. They
 are measured on the dev set. S and T are the lengths of a sentence and its translation, `</s>` included; a_t is the
@@ -37,7 +37,7 @@ class Health(NamedTuple):
 
     @classmethod
     def of(cls, sums: Sums) -> "Health | None":
-        """Return the numbers of some `health_sums`, added up; None if nothing is looked at (no attention)."""
+        """Add up some `health_sums` and return the four numbers; None for a model without attention."""
         numerators, denominators = sums.unbind(1)
         return cls(*(numerators / denominators).tolist()) if denominators.all() else None
 

@@ -2,7 +2,7 @@
 
 A sample draws as many lines as the set has, with replacement; every model is measured on the same lines. The p-value is
 the share of samples whose difference exceeds the mean difference by more than the difference on the whole set. The test
-judges the choice of the lines only. How much a model changes with its seed shows in trainings with several seeds.
+measures only the effect of the chosen lines. To see the effect of the seed, train with several seeds.
 """
 
 from collections.abc import Sequence
@@ -113,7 +113,7 @@ def paired_bootstrap(
         rows: list[Any] = results[metric]
         baseline, systems = rows[0], []
         for name, result in zip(names, rows, strict=True):
-            # sacrebleu counts only greater differences, and so would call equal outputs significantly different
+            # sacrebleu counts only greater differences, so equal outputs would be significantly different
             p = 1.0 if result.score == baseline.score else result.p_value
             low, high = float(result.mean - result.ci), float(result.mean + result.ci)
             systems.append(System(name, result.score, low, high, None if result is baseline else p))

@@ -1,1 +1,1 @@
-"""Experiments: every combination of some values, trained with several seeds, in one table."""
+"""Experiments, which train every combination of some values with several seeds into one table."""

@@ -1,8 +1,8 @@
 """`seq2seq compare`: train every combination of some values with several seeds, and put the results in one table.
 
-A comparison is a folder of ordinary run folders, one for each trial. The same command goes on where it stopped: it
+A comparison is a folder of ordinary run folders, one for each trial. The same command continues where it stopped: it
 keeps finished trials and resumes a stopped training. Values and seeds may be added. Models are measured on the dev set,
-because the table is there to choose one; the test set is for the chosen model.
+because the table is for choosing a model; the test set is for the chosen model.
 """
 
 import hashlib
@@ -141,7 +141,7 @@ def _path_safe(value: str) -> str:
 
 
 def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
-    """Train and measure every trial that is not finished yet. The table, which quotes the command, follows each trial.
+    """Train and measure every unfinished trial. After each trial the table, which quotes the command, is written.
 
     A trial that fails (its loss is not finite, its vocabulary too small) is left out, with the reason. The same
     comparison, started again, tries it again.
@@ -155,7 +155,7 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
             pass
     _claim(folder, grid)
 
-    # the results of earlier calls
+    # collect the results of earlier calls
     left_out = dict(grid.left_out)
     for name, reason in left_out.items():
         log.info("left out: %s: %s", name, reason)

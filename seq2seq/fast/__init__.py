@@ -1,4 +1,4 @@
-"""What is there for speed alone. Each part has a plain twin: ordinary torch with the same numbers, up to rounding.
+"""The code that exists only for speed. Each part has a plain twin: ordinary torch, the same results up to rounding.
 
     file             what it makes faster                                    its plain twin
     loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
@@ -8,8 +8,8 @@
     shortlist.py     the softmax in a search                                 search among all tokens (`--exact`)
     allocator.py     freeing and taking memory                               nothing at all
 
-`SEQ2SEQ_FAST=0` in the environment turns everything off, and the plain twins run. (The shortlist alone changes results;
-so the user asks for it, and it has no part in this switch.) tests/test_fast.py trains a model both ways.
+`SEQ2SEQ_FAST=0` in the environment turns everything off, and the plain twins run. (This does
+not affect the shortlist, which changes results and so is on only if asked for.) tests/test_fast.py trains both ways.
 """
 
 import os
@@ -22,9 +22,9 @@ ON = os.environ.get("SEQ2SEQ_FAST", "1") != "0"
 
 
 def is_on_for(x: "Tensor") -> bool:
-    """Return whether to take the fast way: it is on, and x is computed on a CPU in the precision that it has.
+    """Return whether to use the fast code: it is on, and x is on a CPU and is computed in its own precision.
 
-    Elsewhere (on a GPU, under autocast) the fast way was not measured to pay.
+    On a GPU, or under autocast, the gain of the fast code was not measured.
     """
     import torch  # here, so that `seq2seq --help`, which imports allocator.py, answers without it
 

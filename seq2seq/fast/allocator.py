@@ -1,4 +1,4 @@
-"""The C library's allocator, told to keep freed memory. The plain twin is to call nothing."""
+"""A setting of the C library's allocator: keep freed memory. The plain twin is not to call it."""
 
 import ctypes
 import sys
@@ -12,9 +12,9 @@ M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 def keep_freed_memory() -> None:
     """Make this process keep freed memory for its next use; without glibc nothing happens.
 
-    By default glibc returns large pieces to the kernel, which clears every page before it lends it again: in the search
-    for 1,000 sentences these are 115,000 page faults, a tenth of the time (docs/performance.md). Commands call this; a
-    program that imports this package may call it.
+    By default glibc returns large pieces to the kernel, which clears every page before it lends it again. In the search
+    for 1,000 sentences this causes 115,000 page faults, a tenth of the time (docs/performance.md). Commands call this;
+    a program that imports this package may call it.
     """
     if sys.platform == "linux" and fast.ON:
         with suppress(OSError, AttributeError):  # another C library

@@ -1,4 +1,4 @@
-"""Recurrent layers that go one position at a time, with the weights of torch's layers and the cells as equations.
+"""Recurrent layers for one position at a time, with the weights of torch's layers and the equations of the cells.
 
 With x = W_ih x_t + b_ih and h = W_hh h_{t-1} + b_hh, cut into as many parts as there are gates:
 
@@ -6,9 +6,9 @@ RNN     h_t = tanh(x + h)
 GRU     r, z = sigmoid(x + h), n = tanh(x_n + r * h_n)           h_t = (1 - z) * n + z * h_{t-1}
 LSTM    i, f, o = sigmoid(x + h), g = tanh(x + h)                c_t = f * c_{t-1} + i * g,   h_t = o * tanh(c_t)
 
-A decoder needs this where a step depends on the result of the step before. There a call of torch's layer takes longer
-than its work, and its gradient for a weight, sum_t dy_t x_t^T, costs a short product and a sum of the weight's size at
-every step. Here one long product, after all steps, takes the place of these.
+A decoder needs this if a step depends on the result of the previous step. Then the call of torch's layer takes longer
+than its computation, and the gradient of a weight, sum_t dy_t x_t^T, needs a short product and a sum of the weight's
+size in every step. Here one long product, after all steps, replaces these.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class _Recurrent(Protocol):
 class OneAtATime:
     """The layers of a `Recurrent` of one direction, for a loop of `steps` positions over a batch of `rows` sentences.
 
-    A call gives what the `Recurrent` gives. The weights must not change until the backward pass is over.
+    A call returns the same as the `Recurrent`. The weights must not change until the backward pass is over.
     """
 
     def __init__(self, recurrent: _Recurrent, rows: int, steps: int):
@@ -77,8 +77,8 @@ EQUATIONS: dict[type[nn.Module], Callable[..., tuple[Tensor, ...]]] = {nn.RNN: _
 class Product:
     """The product y_t = W x_t + b of every step of a loop, with the gradients of W and b taken once, after the loop.
 
-    W is detached, and each step adds its own copy of b. So the gradient of all the copies, which autograd finds, holds
-    every dy_t. With the x_t, which are kept here, it gives the gradients of W and of b.
+    W is detached, and each step adds its own copy of b. So autograd computes every dy_t: it is the
+    gradient of a copy. The gradients of W and b follow from the dy_t and from the x_t, which are kept here.
     """
 
     def __init__(self, W: Float[Tensor, "output input"], b: Float[Tensor, " output"], rows: int, steps: int):
@@ -98,7 +98,7 @@ class Product:
 
 
 class _Copies(torch.autograd.Function):
-    """A copy of b for each step and row. The gradient of the copies, dy, makes the gradients of W and of b."""
+    """The copies of b, one for each step and row. The backward pass makes the gradients of W and b from theirs, dy."""
 
     @staticmethod
     def forward(ctx: Any, W: Tensor, b: Tensor, rows: int, steps: int, inputs: list[Tensor]) -> Tensor:

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq import fast
 
-ROWS = 512  # of the buffer: fewer make the products small, more do not fit into the cache
+ROWS = 512  # rows of the buffer: fewer rows make the products small, more rows do not fit into the cache
 
 
 def cross_entropy(
@@ -57,7 +57,7 @@ def plain_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 
 def aligned_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """Return the same, with rows that begin on cache lines. Columns beyond the vocabulary get -inf meanwhile."""
+    """Return the same, with rows that begin on cache lines. The columns beyond the vocabulary hold -inf."""
     vocab = len(W)
     z = _aligned(s, len(s), vocab)
     torch.addmm(b, s, W.t(), out=z[:, :vocab])

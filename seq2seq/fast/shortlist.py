@@ -1,16 +1,16 @@
-"""The shortlist: the tokens that a translation may need, so few that the softmax over them costs search little.
+"""The shortlist: the few tokens that a translation may need, so that the softmax in a search takes little time.
 
-For a sentence these are the frequent target tokens, and the likely translations of each source token. The translations
-are learned from training pairs by IBM's Model 1 (Brown et al. 1993). It says that a target token y was written for one
-of the m tokens of its source, each as likely as the others a priori:
+For a sentence these are the frequent target tokens and the likely translations of each source token. The translations
+are learned from training pairs by IBM Model 1 (Brown et al. 1993). In this model each target token y translates one of
+the m tokens of its source, all of which are equally likely a priori:
 
     p(y | x_1 ... x_m) = 1/m sum_i t(y | x_i)
     c(y, x) = sum of t(y | x) / sum_i t(y | x_i), over all y in the target and x in the source of a pair
     t(y | x) = c(y, x) / sum_y c(y, x)
 
 c is the expected number of times that y was written for x, given t. EM starts from a uniform t and computes c and t in
-turn. `</s>`, at the end of every source, plays the part of the paper's empty word. Tokens that are always listed are
-left out of the targets: a sixth of the work remains, and no source token wastes its candidates on them.
+turn. `</s>`, at the end of every source, takes the role of the paper's empty word. Tokens that are always listed are
+left out of the targets: this saves five sixths of the work, and source tokens do not waste candidates on them.
 """
 
 import hashlib
@@ -28,10 +28,10 @@ from torch import Tensor
 
 from seq2seq.errors import UserError
 
-FREQUENT = 500  # so many target tokens are always listed
+FREQUENT = 500  # number of target tokens that are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
-EVENTS = 6_000_000  # EM learns from so many pairings of a source and a target position, about: 250 MB
-ITERATIONS = 2  # of EM; with more, lists grow and miss no less than others of their length
+EVENTS = 6_000_000  # about so many pairs of a source and a target position are used by EM: 250 MB
+ITERATIONS = 2  # of EM; more make lists longer, but no better than other lists of that length
 
 Sides = tuple[Integer[np.ndarray, " src"], Integer[np.ndarray, " tgt"]]  # the token ids of a pair
 
@@ -41,10 +41,10 @@ class Shortlist:
     """The tokens that translations may hold, for any source."""
 
     always: Int[np.ndarray, " always"]  # the tokens of every list, the special ones among them
-    candidates: Int[np.ndarray, "src_vocab per_token"]  # that a source token adds; padded with one of `always`
+    candidates: Int[np.ndarray, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
     def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """Return the tokens for these sentences in ascending order: so special tokens keep their ids, the lowest."""
+        """Return the tokens for these sentences in ascending order, so that the special tokens keep their low ids."""
         tokens = np.unique(np.concatenate(sources))
         return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
 
@@ -104,7 +104,7 @@ def learn_shortlist(
 
 
 class Counts(NamedTuple):
-    """c(y, x) for the tokens that meet in any pair."""
+    """The counts c(y, x) of the tokens that occur together in a pair."""
 
     x: Int64[np.ndarray, " met"]  # source tokens, ascending
     y: Int64[np.ndarray, " met"]  # target tokens, ascending for each source token

@@ -1,4 +1,4 @@
-"""Batches side by side: on a CPU, a function of batches runs on several of them at once.
+"""Parallel batches: on a CPU, a function runs on several batches at the same time.
 
 The operations of one batch are too small to keep several cores busy. The plain twin runs one after the other.
 """
@@ -16,7 +16,7 @@ from seq2seq import fast
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-WORKERS = 4  # batches at once, at most: between operations Python runs, and more threads would wait for each other
+WORKERS = 4  # most batches at once: with more threads, the Python code between operations would make them wait
 _cores = Lock()  # one caller at a time: torch's number of threads is, in part, a setting of the whole process
 
 
@@ -30,9 +30,9 @@ def in_batches(
 ) -> list[Result]:
     """Run a function of batches over items, in inference mode, and return the result of each item, in their order.
 
-    The function may be called in several threads at once. The items of a batch have similar sizes: little is padded.
-    With `in_turn`, as a GPU and random numbers want it, one batch runs after the other in this thread; so they do while
-    another thread of the program runs its batches side by side.
+    The function may be called in several threads at once. The items of a batch have similar sizes, to save padding.
+    With `in_turn`, which a GPU and random numbers need, one batch runs after the other in this thread. The same happens
+    while another thread of the program runs its batches in parallel.
     """
     # batches of similar size, the largest first: small ones fill up the time at the end
     order = sorted(range(len(items)), key=lambda i: -size(items[i]))

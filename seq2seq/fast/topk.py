@@ -1,4 +1,4 @@
-"""The k largest numbers of long rows: search wants them at every step."""
+"""The k largest numbers of long rows, which search needs at every step."""
 
 import torch
 from jaxtyping import Float, Int
@@ -34,7 +34,7 @@ def blockwise_topk(x: Tensor, k: int) -> tuple[Tensor, Tensor]:
     blocks = x[:, : BLOCKS * width].unflatten(1, (BLOCKS, width))
     _, columns = blocks.amax(1).topk(k, dim=1)
 
-    # search these columns, and the end of the row, which fills no block
+    # search these columns, and the end of the row, which is shorter than a block
     candidates = (columns[:, None, :] + width * torch.arange(BLOCKS, device=x.device)[:, None]).flatten(1)
     rest = torch.arange(BLOCKS * width, x.size(1), device=x.device).expand(len(x), -1)
     candidates = torch.cat([candidates, rest], dim=1)

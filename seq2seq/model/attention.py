@@ -1,4 +1,4 @@
-"""Attention: a query is compared with every encoder state, and gets their weighted sum.
+"""Attention: it compares a query with every encoder state, and returns the weighted sum of the states.
 
     e_ti = score(h_t, k_i)          how well position i of the source answers the query
     a_t  = softmax(e_t)             the attention distribution
@@ -7,10 +7,10 @@
 `Attention` owns these three lines for every score: the mask, the softmax and the sum. Each class below it is a score:
 it may project queries and encoder states, and gives the formula. Any score can be combined with a
 window (`window.py`) and with a memory of the past (`past.py`). Self-attention is the same machine with the states of
-one sequence as its queries (`transformer.py`). A new score is a class and a line in `SCORES`.
+one sequence as its queries (`transformer.py`). To add a score, add a class and a line in `SCORES`.
 
 Shapes: batch sentences, head, tgt queries, src states. Keys, values and weights carry a head axis, which has size 1
-except in `MultiHead`; the formulas use the last two axes alone and so read as in the papers.
+except in `MultiHead`. The formulas use only the last two axes, so they read as in the papers.
 """
 
 import math
@@ -27,17 +27,17 @@ from seq2seq.model.window import WINDOW_SIZE, WINDOWS, Window
 
 
 class Sizes(NamedTuple):
-    """The sizes of an attention: one argument for every score, of which each takes what it needs."""
+    """The sizes of an attention. Every score gets all of them, and takes those that it needs."""
 
-    query: int  # of a query, the decoder's hidden state h_t
-    state: int  # of an encoder state, which keys and values are made of
+    query: int  # size of a query, the decoder's hidden state h_t
+    state: int  # size of an encoder state, from which keys and values are computed
     num_heads: int = 4  # `multi_head` only; divides the query's size
     max_positions: int = 101  # `location` only: a source position beyond these gets no weight
     chunk_size: int = 0  # `concat` only: queries scored at a time; 0 is all
 
 
 class Memory(NamedTuple):
-    """The keys and values of a batch, made once: one row a sentence, shared by all hypotheses of that sentence.
+    """The keys and values of a batch, computed once: one row per sentence, shared by all hypotheses of the sentence.
 
     The memory of a Transformer has a layer axis before the heads.
     """
@@ -56,7 +56,7 @@ class Memory(NamedTuple):
 
 
 class Attended(NamedTuple):
-    """The result of a look: `rows` is `batch` in training and batch * beam in search."""
+    """The result of attention: `rows` is `batch` in training and batch * beam in search."""
 
     context: Float[Tensor, "rows tgt context"]
     weights: Float[Tensor, "rows head tgt src"]
@@ -64,10 +64,10 @@ class Attended(NamedTuple):
 
 
 class Attention(nn.Module):
-    """The half that all scores share: mask, softmax, sum. A subclass is a score.
+    """The part that all scores share: mask, softmax, sum. Each subclass adds a score.
 
-    By itself it looks at the whole sentence, at temperature 1, without a memory of the past; `build_attention` can
-    change each of these. The projections W are identities unless the score has its own.
+    By default attention looks at the whole sentence, with temperature 1 and without a memory of the past;
+    `build_attention` can change this. The projections W are identities unless the score has its own.
     """
 
     num_heads = 1
@@ -82,7 +82,7 @@ class Attention(nn.Module):
         self.temperature = 1.0
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
-        """Compute what depends on the source alone, once a sentence and never in a step."""
+        """Compute keys and values, which depend only on the source: once per sentence, not in every step."""
         return Memory(self._heads(self.keys(states)), self._heads(self.values(states)), mask[:, None, None, :])
 
     def forward(
@@ -94,10 +94,10 @@ class Attention(nn.Module):
     ) -> Attended:
         """Return the context and the weights of each query h_t.
 
-        In search the hypotheses of a sentence share its memory, and none is copied (unless the attention keeps a past).
+        In search the hypotheses of a sentence share its memory without copies (unless the attention keeps a past).
 
         Args:
-            query: for `tgt` positions; for one position if the attention keeps a past.
+            query: the queries of `tgt` positions; of one position if the attention keeps a past.
             memory: the result of `memorize`.
             position: the position t of the first query, counted from 0; None is 0.
             past: the past that the previous call, or `start`, returned; None if the attention keeps none.
@@ -105,12 +105,12 @@ class Attention(nn.Module):
         rows, tgt, _ = query.shape
         assert (self.past is None) == (past is None), "pass the past that the previous call, or start(), returned"
 
-        # let the past enter the keys: each hypothesis then has its own
+        # add the past to the keys: each hypothesis then has its own keys
         if self.past is not None and past is not None:
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti
 
-        # lay the hypotheses of a sentence along the query axis, where they share its memory
+        # put the hypotheses of a sentence on the query axis, so that they share its memory
         t = torch.arange(tgt, device=query.device) + (0 if position is None else position[:, None])
         t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
         query = _join_beams(query, memory.keys.size(0))
@@ -122,7 +122,7 @@ class Attention(nn.Module):
         a = (e / self.temperature).masked_fill(~inside, -math.inf).softmax(-1) * focus  # a_t = softmax(e_t)
         c = self.merge(a @ memory.values)  # c_t = sum_i a_ti v_i
 
-        # give each hypothesis its row back, and the next call its past
+        # give each hypothesis a row again, and compute the past for the next call
         c, a = _part_beams(c, tgt), _part_beams(a, tgt)
         if self.past is not None and past is not None:
             past = self.past.next(past, a.mean(1))
@@ -133,15 +133,15 @@ class Attention(nn.Module):
         return None if self.past is None else self.past.W_f.weight.new_zeros(mask.size(0), 1, mask.size(1))
 
     def keys(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src key"]:
-        """Return what a query is compared with: W_k k_i."""
+        """Return the keys W_k k_i, which are compared with the queries."""
         return self.W_k(states)
 
     def values(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src value"]:
-        """Return what is summed: W_v v_i."""
+        """Return the values W_v v_i, which are summed."""
         return self.W_v(states)
 
     def query(self, query: Float[Tensor, "batch tgt hidden"]) -> Float[Tensor, "batch tgt key"]:
-        """Return what is compared with the keys: W_q h_t."""
+        """Return the queries W_q h_t, which are compared with the keys."""
         return self.W_q(query)
 
     def score(
@@ -151,16 +151,16 @@ class Attention(nn.Module):
         raise NotImplementedError
 
     def merge(self, context: Float[Tensor, "batch head tgt value"]) -> Float[Tensor, "batch tgt context"]:
-        """Return W_o [c_1; ...; c_n], of the contexts of the heads."""
+        """Return W_o [c_1; ...; c_n], where c_j is the context of head j."""
         return self.W_o(context.transpose(1, 2).flatten(2))
 
     def _heads(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch head time part"]:
-        """Cut vectors into one part a head."""
+        """Cut each vector into one part per head."""
         return x.unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
 
 
 def _join_beams(x: Shaped[Tensor, "rows tgt *size"], sentences: int) -> Shaped[Tensor, "batch queries *size"]:
-    """Lay the hypotheses of each sentence one after the other along the query axis."""
+    """Put the hypotheses of each sentence one after the other on the query axis."""
     return x.reshape(sentences, -1, *x.shape[2:])
 
 
@@ -170,12 +170,12 @@ def _part_beams(x: Float[Tensor, "batch *head queries size"], tgt: int) -> Float
 
 
 class NoAttention(Attention):
-    """The plain encoder-decoder: the context is zero, whatever the source (Sutskever et al. 2014)."""
+    """The encoder-decoder without attention: the context is always zero (Sutskever et al. 2014)."""
 
     def forward(
         self, query: Tensor, memory: Memory, position: Tensor | None = None, past: Tensor | None = None
     ) -> Attended:
-        """Return zeros: nothing is looked at."""
+        """Return zeros as context and weights."""
         rows, tgt, _ = query.shape
         context = query.new_zeros(rows, tgt, self.context_size)
         return Attended(context, query.new_zeros(rows, 1, tgt, memory.mask.size(-1)), past)
@@ -185,7 +185,7 @@ class Dot(Attention):
     """e_ti = h_t . k_i (Luong et al. 2015). Query and key have the same size."""
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Q K^T."""
+        """Return Q K^T."""
         return q @ k.mT
 
 
@@ -193,14 +193,14 @@ class ScaledDot(Attention):
     """e_ti = h_t . k_i / sqrt(d_k) (Vaswani et al. 2017): scores keep unit variance when queries and keys have it."""
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Q K^T / sqrt(d_k)."""
+        """Return Q K^T / sqrt(d_k)."""
         return q @ k.mT / math.sqrt(k.size(-1))
 
 
 class Cosine(Attention):
-    """e_ti = beta cos(h_t, k_i), beta learned (Graves et al. 2014).
+    """e_ti = beta cos(h_t, k_i), where beta is learned (Graves et al. 2014).
 
-    beta starts at sqrt(d): for vectors of unit variance, whose norm is sqrt(d), that equals the scaled dot product.
+    beta starts at sqrt(d). For vectors of norm sqrt(d) (unit variance) the score then equals the scaled dot product.
     """
 
     def __init__(self, sizes: Sizes):
@@ -208,15 +208,15 @@ class Cosine(Attention):
         self.beta = nn.Parameter(torch.tensor(math.sqrt(sizes.state)))
 
     def keys(self, states: Tensor) -> Tensor:
-        """k_i / |k_i|, once a sentence."""
+        """Return k_i / |k_i|, once per sentence."""
         return F.normalize(states, dim=-1)
 
     def query(self, query: Tensor) -> Tensor:
-        """h_t / |h_t|."""
+        """Return h_t / |h_t|."""
         return F.normalize(query, dim=-1)
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Beta Q K^T, of vectors of length 1."""
+        """Return beta Q K^T, where all vectors have length 1."""
         return self.beta * (q @ k.mT)
 
 
@@ -229,16 +229,16 @@ class General(Dot):
         self.W_a = nn.Linear(sizes.state, sizes.query, bias=False)
 
     def keys(self, states: Tensor) -> Tensor:
-        """W_a k_i, once a sentence."""
+        """Return W_a k_i, once per sentence."""
         return self.W_a(states)
 
 
 class Concat(Attention):
     """e_ti = v_a^T tanh(W_a [h_t; k_i]) = v_a^T tanh(W_q h_t + W_k k_i) (Bahdanau et al. 2014, Luong et al. 2015).
 
-    W_a is kept as its two halves, so that W_k k_i is computed once a sentence. The tanh holds (batch, tgt, src, hidden)
-    numbers; with chunks it holds (batch, chunk, src, hidden) at once, and is computed again for the gradient: less
-    memory, more time, the same values.
+    W_a is stored as two halves, so that W_k k_i is computed once per sentence. The tanh has (batch, tgt, src, hidden)
+    numbers. With chunks it has (batch, chunk, src, hidden) at a time, and is computed again for the gradient: this
+    takes less memory and more time, and gives the same values.
     """
 
     def __init__(self, sizes: Sizes):
@@ -250,7 +250,7 @@ class Concat(Attention):
         self.chunk_size = sizes.chunk_size
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """v_a^T tanh(Q + K), every query with every key."""
+        """Return v_a^T tanh(Q + K) for every query with every key."""
         if not 0 < self.chunk_size < q.size(-2):
             return self._formula(q, k)
         chunks = q.split(self.chunk_size, dim=-2)
@@ -271,15 +271,15 @@ class Location(Attention):
         self.W_a = nn.Linear(sizes.query, sizes.max_positions, bias=False)
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """W_a Q; of the keys only their number matters."""
-        beyond = k.size(-2) - self.W_a.out_features  # negative: the table is longer and is cut
+        """Return W_a Q. Only the number of keys matters, not their content."""
+        beyond = k.size(-2) - self.W_a.out_features  # if negative, W_a has more rows than needed, and they are cut off
         return F.pad(self.W_a(q), (0, beyond), value=-math.inf)
 
 
 class MultiHead(ScaledDot):
-    """Scaled dot products of n projections side by side, then W_o (Vaswani et al. 2017).
+    """n heads with scaled dot products of their own projections, then W_o (Vaswani et al. 2017).
 
-    It equals `torch.nn.MultiheadAttention(query, n, kdim=state, vdim=state)` with the same weights.
+    With the same weights it equals `torch.nn.MultiheadAttention(query, n, kdim=state, vdim=state)`.
     """
 
     def __init__(self, sizes: Sizes):

@@ -1,4 +1,4 @@
-"""The recurrent decoders: one step of each paper, defined for any number of positions."""
+"""The recurrent decoders: the step of each paper, written for any number of positions."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -20,16 +20,16 @@ class Decoded(NamedTuple):
 
     attentional: Float[Tensor, "batch tgt attentional"]  # s_t
     weights: Float[Tensor, "batch head tgt src"]  # a_t
-    state: Any  # after the last position: a `State`, or the `Cache` of a Transformer
+    state: Any  # the state after the last position: a `State`, or the `Cache` of a Transformer
 
 
 class State(NamedTuple):
-    """What one position hands to the next. It is a value: passed in and returned, never kept by a module."""
+    """The state that one position hands to the next. It is passed in and returned, never kept by a module."""
 
     rnn: RecurrentState
     attentional: Float[Tensor, "batch 1 attentional"]  # s_{t-1}, which input feeding reads
-    position: Int[Tensor, " batch"]  # t: the number of positions before
-    past: Float[Tensor, "batch 1 src"] | None  # of the attention, if it keeps one
+    position: Int[Tensor, " batch"]  # t, the number of earlier positions
+    past: Float[Tensor, "batch 1 src"] | None  # the past of the attention; None if it keeps none
 
     def select(self, rows: Int[Tensor, " rows"]) -> "State":
         """Return the state of the given rows, in that order."""
@@ -38,19 +38,19 @@ class State(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The half that the recurrent decoders share: first state and loop. A subclass is a step.
+    """The part that the recurrent decoders share: first state and loop. Each subclass adds a step.
 
     Args:
         embedding: the target embedding.
-        recurrent: the layers; their input is an embedding and what the step adds to it.
+        recurrent: the layers; their input is an embedding, joined with what the step appends to it.
         attention: its query has the hidden size of the layers.
-        W_y: from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
+        W_y: the output layer, from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
         summary_size: size of the encoder's summary, from which the bridge makes the first state.
         dropout: probability of zeroing a number of an embedding, or of s_t before W_y.
         input_feeding: hand s_{t-1} to the next step: y_{t-1} becomes [y_{t-1}; s_{t-1}].
     """
 
-    stepwise = False  # True if a step needs the result of the step before, and so takes one position
+    stepwise = False  # True if a step needs the result of the previous step, and so takes one position at a time
 
     def __init__(
         self,
@@ -70,11 +70,11 @@ class Decoder(nn.Module):
         self.input_feeding = input_feeding
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
-        """Compute what the decoder looks at, once a sentence."""
+        """Compute the memory that the decoder looks at, once per sentence."""
         return self.attention.memorize(states, mask)
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> State:
-        """Return the state before the first position: the bridge makes every layer's from the encoder's summary."""
+        """Return the state before the first position; the bridge computes it from the encoder's summary."""
         layers, parts = len(self.recurrent.layers), self.recurrent.parts
         rnn = self.bridge(summary).unflatten(-1, (layers, parts, self.recurrent.hidden_size))
         attentional = rnn.new_zeros(rnn.size(0), 1, self.W_c.out_features)
@@ -83,10 +83,10 @@ class Decoder(nn.Module):
     def forward(self, tgt: Int[Tensor, "batch tgt"], memory: Memory, state: State) -> Decoded:
         """Return s_t and a_t for every position of `tgt`, and the state after the last one.
 
-        Training passes the whole target, search the last token: the same function. With a step that needs the one
-        before it (input feeding, Bahdanau's decoder, a memory of the past) the target is read one position at a time.
+        Training passes the whole target; search passes the last token. If a step needs the result of the previous step
+        (input feeding, Bahdanau's decoder, a memory of the past), the target is read one position at a time.
         """
-        # a step takes one position or all; for one the recurrent layers have a quicker way to the same numbers
+        # a step takes one position or all; for one position `OneAtATime` computes the same numbers faster
         embedded = self.dropout(self.embedding(tgt))
         one_by_one = self.stepwise or self.input_feeding or self.attention.past is not None
         chunk = 1 if one_by_one else tgt.size(1)
@@ -109,12 +109,12 @@ class Decoder(nn.Module):
 
 
 class LuongDecoder(Decoder):
-    """The decoder of Luong et al. 2015: it reads a token, then looks.
+    """The decoder of Luong et al. 2015: it reads a token, then looks at the source.
 
     h_t = RNN(y_{t-1}, h_{t-1})            the query
     c_t = sum_i a_ti v_i                   the attention value, for the query h_t
     s_t = tanh(W_c [c_t; h_t] + b_c)       the attentional hidden state
-    p(y_t) = softmax(W_y s_t + b_y)        outside the loop: once, over real tokens only
+    p(y_t) = softmax(W_y s_t + b_y)        computed outside the loop, once, for real tokens only
     """
 
     def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Read) -> Decoded:
@@ -126,7 +126,7 @@ class LuongDecoder(Decoder):
 
 
 class BahdanauDecoder(Decoder):
-    """The decoder of Bahdanau et al. 2014: it looks, then reads a token together with what it saw.
+    """The decoder of Bahdanau et al. 2014: it looks at the source, then reads a token together with the context.
 
     c_t = sum_i a_ti v_i                   the attention value, for the query h_{t-1}
     h_t = RNN([y_{t-1}; c_t], h_{t-1})

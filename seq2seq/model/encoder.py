@@ -1,4 +1,4 @@
-"""The encoders: they turn source tokens into states, one a token."""
+"""The encoders, which turn source tokens into states: one state per token."""
 
 from typing import NamedTuple
 
@@ -15,8 +15,8 @@ class Encoded(NamedTuple):
     """The result of an encoder for a batch of sentences."""
 
     states: Float[Tensor, "batch src hidden"]
-    summary: Float[Tensor, "batch summary"]  # of the whole sentence; the decoder's first state is made from it
-    weights: Float[Tensor, "batch head src src"]  # of self-attention: all heads of all layers, or no head
+    summary: Float[Tensor, "batch summary"]  # of the whole sentence; the decoder computes its first state from it
+    weights: Float[Tensor, "batch head src src"]  # of self-attention: all heads of all layers; without it no head
 
 
 def real_positions(src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Bool[Tensor, "batch src"]:
@@ -25,9 +25,9 @@ def real_positions(src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]
 
 
 class Encoder(nn.Module):
-    """The recurrent encoder k_1 ... k_S = RNN(x_1 ... x_S), by default from both ends (Bahdanau et al. 2014).
+    """The recurrent encoder k_1 ... k_S = RNN(x_1 ... x_S), by default in two directions (Bahdanau et al. 2014).
 
-    The sequences are packed, so that padding enters neither the states nor the last state. Dropout falls on embeddings.
+    The batch is packed, so that padding does not enter any state. Dropout is applied to the embeddings.
     """
 
     def __init__(self, embedding: nn.Embedding, recurrent: Recurrent, dropout: float = 0.0):
@@ -49,8 +49,8 @@ class Encoder(nn.Module):
 class SelfAttentionEncoder(nn.Module):
     """Layers of self-attention (Vaswani et al. 2017) over embeddings with positions, or on top of a recurrent encoder.
 
-    The input of the layers must have about unit variance, or else it drowns in what they add. Embeddings with positions
-    have it; recurrent states, which are small at first, are normalized. Dropout falls on embeddings with positions.
+    The input of the layers must have about unit variance, or what the layers add outweighs it. Embeddings with
+    positions have it; recurrent states are small at first and so are normalized. Dropout is applied to embeddings.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
-"""Memory of the past: a feature f of the weights of earlier steps enters the score, as score(q, k + W_f f).
+"""Memory of the past: a feature f of the attention weights of earlier steps enters the score: score(q, k + W_f f).
 
-For `concat`, v_a tanh(W_q q + W_k k + W_f f), that is the papers' formula. With heads, f is made from their mean.
+For `concat` this is the formula of the papers, v_a tanh(W_q q + W_k k + W_f f). All heads share f: that of their mean.
 """
 
 import torch.nn.functional as F
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 class Past(nn.Module):
-    """The half that all memories of the past share: W_f f. A subclass says what f is, and what is kept for it."""
+    """The part that all memories of the past share: W_f f. A subclass defines f, and what it is computed from."""
 
     features = 1  # numbers of f at a source position
 
@@ -36,7 +36,7 @@ class Coverage(Past):
     """Coverage f_ti = sum of a_t'i over t' < t: how much position i has been looked at (Tu 2016, See 2017)."""
 
     def feature(self, past: Tensor) -> Tensor:
-        """Return the sum itself."""
+        """Return the sum of the earlier weights."""
         return past.mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ class Coverage(Past):
 class Convolution(Past):
     """Location features f_t = F * a_{t-1}: ten filters over the weights of the last step (Chorowski et al. 2015).
 
-    The filters see five positions on either side: text moves by a word or two a step, where speech moves by frames.
+    The filters see five positions on either side. In text, attention moves by a word or two per step.
     """
 
     features = 10
@@ -61,7 +61,7 @@ class Convolution(Past):
         return self.F(past).mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """Keep the last weights alone."""
+        """Return the weights of this step; older ones are forgotten."""
         return weights
 
 
@@ -69,6 +69,6 @@ PASTS: dict[str, type[Past] | None] = {"none": None, "coverage": Coverage, "conv
 
 
 def coverage_loss(weights: Float[Tensor, "batch tgt src"]) -> Float[Tensor, "batch tgt"]:
-    """Return sum_i min(a_ti, sum of a_t'i over t' < t): looking at a place again costs (See et al. 2017, eq. 12)."""
+    """Return sum_i min(a_ti, sum of a_t'i over t' < t): a penalty on looking at a place again (See 2017, eq. 12)."""
     before = F.pad(weights.cumsum(1)[:, :-1], (0, 0, 1, 0))
     return weights.minimum(before).sum(-1)

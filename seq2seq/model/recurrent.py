@@ -1,4 +1,4 @@
-"""A stack of recurrent layers, the same for the encoder and the decoder."""
+"""A stack of recurrent layers, which the encoder and the decoder both use."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ class Recurrent(nn.Module):
     Args:
         cell: `rnn`, `gru` or `lstm`.
         input_size: size of an input vector.
-        hidden_size: size of an output vector; with two directions each has half of it.
+        hidden_size: size of an output vector; with two directions, each direction makes half of it.
         num_layers: the number of layers.
         bidirectional: read the sequence from both ends.
         dropout: probability of zeroing a number between two layers.
@@ -48,7 +48,7 @@ class Recurrent(nn.Module):
         )
         self.dropout = nn.Dropout(dropout)
 
-        # start with open forget gates, near sigmoid(1) and not 1/2: what is in c stays there (Jozefowicz 2015)
+        # start with open forget gates, near sigmoid(1) instead of 1/2, so that c keeps its content (Jozefowicz 2015)
         for name, bias in self.layers.named_parameters():
             if cell == "lstm" and "bias_ih" in name:
                 nn.init.ones_(bias.detach().chunk(4)[1])  # the gates in torch's order: input, forget, cell, output
@@ -58,7 +58,7 @@ class Recurrent(nn.Module):
 
         Args:
             x: the inputs, (batch, time, input) or packed; the outputs come in the same form.
-            state: the state to start from, zero if None; two directions always start from zero.
+            state: the first state; None means zero; two directions always start from zero.
         """
         last = []
         for i, layer in enumerate(self.layers):
@@ -72,7 +72,7 @@ class Recurrent(nn.Module):
     def _read(
         self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
     ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
-        """Call one of torch's layers, whose states are (direction, batch, hidden / directions): a pair in an LSTM."""
+        """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
         # the state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
         start: Tensor | tuple[Tensor, ...] | None = None
@@ -90,7 +90,7 @@ class Recurrent(nn.Module):
 
 
 def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:
-    """Apply a function number by number, to a tensor or inside a packed sequence."""
+    """Apply an elementwise function to tensors or to packed sequences."""
     if isinstance(x, PackedSequence):
         return x._replace(data=function(x.data, *(other.data for other in others)))
     return function(x, *others)

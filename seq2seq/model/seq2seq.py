@@ -1,4 +1,4 @@
-"""The whole model: it encodes the source once, and decodes any number of target positions."""
+"""The whole model, which encodes the source once and decodes any number of target positions."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -14,13 +14,13 @@ from seq2seq.model.transformer import Cache, TransformerDecoder
 
 
 class Decoding(NamedTuple):
-    """A batch of sentences while they are decoded: what search carries from step to step."""
+    """The memory and the state of a batch, which search passes from step to step."""
 
     memory: Memory  # one row a sentence
     state: State | Cache  # one row a hypothesis
 
     def select(self, rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "Decoding":
-        """Return the given hypotheses in that order, of the given sentences (None: of all)."""
+        """Return the given hypotheses, in that order; keep the memory of the given sentences (None: of all)."""
         memory = self.memory if sentences is None else self.memory.select(sentences)
         return Decoding(memory, self.state.select(rows))
 
@@ -29,7 +29,7 @@ Step = Callable[[Tensor, Decoding, Tensor], tuple[Tensor, Decoding]]  # the type
 
 
 class Output(NamedTuple):
-    """The result of the model under a given target."""
+    """The result of the model for a given target."""
 
     attentional: Float[Tensor, "batch tgt attentional"]
     weights: Float[Tensor, "batch head tgt src"]
@@ -50,7 +50,7 @@ class Seq2Seq(nn.Module):
     def forward(
         self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"], tgt: Int[Tensor, "batch tgt"]
     ) -> Output:
-        """Return the attentional states and the attention weights under a given target, which starts with `<s>`."""
+        """Return the attentional states and the attention weights for a given target, which starts with `<s>`."""
         encoded = self.encoder(src, lengths)
         attentional, weights, _ = self.decoder(tgt, *self._start(encoded, real_positions(src, lengths)))
         return Output(attentional, weights, encoded.weights)
@@ -71,7 +71,7 @@ class Seq2Seq(nn.Module):
         Args:
             tokens: the last token of each hypothesis.
             decoding: the decoding before these tokens.
-            running: the rows of the hypotheses that are not finished: only they need the vocabulary product.
+            running: the rows of the unfinished hypotheses; the vocabulary product is computed only for these.
             rows_of_W_y: the rows of W_y and of b_y for a restricted vocabulary; None: all.
         """
         W, b = rows_of_W_y or (self.decoder.W_y.weight, self.decoder.W_y.bias)
@@ -81,7 +81,7 @@ class Seq2Seq(nn.Module):
     def step_within(self, ids: Int64[Tensor, " listed"]) -> Step:
         """Return a `step` over a restricted vocabulary; its tokens are indices into `ids`.
 
-        Its p is the softmax over the listed logits: that of `step`, divided by the mass of the listed tokens.
+        Its p is the softmax over the listed logits: the p of `step`, divided by the total p of the listed tokens.
         """
         rows = self.decoder.W_y.weight[ids], self.decoder.W_y.bias[ids]
         return lambda tokens, decoding, running: self.step(ids[tokens], decoding, running, rows)

@@ -1,14 +1,14 @@
-"""Self-attention: every position of a sequence looks at every other; and the layers of a Transformer.
+"""Self-attention, in which every position of a sequence looks at all positions; and the layers of a Transformer.
 
     Q = X W_Q,  K = X W_K,  V = X W_V          queries, keys and values of the same vectors
     Z = softmax(Q K^T / sqrt(d_k)) V           `attention.MultiHead`, with the sequence as its own memory
 
 A layer adds the output of each of its parts to the input of that part. It normalizes before the part, not after the sum
-(Xiong et al. 2020): so it learns at a constant rate, without the warmup that the order of Vaswani et al. 2017 needs.
+(Xiong et al. 2020). So it learns without a warm-up, which the order of Vaswani et al. 2017 needs.
 
     x = x + attention(norm(x));  x = x + W_2 relu(W_1 norm(x) + b_1) + b_2
 
-W_o and W_2 start at zero: an untrained layer returns its input.
+W_o and W_2 start at zero, so an untrained layer returns its input.
 """
 
 import math
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.decoder import Decoded
 
-EXPANSION = 4  # the hidden layer of a feed-forward part is so many times as wide as a state, as in the paper
+EXPANSION = 4  # hidden size of a feed-forward part / size of a state, as in the paper
 
 
 def add_positions(
     x: Float[Tensor, "batch time size"], first: Int[Tensor, " batch"] | None = None
 ) -> Float[Tensor, "batch time size"]:
-    """Return sqrt(d) x + P: embeddings x of about norm 1 with their positions (Vaswani et al. 2017, section 3.5).
+    """Return sqrt(d) x + P: embeddings x of norm about 1, plus their positions (Vaswani et al. 2017, section 3.5).
 
     P_t,2i = sin(t / 10000^(2i/d)), P_t,2i+1 = cos(t / 10000^(2i/d)). Positions count from `first`, or from 0.
     """
@@ -47,7 +47,7 @@ def zero(layer: nn.Module) -> nn.Module:
 
 
 class FeedForward(nn.Module):
-    """The part W_2 relu(W_1 x + b_1) + b_2, for each position alone."""
+    """The feed-forward part W_2 relu(W_1 x + b_1) + b_2, applied to each position separately."""
 
     def __init__(self, size: int, dropout: float):
         super().__init__()
@@ -56,14 +56,14 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
-        """Return the same for each position."""
+        """Apply the two layers to each position."""
         return self.W_2(self.dropout(torch.relu(self.W_1(x))))
 
 
 class EncoderLayer(nn.Module):
-    """Self-attention, then a feed-forward part, each inside a residual connection; dropout falls on what they add.
+    """Self-attention, then a feed-forward part, each with a residual connection and with dropout on its output.
 
-    It equals `torch.nn.TransformerEncoderLayer(size, num_heads, 4 * size, norm_first=True)` with the same weights.
+    With the same weights it equals `torch.nn.TransformerEncoderLayer(size, num_heads, 4 * size, norm_first=True)`.
     """
 
     def __init__(self, size: int, num_heads: int, dropout: float = 0.0):
@@ -88,7 +88,7 @@ class EncoderLayer(nn.Module):
 
 
 class Cache(NamedTuple):
-    """What one position hands to the next: keys and values of all positions so far, and their number."""
+    """The state of a Transformer decoder: keys and values of all positions so far, and the number of positions."""
 
     keys: Float[Tensor, "batch layer head before key"]
     values: Float[Tensor, "batch layer head before value"]
@@ -109,10 +109,10 @@ class LayerOutput(NamedTuple):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention over the target so far, attention over the source, a feed-forward part; each residual.
+    """Self-attention to the target so far, attention to the source, a feed-forward part; each with a residual.
 
-    It equals `torch.nn.TransformerDecoderLayer(size, num_heads, 4 * size, norm_first=True)` with the same weights. The
-    attention over the source has heads of its own.
+    With the same weights it equals `torch.nn.TransformerDecoderLayer(size, num_heads, 4 * size, norm_first=True)`. The
+    attention to the source has heads of its own.
     """
 
     def __init__(self, size: int, num_heads: int, attention: MultiHead, dropout: float = 0.0):
@@ -133,9 +133,9 @@ class DecoderLayer(nn.Module):
         values: Float[Tensor, "batch head before value"],
         position: Int[Tensor, " batch"],
     ) -> LayerOutput:
-        """Return states, weights on the source, and keys and values with those of x appended.
+        """Return the states, the weights on the source, and the keys and values, to which those of x are appended.
 
-        x are the states of the layer below; the keys and values belong to the target positions before x, and
+        x are the states of the layer below. The keys and values are those of the target positions before x, and
         `position` is the first position of x.
         """
         # self-attention: x looks at the positions before it and at itself
@@ -147,7 +147,7 @@ class DecoderLayer(nn.Module):
         Z, _, _ = self.self_attention(X, Memory(keys, values, past_and_present[None, None]))
         x = x + self.dropout(Z)
 
-        # attention over the source
+        # attention to the source
         c, a, _ = self.attention(self.norm_2(x), memory, position)
         x = x + self.dropout(c)
 
@@ -157,9 +157,9 @@ class DecoderLayer(nn.Module):
 
 
 class TransformerDecoder(nn.Module):
-    """The decoder of Vaswani et al. 2017: no recurrence; a position looks at all target positions up to itself.
+    """The decoder of Vaswani et al. 2017, without recurrence: a position looks at all target positions up to itself.
 
-    The target embedding has the layers' size. Dropout falls on an embedding with its position, and on s_t before W_y.
+    The target embedding has the layers' size. Dropout is applied to embeddings with positions, and to s_t before W_y.
     """
 
     def __init__(self, embedding: nn.Embedding, layers: list[DecoderLayer], W_y: nn.Linear, *, dropout: float = 0.0):
@@ -170,20 +170,20 @@ class TransformerDecoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
-        """Compute what every layer of the decoder looks at, once a sentence."""
+        """Compute the memory of every layer of the decoder, once per sentence."""
         keys, values, masks = zip(*(layer.attention.memorize(states, mask) for layer in self.layers), strict=True)
         return Memory(torch.stack(keys, dim=1), torch.stack(values, dim=1), masks[0])
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> Cache:
-        """Return an empty cache. The numbers of the summary are not needed: every layer looks at the states."""
+        """Return an empty cache. The content of the summary is not used, because every layer looks at the states."""
         heads = self.layers[0].self_attention.num_heads
         empty = summary.new_zeros(summary.size(0), len(self.layers), heads, 0, self.embedding.embedding_dim // heads)
         return Cache(empty, empty, summary.new_zeros(summary.size(0), dtype=torch.long))
 
     def forward(self, tgt: Int[Tensor, "batch tgt"], memory: Memory, state: Cache) -> Decoded:
-        """Return s_t for every position of `tgt`, the weights on the source of all heads of all layers, and the cache.
+        """Return s_t for every position of `tgt`, the weights on the source (all heads of all layers), and the cache.
 
-        Training passes the whole target, search the last token: the same function.
+        Training passes the whole target; search passes the last token.
         """
         # layer by layer
         x = self.dropout(add_positions(self.embedding(tgt), state.position))

@@ -14,7 +14,7 @@ Focus = Float[Tensor, "*#weights"]  # multiplies the weights after the softmax
 
 
 class Window(nn.Module):
-    """The `global` window, every position of the sentence; and the base of the local ones: D on either side of p_t."""
+    """The `global` window, the whole sentence; also the base class of the local windows, which have a size D."""
 
     def __init__(self, query_size: int, D: int = WINDOW_SIZE):
         super().__init__()
@@ -23,9 +23,9 @@ class Window(nn.Module):
     def forward(
         self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
     ) -> tuple[Mask, Focus]:
-        """Return where the softmax of each query h_t is taken, and a factor for the weights after it.
+        """Return the positions that enter the softmax of each query h_t, and a factor for the weights after it.
 
-        Positions t count from 0. The weights are not renormalized after the factor.
+        Positions t count from 0. The weights are not renormalized after the multiplication by this factor.
         """
         return mask, query.new_ones(())
 

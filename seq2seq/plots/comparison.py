@@ -1,4 +1,4 @@
-"""The picture of a comparison: a row for each combination, with a dot for each of its seeds."""
+"""The picture of a comparison: one row for each combination, one dot for each seed."""
 
 from collections.abc import Sequence
 from pathlib import Path

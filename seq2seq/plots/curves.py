@@ -46,7 +46,7 @@ def save_curves(path: Path, metrics: Records) -> None:
     _finish(scores, "Scores on the dev set", "from 0 to 100")
     scores.set_ylim(-2, 104)
 
-    # the health of the attention, of which no value is the best
+    # the health of the attention, which has no best value
     for spread, reach in attention:
         _curve(spread, dev, "attention_entropy", "entropy", BLUE)
         _curve(spread, dev, "attention_eos", "weight on </s>", ORANGE)

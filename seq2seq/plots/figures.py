@@ -1,4 +1,4 @@
-"""What every picture in a file needs: a known ending, matplotlib, and fonts that have all its letters.
+"""The needs of every picture file: a known file ending, matplotlib, and fonts with all its characters.
 
 matplotlib is an optional package. Only its `Figure` is used, which opens no window and shares no state with a caller's
 own plots.

@@ -20,8 +20,8 @@ def save_page(
 ) -> None:
     """Write an `.html` page with the weights of every head and their mean.
 
-    Its reader points at a word to see its links, and chooses a head, and words or tokens. `decoder` says what the
-    translation looked at in the source, and `encoder` what the source looked at in itself; None is a model without it.
+    Its reader points at a word to see its links, and chooses a head, and words or tokens. `decoder` is the
+    attention of the translation to the source, and `encoder` that of the source to itself; None if the model has none.
 
     Raises:
         UserError: the ending is another one, or the folder does not exist.

@@ -12,9 +12,9 @@ SHADES = ((0.75, "██"), (0.5, "▓▓"), (0.25, "▒▒"), (0.05, "░░"),
 
 
 def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
-    """Draw the weights as text: a row looks at the columns, and a darker cell is a greater weight.
+    """Draw the weights as text: each row token looks at the column tokens, and a darker cell is a greater weight.
 
-    A long source is cut into panels, which stand below each other. So do several heads, each under its name. `width`
+    A long source is cut into panels, one below the other, and so are several heads, each under its name. `width`
     is in columns of the terminal, by default those of the terminal in use; no picture is narrower than 40.
     """
     width = max(width or shutil.get_terminal_size().columns, 40)

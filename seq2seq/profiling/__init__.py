@@ -1,1 +1,1 @@
-"""Where the time of training goes: parts, products, memory, and what to change."""
+"""Measurements of training speed: time by part, matrix products, memory, and advice."""

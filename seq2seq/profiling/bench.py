@@ -30,7 +30,7 @@ from seq2seq.profiling.profile import Profile, parts_of
 from seq2seq.runs.run import Run
 from seq2seq.training.update import make_optimizer, update
 
-WARMUP = 5  # updates before those that are measured
+WARMUP = 5  # updates before the measured ones
 PROFILED = 10  # updates under the profiler and the counter, at most: both slow them
 PAIRS = 65_536  # pairs read from the beginning of a corpus: enough that batches are as even as those of all of it
 
@@ -101,7 +101,7 @@ class Subject(NamedTuple):
 
 
 def _read(target: Path, overrides: Sequence[str]) -> Subject:
-    """Read a config or a run, the beginning of its training text, and make the model and the batches."""
+    """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
     run = Run.open(target) if target.is_dir() else None
     if run and overrides:
@@ -149,7 +149,7 @@ def _time_updates(subject: Subject, count: int) -> tuple[np.ndarray, list[Batch]
 
 
 def _peak_of_memory(device: torch.device) -> int:
-    """Return the bytes at the peak: on the GPU, or of the process."""
+    """Return the peak memory in bytes: of the GPU, or of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

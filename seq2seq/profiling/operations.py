@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
-SQUARE = 2048  # rows and columns of the product that stands for what the machine can do
+SQUARE = 2048  # rows and columns of the product that measures the limit of the machine
 
 aten = torch.ops.aten
 
@@ -26,8 +26,8 @@ def _cudnn_rnn(x: Sequence[int], weights: Sequence[Sequence[int]], *_: Any, **__
     return 2 * prod(x[:-1]) * sum(prod(weight) for weight in weights if len(weight) == 2)
 
 
-# What FlopCounterMode counts as nothing. The arguments of a formula are the shapes of the operation's arguments. In the
-# backward pass, the gradients of both factors of a product take one product each.
+# The operations that FlopCounterMode counts as 0. The arguments of a formula are the shapes of the operation's
+# arguments. In the backward pass, the gradients of both factors of a product take one product each.
 FORMULAS = {
     aten.addmm_: _added_product,
     aten.baddbmm_: _added_product,
@@ -39,7 +39,7 @@ FORMULAS = {
 
 
 def square_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the operations a second of a product of two matrices of size SQUARE x SQUARE, with nothing else to do."""
+    """Return the operations per second of a product of two SQUARE x SQUARE matrices, run alone."""
     a, b = torch.randn(2, SQUARE, SQUARE, dtype=dtype, device=device)
     timer = Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
     return 2 * SQUARE**3 / timer.blocked_autorange().median

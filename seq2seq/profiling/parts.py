@@ -49,7 +49,7 @@ def profile_updates(model: Seq2Seq, updates: Iterable[object], device: torch.dev
 
 
 def synchronized_time(device: torch.device) -> float:
-    """Return the time in seconds, once a GPU has done all that it was given."""
+    """Return the time in seconds, after the GPU has finished all its work."""
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter()
@@ -75,7 +75,7 @@ def _ranges(model: Seq2Seq) -> Iterator[None]:
 def part_of(module: str) -> str | None:
     """Return the part that begins with a module of this name; None where the part around it goes on.
 
-    The whole model is "rest": what is in no other part. Modules inside the attention are parts too, since
+    The whole model is "rest", the time that is in no other part. Modules inside the attention are parts too, since
     `attention.memorize` calls them before the decoder runs.
     """
     if module in ("", "encoder"):
@@ -85,7 +85,7 @@ def part_of(module: str) -> str | None:
 
 
 def seconds_by_part(events: Iterable[FunctionEvent], *, of_kernels: bool) -> Seconds:
-    """Sum the time of the profiler's events by part; what an event spends in none of its children is its own."""
+    """Sum the time of the profiler's events by part; an event's own time is the time outside its children."""
     seconds: Seconds = defaultdict(float)
     parts: dict[int, str] = {}  # of forward operations, by sequence number
 

@@ -1,4 +1,4 @@
-"""What `seq2seq bench` measured, the advice that follows from it, and both as text for a terminal."""
+"""The measurements of `seq2seq bench`, the advice that follows from them, and both as text for a terminal."""
 
 import textwrap
 from collections.abc import Iterator, Mapping

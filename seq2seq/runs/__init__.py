@@ -1,1 +1,1 @@
-"""The run folder: what a training leaves behind, and what every later command needs."""
+"""The run folder, which a training writes and every later command reads."""

@@ -1,4 +1,4 @@
-"""The checkpoints of a run: saved so that a kill never loses the last good one, checked before they are used.
+"""The checkpoints of a run. A kill never loses the last good one, and each is verified before it is used.
 
 checkpoints/step-000500/   model.safetensors   the weights
                            training.pt         optimizer, random states, progress: all that resuming needs
@@ -36,7 +36,7 @@ from seq2seq.files import (
 
 log = logging.getLogger("seq2seq")
 
-DISK_IS_FULL = 2**20  # free bytes; with fewer, "no space left" is the reason, whatever torch says
+DISK_IS_FULL = 2**20  # with fewer free bytes the reason of a failed save is "no space left", whatever torch says
 
 _FILES = ("model.safetensors", "training.pt")
 _NAME = re.compile("step-[0-9]+")
@@ -95,9 +95,9 @@ class Checkpoint:
             ) from None
 
     def training_state(self) -> dict[str, Any]:
-        """Read the training state that `Checkpoints.save` was given.
+        """Read the training state that `Checkpoints.save` wrote.
 
-        It holds tensors, numbers and strings only: reading it never runs code.
+        It holds only tensors, numbers and strings, so reading it never runs code.
 
         Raises:
             UserError: the file holds anything else.
@@ -169,10 +169,10 @@ class Checkpoints:
 
         Args:
             update: the number of updates so far.
-            model: whose weights to save.
-            training: the rest of what resuming needs: tensors, numbers and strings.
+            model: the model whose weights are saved.
+            training: the training state, which a resume needs too: tensors, numbers and strings.
             best: whether it is the best checkpoint so far.
-            keep: how many to keep.
+            keep: the number of newest checkpoints to keep.
 
         Raises:
             UserError: it cannot be written, for instance on a full disk; older checkpoints are untouched.
@@ -195,7 +195,7 @@ class Checkpoints:
                 sync(metrics)
             publish(new, saved.path)
 
-            # move the pointers; `last` comes last: after a kill in between, the validation is only done again
+            # move the pointers, `last` at the end: a kill in between then only repeats the validation
             for pointer in ["best"] * best + ["last"]:
                 self.point(pointer, update)
         except (OSError, SafetensorError, RuntimeError) as error:

@@ -18,7 +18,7 @@ PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "nump
 
 
 def describe_environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
-    """Describe what a training runs on, for `environment.json`.
+    """Describe the environment of a training, for `environment.json`.
 
     Args:
         config: of the run.
@@ -39,7 +39,7 @@ def describe_environment(config: Config, data: dict[str, dict[str, str]]) -> dic
 
 
 def _processor() -> str:
-    """Return the processor's model on Linux; elsewhere what Python knows, often only its architecture."""
+    """Return the model of the processor on Linux; elsewhere what Python knows, often only the architecture."""
     try:
         described = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -15,7 +15,7 @@ log = logging.getLogger("seq2seq")
 
 @dataclass(frozen=True)
 class Metrics:
-    """The file of metrics in a run folder; where TensorBoard is installed, its files too."""
+    """The metrics file in a run folder, and the files of TensorBoard if it is installed."""
 
     file: Path
     tensorboard: Any = None  # a SummaryWriter, see `with_tensorboard`
@@ -24,7 +24,7 @@ class Metrics:
         """Return the same metrics, also written for TensorBoard where it is installed (extra `tensorboard`).
 
         Args:
-            update: the last update so far; TensorBoard hides what an interrupted training wrote after it.
+            update: the last update so far; TensorBoard hides later records of an interrupted training.
         """
         try:
             from torch.utils.tensorboard import SummaryWriter
@@ -66,11 +66,11 @@ class Metrics:
         return self.file.stat().st_size if self.file.is_file() else 0
 
     def cut(self, update: int, size: int) -> None:
-        """Delete what was logged after a checkpoint.
+        """Delete the records after a checkpoint.
 
         Args:
-            update: of the checkpoint; later records are deleted.
-            size: of the file at that time, in bytes; what stands after it is deleted.
+            update: the update of the checkpoint; later records are deleted.
+            size: the size of the file at that time in bytes; later bytes are deleted.
         """
         if self.size() < size:
             log.warning("%s lacks lines that were there at the last checkpoint; they will not come back", self.file)

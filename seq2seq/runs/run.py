@@ -1,4 +1,4 @@
-"""The run folder: everything that a training leaves behind, and everything that later commands need.
+"""The run folder, which a training writes and all later commands read.
 
 config.yaml             the resolved config
 environment.json        versions, commit, machine, command, digests of the data (environment.py)
@@ -42,7 +42,7 @@ Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file na
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder on disk. It holds nothing in memory but the path."""
+    """A run folder on disk. Only its path is in memory."""
 
     path: Path
 
@@ -95,7 +95,7 @@ class Run:
         return run
 
     def exists(self) -> bool:
-        """Say whether the folder holds a run, even one that has lost its config."""
+        """Return whether the folder holds a run, even without its config."""
         return (self.path / "config.yaml").is_file() or (self.path / "checkpoints").is_dir()
 
     def must_be_new(self) -> None:
@@ -107,7 +107,7 @@ class Run:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
-        """Lock the folder for a training, and clean up after one that was killed. The folder is created if need be.
+        """Lock the folder for a training, and clean up after a killed training. The folder is created if it is missing.
 
         Raises:
             UserError: another process trains in it, or it cannot be written.
@@ -173,7 +173,7 @@ class Run:
         return load_tokenizers(folder) if folder.is_dir() else None
 
     def shortlist(self) -> Shortlist:
-        """Return the shortlist. When it is first asked for, it is learned from the store, and kept.
+        """Return the shortlist. The first call learns it from the store and keeps it in the run folder.
 
         Raises:
             UserError: its file is damaged, or the run has no store to learn it from.
@@ -192,7 +192,7 @@ class Run:
         log.warning("learning the shortlist from the training text, once")
         shortlist = shortlist_of(Store(self.path / "store"), tokenizers)
 
-        # keep it, if the folder can be written
+        # keep it, if the folder is writable
         new = unfinished(self.path / f"shortlist-{os.getpid()}.safetensors")  # others may learn it at the same time
         try:
             shortlist.save(new)
@@ -209,7 +209,7 @@ class Run:
         """Load a model in eval mode, and its tokenizers.
 
         Args:
-            checkpoint: whose weights to load; by default those of the best one.
+            checkpoint: the checkpoint whose weights to load; by default the best one.
             device: where to put the model.
 
         Raises:

@@ -1,1 +1,1 @@
-"""A trained model at work for people: the interactive session."""
+"""The interactive session with a trained model."""

@@ -1,4 +1,4 @@
-"""The one normalization of text: what training reads, what is translated and what is printed all pass through it."""
+"""The normalization of text. It is applied to training text, to input, and to every translation."""
 
 import re
 import unicodedata
@@ -12,7 +12,7 @@ def normalize(text: str) -> str:
     """Return one line of clean text: NFC, single spaces, none at the ends. Normalizing twice changes nothing.
 
     White space of every kind (tabs, no-break spaces, U+2028, ...), control characters (NUL, ESC, the C1 block, ...) and
-    byte order marks become spaces, so that the words that they separate do not fuse. A lone surrogate, which UTF-8
+    byte order marks become spaces, so that the words around them stay separate. A lone surrogate, which UTF-8
     cannot hold, becomes U+FFFD.
     """
     return unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))
@@ -21,6 +21,6 @@ def normalize(text: str) -> str:
 def is_broken(text: str) -> bool:
     """Say whether a text holds control characters, U+2028, U+2029, byte order marks or lone surrogates.
 
-    Nobody types these on purpose, and `normalize` removes them. Tabs, line ends and every kind of space are ordinary.
+    Nobody types these on purpose, and `normalize` removes them. Tabs, line ends and all kinds of spaces do not count.
     """
     return _BROKEN.search(text) is not None

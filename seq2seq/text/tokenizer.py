@@ -74,7 +74,7 @@ class SubwordTokenizer:
                 minloglevel=3,
             )
         except RuntimeError as error:
-            # explain the only failure that a user can cause
+            # explain the failure that a user can cause
             characters = len(set().union(*lines) - {" "})
             if vocab_size < (needed := len(SPECIALS) + 256 + characters + 1):
                 raise UserError(
@@ -122,8 +122,8 @@ class SubwordTokenizer:
 class WordTokenizer:
     """torchtext's tokenizer and vocabulary: the most frequent words have an id, all others are `<unk>`.
 
-    `decode` joins words with a space. It does not undo what the torchtext tokenizer did; `split` leaves nothing to
-    undo. A word of the text that is spelled like a special token is unknown.
+    `decode` joins words with a space. It does not undo the changes of the torchtext tokenizer; `split` makes no
+    changes. A word of the text that is spelled like a special token is unknown.
     """
 
     def __init__(self, words: Sequence[str], word_tokenizer: str, lowercase: bool):

@@ -23,7 +23,7 @@ _FORMAT = "a line is a word and its numbers with single spaces between"
 
 
 def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
-    """Copy pretrained vectors into the embeddings of a model; return a line a side for the log.
+    """Copy pretrained vectors into the embeddings of a model; return one line for each side, for the log.
 
     The files are the config's `model.pretrained_embeddings`, of `src` and of `tgt`; a side without one stays as it is.
 
@@ -79,7 +79,7 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, 
         if i >= len(SPECIALS) and piece in vectors.stoi:
             rows[i], found[i] = vectors[piece], True
 
-    # what torchtext accepts in silence: words that are not UTF-8, lines cut after one number, nan and inf
+    # check what torchtext accepts silently: words that are not UTF-8, lines cut after one number, nan and inf
     skipped = len(vectors.vectors) > len(vectors.itos)
     if (skipped or not rows.isfinite().all()) and (fault := _first_fault(path)):
         raise UserError(fault)

@@ -1,10 +1,10 @@
-"""Several processes that do one training together, as torchrun starts them; a single one is the case of size 1.
+"""The processes that torchrun starts for one training. Without torchrun there is one process: size 1.
 
 Each process reads its own batches of an update. Losses and gradients are summed over all processes, so that the update
-is the one that a single process would make with all these batches: its mean is over the target tokens of all of them.
+equals the update of a single process with all these batches: the mean is over the target tokens of all batches.
 
-The gradients travel as one vector in one fixed order, after the backward pass. DistributedDataParallel overlaps both,
-but reorders its buckets after the first update: a resumed training would add in another order, and round differently.
+The gradients are sent as one vector in a fixed order, after the backward pass. DistributedDataParallel sends during the
+backward pass, but reorders its buckets after the first update, so a resumed training would round sums differently.
 """
 
 import logging
@@ -18,7 +18,7 @@ from uuid import uuid4
 
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # imported before there is a process group: it would keep that group alive
+import torch.distributed.nn.functional  # imported before a process group exists, which this import would keep alive
 from torch import nn
 
 from seq2seq.devices import choose_device
@@ -27,7 +27,7 @@ from seq2seq.training.stop import Stopped
 
 T = TypeVar("T")
 
-# how long the others wait, at most, while rank 0 reads a corpus or validates; if it dies they notice at once
+# longest time that the others wait while rank 0 reads a corpus or validates; if rank 0 dies, they notice at once
 TIMEOUT = timedelta(days=1)
 
 
@@ -43,7 +43,7 @@ class Processes:
         self.rank, self.size = rank, size
 
     def device(self, name: str) -> torch.device:
-        """Return the device of a config's name; each process of a host takes a GPU of its own.
+        """Return the device that a config names; each process of a host takes a GPU of its own.
 
         Raises:
             UserError: this machine has no such device.
@@ -59,7 +59,7 @@ class Processes:
         return self._reduce(value, dist.ReduceOp.SUM)
 
     def max(self, value: float) -> float:
-        """Return the largest of a number over all processes."""
+        """Return the largest value of a number over all processes."""
         return self._reduce(value, dist.ReduceOp.MAX)
 
     def sum_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
@@ -159,17 +159,17 @@ def _agree_on_name(store: dist.Store, rank: int, size: int) -> str:
 
     torchrun keeps one store over all its restarts, so the addresses of dead processes are still in it, and a new
     process that reads one of these waits for the dead (pytorch/pytorch#135712). On one host the number of restarts
-    would do as a name, but several hosts may count differently. So rank 0 draws a name and tells it to whoever asks.
+    could be the name, but several hosts may count differently. So rank 0 draws a name, and the other ranks ask for it.
     """
     drawn = uuid4().hex
     if rank > 0:
-        # ask with a number of one's own, so that the answer is not one to an earlier process of this rank
+        # ask with a random number, so that the answer cannot be for an earlier process of this rank
         store.set(f"asks/{rank}", drawn)
         name = store.get(f"answer/{drawn}").decode()
         store.set(f"confirms/{name}/{rank}", "")
         return name
 
-    # answer until every other rank has confirmed; an earlier process' question may come first
+    # answer until every other rank has confirmed; the first question may be from an earlier process
     missing = set(range(1, size))
     while missing:
         for other in [other for other in missing if store.check([f"asks/{other}"])]:

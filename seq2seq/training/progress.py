@@ -1,4 +1,4 @@
-"""How far a training has come: the numbers that a checkpoint keeps, and the rules that read them."""
+"""The progress of a training: the numbers that a checkpoint keeps, and the rules that use them."""
 
 import logging
 import math
@@ -14,8 +14,8 @@ log = logging.getLogger("seq2seq")
 
 LOWER_IS_BETTER = ("loss", "cer")
 LABELS = {"loss": "loss", "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "cer": "CER"}
-MAX_SKIPPED = 10  # updates in a row: one or two may be due to an odd batch, ten are due to the weights
-RECORDS = 10  # in the metrics, from one validation to the next
+MAX_SKIPPED = 10  # updates in a row: an odd batch may explain one or two, but only bad weights explain ten
+RECORDS = 10  # records in the metrics from one validation to the next
 
 
 @dataclass
@@ -29,18 +29,18 @@ class Window:
 
 @dataclass
 class Progress:
-    """How far a training has come. With weights, optimizer and random states it is all that resuming needs."""
+    """The progress of a training. A resume needs it, the weights, the optimizer and the random states."""
 
     update: int = 0
-    seconds: float = 0.0  # of training, summed over resumes
+    seconds: float = 0.0  # training time, including the time before a resume
     position: Position = field(default_factory=Position)  # of the next batch
     window: Window = field(default_factory=Window)
     validation: int = 0  # the update of the last validation
     best: float | None = None  # the dev score of the best checkpoint
-    best_update: int | None = None  # and its update
+    best_update: int | None = None  # the update of the best checkpoint
     stale: int = 0  # validations since the best one
     since_reduction: int = 0  # validations since the best one or the last reduction of the learning rate
-    reductions: int = 0  # of the learning rate
+    reductions: int = 0  # how often the learning rate was reduced
     skipped: int = 0  # updates whose loss or gradient was not finite
     skipped_in_a_row: int = 0  # consecutive skipped updates so far
 
@@ -50,7 +50,7 @@ class Progress:
         """Count an update.
 
         Raises:
-            UserError: it is the `MAX_SKIPPED`th in a row whose loss or gradient was not finite.
+            UserError: the loss or the gradient was not finite in `MAX_SKIPPED` updates in a row.
         """
         self.update += 1
         self.seconds += seconds
@@ -61,7 +61,7 @@ class Progress:
             self.skipped_in_a_row = 0
             return
 
-        # the loss or the gradient was not finite, so the weights did not move
+        # the loss or the gradient was not finite, so the weights did not change
         self.skipped += 1
         self.skipped_in_a_row += 1
         what = f"the loss is {result.loss:g}, the gradient norm {result.gradient_norm:g}"
@@ -81,7 +81,7 @@ class Progress:
             self.best, self.best_update, self.stale, self.since_reduction = score, self.update, 0, 0
             return True
 
-        # no improvement: lose patience, reduce the learning rate of the schedule `plateau`
+        # no improvement: count it, and reduce the learning rate if the schedule is `plateau`
         self.stale += 1
         self.since_reduction += 1
         if training.schedule == "plateau" and self.since_reduction >= training.decay_patience:

@@ -1,4 +1,4 @@
-"""What a training keeps beside its weights to resume exactly, and what may not change before it does."""
+"""The training state that an exact resume needs besides the weights, and the changes that a resume refuses."""
 
 import random
 from collections.abc import Iterator
@@ -15,9 +15,9 @@ from seq2seq.runs.run import Digests, Run
 from seq2seq.training.processes import Processes
 from seq2seq.training.progress import Progress
 
-TrainingState = dict[str, Any]  # numbers, strings and tensors only: reading it back never runs code
+TrainingState = dict[str, Any]  # only numbers, strings and tensors, so loading it never runs code
 
-MAY_CHANGE = (  # keys without an effect on the updates
+MAY_CHANGE = (  # keys that do not affect the updates
     "training.patience",
     "training.max_minutes",
     "training.keep",
@@ -52,7 +52,7 @@ def restore_state(
     processes: Processes,
     device: torch.device,
 ) -> Progress:
-    """Restore what `collect_state` collected, as far as the changes since then allow.
+    """Restore the state that `collect_state` collected, as far as the changes since then allow.
 
     A new kind of optimizer starts with empty moments; new batches start at the beginning of the epoch. If there are
     more processes than before, the additional ones keep the random states that they have.
@@ -99,9 +99,9 @@ def _restore_random_state(state: TrainingState, device: torch.device) -> None:
 
 
 class Change(NamedTuple):
-    """Something that is not as it was when a run was begun."""
+    """A key or a file that has changed since the run was begun."""
 
-    key: str  # of the config; for a changed file, the key that names it
+    key: str  # the key of the config; for a changed file, the key that names the file
     text: str
 
 
@@ -113,18 +113,18 @@ def find_changes(
     state: TrainingState | None,
     processes: Processes,
 ) -> list[Change]:
-    """List what has changed since a run was begun: config, data files, vocabularies.
+    """List the changes since a run was begun: in config, data files and vocabularies.
 
     Args:
         run: the run to resume.
         config: the config to resume it with.
-        digests: of the data of that config.
+        digests: the digests of the data of that config.
         checkpoint: the checkpoint to resume from, if there is one.
-        state: of that checkpoint.
-        processes: those that train now.
+        state: the training state of that checkpoint.
+        processes: the processes that train now.
 
     Raises:
-        UserError: something has changed that cannot change.
+        UserError: something has changed that must never change.
     """
     found = [*_changed_keys(run, config, state, processes), *_changed_data(run, digests)]
     if checkpoint and (file := checkpoint.changed_tokenizer(run.path / "tokenizer")):
@@ -145,7 +145,7 @@ def refuse_changes(run: Run, changes: list[Change]) -> None:
 def _changed_keys(run: Run, config: Config, state: TrainingState | None, processes: Processes) -> Iterator[Change]:
     known, given = run.config(), resolve_paths(config)
 
-    # what may change: also the length, unless the schedule depends on it; and `accumulate`, if updates stay the same
+    # what may change: also `max_updates`, unless the schedule uses it; and `accumulate`, if updates stay the same
     free = [*MAY_CHANGE]
     if given.training.schedule not in ("cosine", "one_cycle"):
         free.append("training.max_updates")
@@ -176,7 +176,7 @@ def _changed_data(run: Run, digests: Digests) -> Iterator[Change]:
 
 
 def describe_processes(state: TrainingState, processes: Processes, accumulate: int) -> str | None:
-    """Say what another number of processes changes; None if it is the same."""
+    """Describe what changes with a different number of processes; return None if the number is the same."""
     before, now = state["processes"], processes.size
     if before == now:
         return None

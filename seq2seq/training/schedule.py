@@ -1,4 +1,4 @@
-"""Learning-rate schedules: pure functions of the update, so that a resumed run needs no schedule state."""
+"""Learning-rate schedules. They are pure functions of the update, so a checkpoint holds no schedule state."""
 
 import math
 
@@ -6,7 +6,7 @@ from seq2seq.config import TrainingConfig
 
 
 def learning_rate_at(update: int, reductions: int, training: TrainingConfig) -> float:
-    """Return the learning rate of an update, counted from 1. `training.learning_rate` is multiplied by a factor.
+    """Return the learning rate of an update (counted from 1): `training.learning_rate` times a factor.
 
     The factor climbs linearly from 0 to 1 over the first `warmup_updates`. Then:
 

@@ -1,4 +1,4 @@
-"""Everything up to the first update: check what a mistake could stop, build the model, open the run folder."""
+"""The start of a training: check for mistakes, build the model, and open the run folder."""
 
 import logging
 from contextlib import ExitStack
@@ -32,7 +32,7 @@ log = logging.getLogger("seq2seq")
 
 
 class Start(NamedTuple):
-    """What a training begins with or resumes from."""
+    """Everything that the training loop needs to begin or to resume."""
 
     run: Run
     settings: TrainingConfig
@@ -40,9 +40,9 @@ class Start(NamedTuple):
     model: Seq2Seq
     validation: Validation
     batches: Batches
-    checkpoint: Checkpoint | None  # the one to resume from; its weights are in the model
-    state: TrainingState | None  # of that checkpoint
-    changes: list[Change]  # since that checkpoint
+    checkpoint: Checkpoint | None  # the checkpoint to resume from; its weights are already in the model
+    state: TrainingState | None  # the training state of that checkpoint
+    changes: list[Change]  # the changes since that checkpoint
 
 
 def prepare(
@@ -54,12 +54,12 @@ def prepare(
         config: what to train.
         path: the run folder; created if it does not exist.
         resume: resume the run in the folder, if there is one.
-        allow_changes: resume it even if config, data or vocabularies have changed.
-        processes: those that train together.
-        until_the_end: keeps the folder locked until the training ends.
+        allow_changes: resume even if config, data or vocabularies have changed.
+        processes: the processes that train together.
+        until_the_end: the exit stack that keeps the folder locked until the training ends.
 
     Raises:
-        UserError: whatever would stop a training before its first update; a new run then leaves nothing behind.
+        UserError: a mistake that would stop the training before its first update; a new run then leaves no files.
     """
     with processes.first_then_others():
         # check: the folder, the device, what has changed, the data
@@ -107,7 +107,7 @@ def prepare(
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
 
-    # say what there is
+    # log a summary
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
         log.info(line)
     changes = processes.on_first(lambda: changes)

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first signal ends a training in good order, a second one at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: after the first signal a training saves and ends; a second ends it at once."""
 
 import contextlib
 import os
@@ -15,8 +15,8 @@ class Stopped(KeyboardInterrupt):
     """The exception of a training that was asked to stop.
 
     Attributes:
-        signal: the number of the signal that asked.
-        where: for people: how far the training came, and what is saved.
+        signal: the number of the signal.
+        where: a text for the user: how far the training came, and what is saved.
     """
 
     def __init__(self, number: int, where: str = "before another update; what was saved is intact"):
@@ -25,22 +25,22 @@ class Stopped(KeyboardInterrupt):
 
     @property
     def exit_code(self) -> int:
-        """What a shell expects of a process that a signal ended: 130 after Ctrl-C, 143 after SIGTERM."""
+        """The exit code that shells expect after a signal: 130 after Ctrl-C, 143 after SIGTERM."""
         return 128 + self.signal
 
 
 class Stop:
-    """The handler of the signals while it is entered: the first one raises `Stopped`, unless signals are deferred.
+    """The signal handler inside a `with` block: the first signal raises `Stopped`, unless signals are deferred.
 
-    Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread, where
-    Python handles no signals, it does nothing.
+    Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread,
+    where Python handles no signals, the block has no effect.
 
     Args:
         ignore_second: ignore a second signal instead of ending the process: torchrun forwards signals that its
             processes may already have received.
 
     Attributes:
-        asked: the number of the first signal; 0 before it.
+        asked: the number of the first signal; 0 if there was none.
     """
 
     def __init__(self, *, ignore_second: bool = False) -> None:
@@ -59,7 +59,7 @@ class Stop:
 
     def __exit__(self, kind: object, *exception: object) -> None:
         # under torchrun a stopped process ignores signals from here on: torchrun sends SIGTERM to all when the first of
-        # them ends, and this one has yet to say what was saved
+        # them ends, but this process must still report what was saved
         if kind is Stopped and self._second == signal.SIG_IGN:
             return
         for number, before in self._before.items():
@@ -77,10 +77,10 @@ class Stop:
 
     @contextlib.contextmanager
     def deferred(self, on: bool = True) -> Iterator[None]:
-        """Let signals only set `asked` in a block; or, inside such a block, let them raise `Stopped` again.
+        """Defer signals in a block: they only set `asked`. With `on=False`, inside such a block, they raise `Stopped`.
 
         Args:
-            on: False: a signal raises `Stopped`; one that came earlier raises it at the beginning of the block.
+            on: if False, a signal raises `Stopped`, and an earlier signal raises it at the beginning of the block.
         """
         before, self._deferred = self._deferred, on
         try:

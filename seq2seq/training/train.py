@@ -1,7 +1,7 @@
 """The training loop, top to bottom.
 
-A training that is resumed takes weights, optimizer, random states and data position from its last checkpoint, and ends
-with the same bits as one that was never stopped.
+A resumed training takes weights, optimizer, random states and data position from its last checkpoint. It ends with the
+same bits as a training that was never stopped.
 """
 
 import logging
@@ -31,13 +31,13 @@ log = logging.getLogger("seq2seq")
 def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False) -> Run:
     """Train a model into a run folder; the best checkpoint is the one with the best dev score.
 
-    With `resume` a run that is in the folder goes on; with `allow_changes` even if config, data or vocabularies have
-    changed.
+    With `resume`, a run that is already in the folder continues; with `allow_changes`, even if config, data or
+    vocabularies have changed.
 
     Raises:
         UserError: bad data; a folder that already holds a run (without `resume`) or that another training uses; changes
-            that are not allowed; losses that stay not finite; a full disk.
-        Stopped: a signal asked for it; everything done so far is saved.
+            that are not allowed; losses that are again and again not finite; a full disk.
+        Stopped: a signal stopped the training; all updates so far are saved.
     """
     with join_processes() as processes, Stop(ignore_second=processes.size > 1) as stop, ExitStack() as until_the_end:
         # data, vocabularies, model, run folder
@@ -66,7 +66,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         with stop.deferred(), progress_bar(settings, progress, processes) as bar:
             try:
                 while True:
-                    # validate, save, and only then report; after a stop at such an update, this comes first
+                    # validate, save, and only then report; after a stop before a validation, a resume begins here
                     if progress.validation_is_due(settings):
                         validated = validate(start, progress, metrics, processes, stop)
                         save(best=validated.is_best)
@@ -110,7 +110,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                     if asked := int(processes.max(stop.asked)):
                         raise Stopped(asked)
 
-                # end between two validations: save, then validate once more. The checkpoint does not count this
+                # end between two validations: save, then validate once more. The checkpoint does not include this
                 # validation, so a run that is made longer later equals one that was longer from the start
                 if progress.validation < progress.update:
                     save()
@@ -149,7 +149,7 @@ def validate(start: Start, progress: Progress, metrics: Metrics | None, processe
 
 
 def report(validated: Validated, record: dict[str, Any] | None, start: Start, progress: Progress) -> None:
-    """Log a validation; `record` is the last one of the training, None right after a resume."""
+    """Log a validation; `record` is the last record of the training, None right after a resume."""
     (scores, example), metric = validated.result, start.settings.early_stopping_metric
     log.info(headline(progress.update, record, scores, metric, validated.is_best))
     log.info(example)
@@ -158,7 +158,7 @@ def report(validated: Validated, record: dict[str, Any] | None, start: Start, pr
 
 
 def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> bool:
-    """Say whether a run that is resumed has nothing left to train or to validate, and log where it stands."""
+    """Return whether a resumed run has nothing left to train or to validate, and log where it is."""
     records = start.run.metrics.records()
     validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
     complete = validated and progress.finished(settings) is not None
@@ -168,7 +168,7 @@ def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> b
 
 
 def progress_bar(settings: TrainingConfig, progress: Progress, processes: Processes) -> "tqdm[Any]":
-    """Return a bar on standard error; a silent one on other ranks, or where standard error is no terminal."""
+    """Return a progress bar on standard error; it is silent on other ranks, or if standard error is no terminal."""
     return tqdm(
         total=settings.max_updates,
         initial=progress.update,

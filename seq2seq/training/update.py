@@ -30,7 +30,7 @@ class UpdateResult(NamedTuple):
 
     @property
     def is_finite(self) -> bool:
-        """Whether the optimizer made its step."""
+        """Whether loss and gradient are finite, so that the optimizer made its step."""
         return math.isfinite(self.loss) and math.isfinite(self.gradient_norm)
 
 
@@ -43,7 +43,7 @@ def update(
 ) -> UpdateResult:
     """Make one step of the optimizer, on the batches of all processes.
 
-    There is no step if the loss or the gradient is not finite, so such numbers reach neither weights nor optimizer.
+    If the loss or the gradient is not finite, there is no step, so weights and optimizer stay as they are.
     """
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
     total = 0.0
@@ -80,7 +80,7 @@ def cross_entropy_sum(
     tgt_out: Int64[Tensor, "batch tgt"],
     label_smoothing: float = 0.0,
 ) -> Float[Tensor, ""]:
-    """Return the cross entropy in nats, summed over real tokens. Only these are multiplied with the vocabulary."""
+    """Return the cross entropy in nats, summed over real tokens; logits are computed for these only."""
     real = tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
     W_y = model.decoder.W_y
@@ -88,7 +88,7 @@ def cross_entropy_sum(
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
-    """Return the optimizer of a config. `fused`: one pass over weights, gradients and moments."""
+    """Return the optimizer of a config. With `fused` it makes one pass over weights, gradients and moments."""
     kinds = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
     optimizer: torch.optim.Optimizer = kinds[training.optimizer](
         model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay, fused=True

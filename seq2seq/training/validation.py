@@ -1,4 +1,4 @@
-"""Validation: the loss and the attention of the dev set, and the scores of its translations, by real decoding."""
+"""Validation: the loss and the attention on the dev set, and the scores of its translations by real decoding."""
 
 import math
 import time
@@ -17,25 +17,25 @@ from seq2seq.text.tokenizer import PAD
 from seq2seq.training.progress import LABELS
 from seq2seq.training.update import cross_entropy_sum
 
-BATCH_TOKENS = 4096  # for the loss; it changes memory and speed, not the result
+BATCH_TOKENS = 4096  # batch size for the loss; it affects memory and speed, not the result
 
 
 class ValidationResult(NamedTuple):
     """The scores of a model on the dev set, and its translation of the first line."""
 
     scores: dict[str, Any]  # for the metrics: losses in nats a token, measures in percent, seconds
-    example: str  # source, reference and translation, a line each
+    example: str  # source, reference and translation, one line each
 
 
 class Validation:
     """The dev set, prepared to be measured again and again.
 
-    Every line is translated greedily: this ranks checkpoints much as beam search would and is many times cheaper. The
+    Every line is translated greedily. This ranks checkpoints much as beam search does, and is many times faster. The
     loss is the cross entropy without label smoothing.
 
     Args:
         dev: the sentence pairs.
-        translator: of the model in training.
+        translator: the translator of the model in training.
 
     Raises:
         UserError: no pair has text on both sides.
@@ -81,12 +81,12 @@ class Validation:
 
 
 def show_example(pair: Pair, hypothesis: str) -> str:
-    """Lay out source, reference and translation below each other."""
+    """Return source, reference and translation, one below the other."""
     return f"    source      {pair.src:.1000}\n    reference   {pair.tgt:.1000}\n    translation {hypothesis:.1000}"
 
 
 def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any], metric: str, best: bool) -> str:
-    """Write the line that the log shows of a validation; `record` is the training's last one, None after a resume."""
+    """Return the log line of a validation; `record` is the last record of the training, None after a resume."""
     shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
     parts = [
         f"update {update:6,}",
