@@ -119,8 +119,10 @@ class Translator:
     def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
         """Return the beam, by default `search.beam` of the run's config; raise UserError if no search can use it."""
         beam = self.search.beam if beam is None else beam
-        if not 1 <= nbest <= beam <= MAX_BEAM:
-            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam <= {MAX_BEAM}")
+        if not 1 <= beam <= MAX_BEAM:
+            raise UserError(f"beam is {beam}; write 1 to {MAX_BEAM}")
+        if not 1 <= nbest <= beam:
+            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
         return beam
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
