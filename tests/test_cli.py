@@ -256,7 +256,7 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["translate", "{run}", "--input", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["translate", "{run}", "--input", "{bad}"], "bad.txt:2: byte 3"),
-        (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam 0"),
+        (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam is 0"),
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
         (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),

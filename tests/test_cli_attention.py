@@ -270,7 +270,7 @@ def test_attention_needs_a_text_or_a_file_and_not_both(run, source, capsys):
         (["attention", "{run}", "a", "--head", "0"], "--head 0: write mean, all or the number of a head"),
         (["attention", "{run}", "a", "--head", "two"], "--head two: write mean, all or the number of a head"),
         (["attention", "{run}", "a", "--head", "3"], "here 1 to 2"),
-        (["attention", "{run}", "a", "--beam", "0"], "beam 0"),
+        (["attention", "{run}", "a", "--beam", "0"], "beam is 0"),
         (["attention", "{run}", "a", "--beam", "100000"], "beam is 100000"),
         (["attention", "{plain}", "a", "--encoder"], "model.encoder.self_attention_layers=1"),
         (["attention", "{blind}", "a"], "no attention"),

@@ -144,10 +144,16 @@ def test_a_device_that_does_not_exist_is_refused(run):
         Translator.load(run.path, device="gpu")
 
 
-@pytest.mark.parametrize(("beam", "nbest"), [(0, 1), (3, 4), (3, 0), (1001, 1)])
-def test_impossible_beams_are_refused(translator, beam, nbest):
-    with pytest.raises(UserError, match=rf"nbest is {nbest} and beam {beam}"):
-        translator.translate(["the"], beam=beam, nbest=nbest)
+@pytest.mark.parametrize("beam", [-1, 0, 1001])
+def test_impossible_beams_are_refused(translator, beam):
+    with pytest.raises(UserError, match=rf"beam is {beam}; write 1 to 1000"):
+        translator.translate(["the"], beam=beam)
+
+
+@pytest.mark.parametrize("nbest", [0, 4])
+def test_more_hypotheses_than_the_beam_holds_are_refused(translator, nbest):
+    with pytest.raises(UserError, match=rf"nbest is {nbest} and beam 3"):
+        translator.translate(["the"], beam=3, nbest=nbest)
 
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
