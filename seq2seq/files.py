@@ -156,6 +156,7 @@ def locked(folder: Path) -> Iterator[None]:
         raise UserError(
             f"{folder}: cannot be written: {error.strerror}; choose another folder with --run DIR"
         ) from None
+    # take the lock, or say who holds it; it lasts until the handle is closed
     try:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -150,6 +150,7 @@ class Checkpoints:
         Raises:
             UserError: all checkpoints are damaged.
         """
+        # the one that is named, then the others from the newest on
         damage = None
         for checkpoint in filter(None, [self.named(pointer), *reversed(self.all())]):
             try:
