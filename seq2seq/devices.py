@@ -1,4 +1,4 @@
-"""The device and the precision of the computation."""
+"""The device of the computation."""
 
 import torch
 
@@ -17,11 +17,3 @@ def choose_device(name: str) -> torch.device:
     if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
     return device
-
-
-def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """Return a context for the forward pass: `bf16`, `fp32`, or with `auto` bf16 on a GPU that computes in it."""
-    able = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "bf16" and not able:
-        raise UserError(f"training.precision is bf16, which {device} does not compute in; write auto or fp32")
-    return torch.autocast(device.type, torch.bfloat16, enabled=able and precision != "fp32")

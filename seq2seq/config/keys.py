@@ -221,7 +221,8 @@ class TrainingConfig(Section):
     keep: Positive = 3
     """number of newest checkpoints kept, besides the best one"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """number format of the computation; `auto`: bf16 on a GPU that supports it, otherwise fp32"""
+    """number format of products and recurrent layers; `auto`: fp32; `bf16` is faster where the machine has it, and less
+    exact"""
     device: Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:[0-9]+)?)$")] = "auto"
     """`auto`: a GPU if there is one; `cuda:1`: the second GPU"""
 
@@ -237,6 +238,8 @@ class SearchConfig(Section):
     """largest number of tokens in a translation; null: 3 x source tokens + 20"""
     batch_size: Positive = 64
     """sentences translated at a time"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """number format of the search, as in `training`"""
     shortlist: bool = False
     """search only among frequent target tokens and likely translations of the source tokens. With 6,000 words this
     takes half the time; many translations change, BLEU hardly does. Validations search among all"""

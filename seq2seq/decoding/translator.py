@@ -17,6 +17,7 @@ from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
 from seq2seq.decoding.translation import Alternative, Sampling, Translation
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
+from seq2seq.fast.precision import Precision, Products, choose_precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.fast.side_by_side import Item, Result, in_batches
 from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
@@ -51,13 +52,22 @@ class Translator:
         search: the defaults of `translate`.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
             depend on the other lines of its batch. None: search among all tokens.
+        products: the library of float32 products, as in `choose_precision`; None: the fastest.
     """
 
     def __init__(
-        self, model: Seq2Seq, tokenizers: Tokenizers, search: SearchConfig, shortlist: Shortlist | None = None
+        self,
+        model: Seq2Seq,
+        tokenizers: Tokenizers,
+        search: SearchConfig,
+        shortlist: Shortlist | None = None,
+        products: Products | None = None,
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
         self.device = model.decoder.W_y.weight.device
+        # the precision of the search, and that of losses, scores and attention
+        self.precision = choose_precision(self.device, search.precision, "search.precision", products)
+        self.exact = choose_precision(self.device, "fp32", products=products)
         # the names of the heads that look at the source, and of the heads of self-attention; empty if there are none
         self.decoder_heads, self.encoder_heads = name_decoder_heads(model), name_encoder_heads(model)
 
@@ -147,7 +157,12 @@ class Translator:
         # search in batches; random draws share one generator, so their batches take turns
         sources = self.encode(texts)
         hypotheses: list[list[Hypothesis]] = self.in_batches(
-            partial(self._search_batch, search), sources, len, of_empty=[], in_turn=sampling is not None
+            partial(self._search_batch, search),
+            sources,
+            len,
+            of_empty=[],
+            in_turn=sampling is not None,
+            precision=self.precision,
         )
         if any(source and not found for source, found in zip(sources, hypotheses, strict=True)):
             raise UserError(
@@ -201,11 +216,22 @@ class Translator:
         *,
         of_empty: Result,
         in_turn: bool = False,
+        precision: Precision | None = None,
     ) -> list[Result]:
-        """Return the function's result for each item; for items of size 0 return `of_empty` without a call."""
+        """Return the function's result for each item; for items of size 0 return `of_empty` without a call.
+
+        The function computes in the given precision, by default in `exact`.
+        """
+        precision = precision or self.exact
         full = [item for item in items if size(item)]
         in_turn = in_turn or self.device.type != "cpu"
-        results = iter(in_batches(function, full, size, self.search.batch_size, in_turn=in_turn))
+
+        def forward(batch: list[Item]) -> list[Result]:
+            with precision.forward():  # here, since autocast belongs to the thread that runs the batch
+                return function(batch)
+
+        with precision.settings():
+            results = iter(in_batches(forward, full, size, self.search.batch_size, in_turn=in_turn))
         return [next(results) if size(item) else of_empty for item in items]
 
     def _decode(self, outcome: Outcome) -> Translation:

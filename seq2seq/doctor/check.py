@@ -16,8 +16,9 @@ from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, 
 from seq2seq.data.formats import corpus_files, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
-from seq2seq.devices import autocast, choose_device
+from seq2seq.devices import choose_device
 from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
+from seq2seq.fast.precision import choose_precision
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
@@ -41,7 +42,8 @@ def check(config: Config) -> Iterator[Fact]:
     # the text
     dev = read_dev(config)
     device = choose_device(config.training.device)
-    autocast(device, config.training.precision)  # raises where the device cannot compute in this precision
+    choose_precision(device, config.training.precision)  # raises where the device cannot compute in this precision
+    choose_precision(device, config.search.precision, "search.precision")
     splits = _splits(config)
     diagnosis = diagnose(splits)
     for name, counts in diagnosis.counts.items():

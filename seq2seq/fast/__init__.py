@@ -1,6 +1,7 @@
 """The code that exists only for speed. Each part has a plain twin: ordinary torch, the same results up to rounding.
 
     file             what it makes faster                                    its plain twin
+    precision.py     all products, by another library or in bfloat16         float32 by torch's default library
     loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
     cells.py         recurrent layers that go one position at a time         `Recurrent` of model/recurrent.py
     topk.py          the best tokens of a step of search                     `plain_topk`
@@ -22,10 +23,5 @@ ON = os.environ.get("SEQ2SEQ_FAST", "1") != "0"
 
 
 def is_on_for(x: "Tensor") -> bool:
-    """Return whether to use the fast code: it is on, and x is on a CPU and is computed in its own precision.
-
-    On a GPU, or under autocast, the gain of the fast code was not measured.
-    """
-    import torch  # here, so that `seq2seq --help`, which imports allocator.py, answers without it
-
-    return ON and x.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Return whether to use the fast code: it is on, and x is on a CPU. On a GPU its gain was not measured."""
+    return ON and x.device.type == "cpu"

@@ -19,6 +19,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from seq2seq.fast.precision import recurrent_dtype
+
 
 class _Recurrent(Protocol):
     layers: nn.ModuleList
@@ -44,6 +46,7 @@ class OneAtATime:
     ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch layer part hidden"]]:
         """Return the output of the top layer, and the state of every layer after x."""
         last = []
+        state = state.to(self._recurrent.layers[0].weight_hh_l0.dtype)  # with bf16 only the products are in bfloat16
         for i, (layer, (W_ih, W_hh)) in enumerate(zip(self._recurrent.layers, self._products, strict=True)):
             below, before = x if i == 0 else self._recurrent.dropout(x), state[:, i]
             end = torch.stack(EQUATIONS[type(layer)](W_ih(below[:, 0]), W_hh(before[:, 0]), *before.unbind(1)), dim=1)
@@ -83,6 +86,7 @@ class Product:
 
     def __init__(self, W: Float[Tensor, "output input"], b: Float[Tensor, " output"], rows: int, steps: int):
         self._learns = torch.is_grad_enabled() and W.requires_grad
+        W, b = W.to(recurrent_dtype(W)), b.to(recurrent_dtype(W))
         self._W, self._b = W, b
         if self._learns:
             self._W = W.detach()
@@ -91,6 +95,7 @@ class Product:
 
     def __call__(self, x: Float[Tensor, "rows input"]) -> Float[Tensor, "rows output"]:
         """Return W x + b."""
+        x = x.to(self._W.dtype)
         if not self._learns:
             return torch.addmm(self._b, x, self._W.t())
         self._inputs.append(x.detach())

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seq2seq import fast
+from seq2seq.fast.precision import product_dtype
 
 ROWS = 512  # rows of the buffer: fewer rows make the products small, more rows do not fit into the cache
 
@@ -41,6 +42,7 @@ def plain_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smooth
 
 def fused_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smoothing: float) -> Tensor:
     """Return the same, with the gradients made in the forward pass."""
+    s, W, b = (x.to(product_dtype(x)) for x in (s, W, b))
     return _CrossEntropy.apply(s, W, b, y, label_smoothing, torch.is_grad_enabled())
 
 
@@ -58,17 +60,18 @@ def plain_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
 
 def aligned_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
     """Return the same, with rows that begin on cache lines. The columns beyond the vocabulary hold -inf."""
+    s, W, b = (x.to(product_dtype(x)) for x in (s, W, b))
     vocab = len(W)
-    z = _aligned(s, len(s), vocab)
+    z = _aligned(len(s), vocab, s.dtype)
     torch.addmm(b, s, W.t(), out=z[:, :vocab])
     z[:, vocab:] = -torch.inf
-    return z.log_softmax(-1)[:, :vocab]
+    return z.log_softmax(-1, torch.promote_types(z.dtype, torch.float32))[:, :vocab]
 
 
-def _aligned(like: Tensor, rows: int, columns: int) -> Float[Tensor, "rows columns_and_more"]:
+def _aligned(rows: int, columns: int, dtype: torch.dtype) -> Float[Tensor, "rows columns_and_more"]:
     """Return an uninitialized matrix with a few more columns, so that each row begins on a cache line."""
-    line = 64 // like.element_size()  # numbers on a cache line of 64 bytes
-    return like.new_empty(rows, -(-columns // line) * line)
+    line = 64 // dtype.itemsize  # numbers on a cache line of 64 bytes
+    return torch.empty(rows, -(-columns // line) * line, dtype=dtype)
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -76,28 +79,28 @@ class _CrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, W: Tensor, b: Tensor, y: Tensor, epsilon: float, training: bool) -> Tensor:
-        vocab = W.size(0)
-        buffer = _aligned(s, min(ROWS, len(s)), vocab)[:, :vocab]
-        total = s.new_zeros(())
-        ds, dW, db = torch.empty_like(s), torch.zeros_like(W), torch.zeros_like(b)
+        vocab, wide = W.size(0), torch.promote_types(s.dtype, torch.float32)  # sums are at least float32
+        buffer = _aligned(min(ROWS, len(s)), vocab, s.dtype)[:, :vocab]
+        total = s.new_zeros((), dtype=wide)
+        ds, dW, db = torch.empty_like(s), torch.zeros_like(W), torch.zeros_like(b, dtype=wide)
         for s_t, y_t, ds_t in zip(s.split(ROWS), y[:, None].split(ROWS), ds.split(ROWS), strict=True):
             # the logits, and the two terms of the loss that are linear in them
             z = torch.addmm(b, s_t, W.t(), out=buffer[: len(s_t)])
-            total -= (1 - epsilon) * z.gather(1, y_t).sum() + epsilon * z.mean(1).sum()
+            total -= (1 - epsilon) * z.gather(1, y_t).sum(dtype=wide) + epsilon * z.mean(1, dtype=wide).sum()
 
             # log sum exp; from here on the buffer holds exp(z - largest)
             largest = z.amax(1, keepdim=True)
             p = z.sub_(largest).exp_()
-            mass = p.sum(1, keepdim=True)
+            mass = p.sum(1, keepdim=True, dtype=wide)
             total += (mass.log() + largest).sum()
 
             # the gradients; from here on the buffer holds softmax(z) - q
             if training:
-                dz = p.div_(mass).sub_(epsilon / vocab)
+                dz = p.div_(mass.to(p.dtype)).sub_(epsilon / vocab)
                 dz.scatter_add_(1, y_t, dz.new_full(y_t.shape, epsilon - 1))
                 torch.mm(dz, W, out=ds_t)
                 dW.addmm_(dz.t(), s_t)
-                db += dz.sum(0)
+                db += dz.sum(0, dtype=wide)
         if training:
             ctx.save_for_backward(ds, dW, db)
         return total

@@ -7,6 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from seq2seq.fast.padded import bf16_lstm
+from seq2seq.fast.precision import recurrent_dtype
+
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
 Sequence = Tensor | PackedSequence
@@ -73,20 +76,24 @@ class Recurrent(nn.Module):
         self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
     ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
         """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
-        # the state in torch's form
+        # inputs and state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
-        start: Tensor | tuple[Tensor, ...] | None = None
+        x = _each(Tensor.to, x, weight)
+        start: tuple[Tensor, ...] | None = None
         if state is not None:
             start = tuple(part[None].contiguous() for part in state.to(weight.dtype).unbind(1))
-            start = start if self.parts == 2 else start[0]
 
         # the layer
         with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
-            x, end = layer(_each(Tensor.to, x, weight), start)
+            if isinstance(layer, nn.LSTM) and recurrent_dtype(weight) == torch.bfloat16:
+                x, end = bf16_lstm(layer, x, start)
+            else:
+                x, end = layer(x, start if start is None or self.parts == 2 else start[0])
 
-        # the state in our form
+        # outputs and state in our form
         parts = end if self.parts == 2 else (end,)
-        return x, torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
+        state = torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
+        return _each(Tensor.to, x, weight), state.to(weight.dtype)
 
 
 def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:

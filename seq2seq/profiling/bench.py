@@ -21,8 +21,9 @@ from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
 from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
-from seq2seq.devices import autocast, choose_device
+from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
+from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS, square_rate
 from seq2seq.profiling.parts import data_range, profile_updates, synchronized_time
@@ -44,14 +45,12 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
     if count < 1:
         raise UserError(f"--updates is {count}; write 1 or more")
     subject = _read(target, overrides)
-    config, model, device = subject.config, subject.model, subject.device
-    with autocast(device, config.training.precision):
-        dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
+    config, model, device, precision = subject.config, subject.model, subject.device, subject.precision
 
     # speed and memory, beside what the machine can do
     seconds, batches = _time_updates(subject, count)
     memory = _peak_of_memory(device)
-    rate = square_rate(dtype, device)
+    rate = square_rate(precision, device)
 
     # parts and operations
     few = min(count, PROFILED)
@@ -69,7 +68,7 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
         parameters=count_parameters(model),
         torch=torch.__version__,
         device=device.type,
-        precision=str(dtype).removeprefix("torch."),
+        precision=str(precision),
         threads=torch.get_num_threads(),
         cores=_count_cores(),
         updates=count,
@@ -96,6 +95,7 @@ class Subject(NamedTuple):
     model: Seq2Seq
     optimizer: torch.optim.Optimizer  # with a learning rate of 0
     device: torch.device
+    precision: Precision
     batches: Batches
     singles: Batches  # of one sentence each
 
@@ -108,6 +108,7 @@ def _read(target: Path, overrides: Sequence[str]) -> Subject:
         raise UserError(f"{overrides[0]}: {target} is a run, whose config is settled; bench {target / 'config.yaml'}")
     config = run.config() if run else load_config(target, overrides)
     device = choose_device(config.training.device)
+    precision = choose_precision(device, config.training.precision)
 
     # the model
     torch.manual_seed(config.seed)
@@ -125,7 +126,7 @@ def _read(target: Path, overrides: Sequence[str]) -> Subject:
     pairs, report = encode_pairs(rows, tokenizers.src, tokenizers.tgt, config.data.max_length)
     report.must_keep_a_pair()
     batches, singles = make_batches(config, pairs, tokenizers), Batches(pairs, 1, "sentences", config.seed)
-    return Subject(config, model, optimizer, device, batches, singles)
+    return Subject(config, model, optimizer, device, precision, batches, singles)
 
 
 def _updates(subject: Subject, count: int) -> Iterator[list[Batch]]:
@@ -135,7 +136,7 @@ def _updates(subject: Subject, count: int) -> Iterator[list[Batch]]:
     for _ in range(count):
         with data_range():
             micro_batches = [next(stream)[1].to(subject.device) for _ in range(training.accumulate)]
-        update(model, subject.optimizer, micro_batches, training)
+        update(model, subject.optimizer, micro_batches, training, precision=subject.precision)
         yield micro_batches
 
 

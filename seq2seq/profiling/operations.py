@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch.utils.benchmark import Timer
 
+from seq2seq.fast.precision import Precision, libraries_of
+
 SQUARE = 2048  # rows and columns of the product that measures the limit of the machine
 
 aten = torch.ops.aten
@@ -38,8 +40,19 @@ FORMULAS = {
 }
 
 
-def square_rate(dtype: torch.dtype, device: torch.device) -> float:
-    """Return the operations per second of a product of two SQUARE x SQUARE matrices, run alone."""
-    a, b = torch.randn(2, SQUARE, SQUARE, dtype=dtype, device=device)
-    timer = Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
-    return 2 * SQUARE**3 / timer.blocked_autorange().median
+def square_rate(precision: Precision, device: torch.device) -> float:
+    """Return the operations per second of a product of two SQUARE x SQUARE matrices, by the fastest way that torch has.
+
+    The ways are the libraries of a precision on a CPU, and with bf16 also factors in bfloat16.
+    """
+    is_bf16, rates = precision.name == "bf16", []
+    libraries = (
+        [precision] if device.type != "cpu" else [precision._replace(products=p) for p in libraries_of(precision)]
+    )
+    for each in libraries:
+        for dtype in (torch.float32, torch.bfloat16)[: 1 + is_bf16]:
+            a, b = torch.randn(2, SQUARE, SQUARE, dtype=dtype, device=device)
+            with each.settings():
+                timer = Timer("a @ b", globals={"a": a, "b": b}, num_threads=torch.get_num_threads())
+                rates.append(2 * SQUARE**3 / timer.blocked_autorange().median)
+    return max(rates)

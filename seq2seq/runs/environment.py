@@ -13,22 +13,30 @@ import torch
 
 from seq2seq.config import Config
 from seq2seq.devices import choose_device
+from seq2seq.fast.precision import Precision
 
 PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
 
 
-def describe_environment(config: Config, data: dict[str, dict[str, str]]) -> dict[str, Any]:
+def describe_machine(precision: Precision) -> dict[str, str]:
+    """Describe what the bits of a training depend on, besides the config, the data and the number of processes."""
+    return {"processor": _processor(), "torch": torch.__version__, "products": precision.products}
+
+
+def describe_environment(config: Config, data: dict[str, dict[str, str]], precision: Precision) -> dict[str, Any]:
     """Describe the environment of a training, for `environment.json`.
 
     Args:
         config: of the run.
         data: the digests of the config's data, from `data_digests`.
+        precision: of the training.
     """
     return {
         "command": sys.argv,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        **describe_machine(precision),
+        "precision": precision.name,
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": str(choose_device(config.training.device)),

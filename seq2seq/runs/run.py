@@ -26,6 +26,7 @@ from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.data.dataset import shortlist_of
 from seq2seq.data.store import Store
 from seq2seq.errors import UserError, resume_command
+from seq2seq.fast.precision import FP32, Precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import locked, open_to_readers, publish, read_json, recover, replace_text, unfinished
 from seq2seq.model.seq2seq import Seq2Seq
@@ -59,13 +60,14 @@ class Run:
     # ------------------------------------------------------------------------------------------ making and opening
 
     @classmethod
-    def create(cls, path: Path, config: Config, data: Digests) -> "Run":
+    def create(cls, path: Path, config: Config, data: Digests, precision: Precision = FP32) -> "Run":
         """Create a run folder with `config.yaml` and `environment.json`.
 
         Args:
             path: the folder; created if it does not exist.
             config: of the run.
             data: the digests of the config's data.
+            precision: of the training.
 
         Raises:
             UserError: the folder already holds a run, or cannot be written.
@@ -74,7 +76,7 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run._write_environment(describe_environment(config, data))
+            run._write_environment(describe_environment(config, data, precision))
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -135,13 +137,13 @@ class Run:
             raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")
         return config
 
-    def save_data_digests(self, config: Config, data: Digests) -> None:
+    def save_data_digests(self, config: Config, data: Digests, precision: Precision = FP32) -> None:
         """Replace the digests of the data in `environment.json`, or all of a damaged one; delete the old shortlist."""
         (self.path / "shortlist.safetensors").unlink(missing_ok=True)
         try:
             described = self.environment() | {"data": data}
         except UserError:
-            described = describe_environment(config, data)
+            described = describe_environment(config, data, precision)
         self._write_environment(described)
 
     def _write_environment(self, described: dict[str, Any]) -> None:

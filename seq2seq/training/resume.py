@@ -10,7 +10,9 @@ import torch
 from seq2seq.config import Config, flatten_keys, resolve_paths
 from seq2seq.data.batches import Position
 from seq2seq.errors import UserError, resume_command
+from seq2seq.fast.precision import Precision
 from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.environment import describe_machine
 from seq2seq.runs.run import Digests, Run
 from seq2seq.training.processes import Processes
 from seq2seq.training.progress import Progress
@@ -33,7 +35,12 @@ CHANGES_BATCHES = ("data.", "seed", "training.batch_")  # keys that decide which
 
 
 def collect_state(
-    progress: Progress, optimizer: torch.optim.Optimizer, metrics_bytes: int, processes: Processes, device: torch.device
+    progress: Progress,
+    optimizer: torch.optim.Optimizer,
+    metrics_bytes: int,
+    processes: Processes,
+    device: torch.device,
+    precision: Precision,
 ) -> TrainingState:
     """Collect everything that resuming needs besides the weights. Every process must call this."""
     return {
@@ -41,6 +48,7 @@ def collect_state(
         "optimizer": optimizer.state_dict(),
         "metrics_bytes": metrics_bytes,
         "processes": processes.size,
+        "machine": describe_machine(precision),
         "random": processes.gather(_random_state(device)),
     }
 
@@ -184,3 +192,9 @@ def describe_processes(state: TrainingState, processes: Processes, accumulate: i
         f"processes: {now}, before: {before}; so batches an update (training.accumulate x processes): "
         f"{now * accumulate}, and dropout draws other numbers"
     )
+
+
+def describe_machines(before: dict[str, str], now: dict[str, str]) -> list[str]:
+    """Describe what differs between the machine of a checkpoint and this one; nothing differs on the same machine."""
+    effect = "so the last digits of all numbers differ from those of a training that was never stopped"
+    return [f"{key}: {now[key]}, before: {before.get(key)}; {effect}" for key in now if now[key] != before.get(key)]

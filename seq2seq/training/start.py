@@ -19,13 +19,21 @@ from seq2seq.data.dataset import (
     read_dev,
 )
 from seq2seq.decoding.translator import Translator
-from seq2seq.devices import autocast
+from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.environment import describe_machine
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.processes import Processes
-from seq2seq.training.resume import Change, TrainingState, describe_processes, find_changes, refuse_changes
+from seq2seq.training.resume import (
+    Change,
+    TrainingState,
+    describe_machines,
+    describe_processes,
+    find_changes,
+    refuse_changes,
+)
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")
@@ -37,6 +45,7 @@ class Start(NamedTuple):
     run: Run
     settings: TrainingConfig
     device: torch.device
+    precision: Precision
     model: Seq2Seq
     validation: Validation
     batches: Batches
@@ -70,9 +79,10 @@ def prepare(
                 run.must_be_new()
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
-        autocast(device, config.training.precision)  # raises an error if the device lacks the precision
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
+        known = state["machine"]["products"] if state else None if first else run.environment()["products"]
+        precision = choose_precision(device, config.training.precision, products=known)
         digests = data_digests(config) if first else run.environment()["data"]
         changes = []
         if first and not is_new:
@@ -93,26 +103,30 @@ def prepare(
             vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
         if not first:
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
-        validation = Validation(dev, Translator(model.to(device), tokenizers, config.search))
+        translator = Translator(model.to(device), tokenizers, config.search, products=precision.products)
+        validation = Validation(dev, translator)
 
         # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:
             until_the_end.enter_context(run.writing())
-            Run.create(path, config, digests)
+            Run.create(path, config, digests, precision)
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             if any(change.key.startswith("data.") for change in changes):
-                run.save_data_digests(config, digests)
+                run.save_data_digests(config, digests, precision)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
 
     # log a summary
-    for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
+    size = f"{count_parameters(model):,} parameters, on {device} in {precision}"
+    for line in (f"training pairs: {store.report}", *vectors, size):
         log.info(line)
     changes = processes.on_first(lambda: changes)
     for change in changes:
         log.warning("%s: going on all the same", change.text)
     if state and (difference := describe_processes(state, processes, config.training.accumulate)):
         log.warning(difference)
-    return Start(run, config.training, device, model, validation, batches, checkpoint, state, changes)
+    for difference in describe_machines(state["machine"], describe_machine(precision)) if state else ():
+        log.warning(difference)
+    return Start(run, config.training, device, precision, model, validation, batches, checkpoint, state, changes)

@@ -59,7 +59,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         record: dict[str, Any] | None = None
 
         def save(best: bool = False) -> None:
-            state = collect_state(progress, optimizer, run.metrics.size(), processes, device)
+            state = collect_state(progress, optimizer, run.metrics.size(), processes, device, start.precision)
             number, keep = progress.update, settings.keep
             processes.on_first(lambda: run.checkpoints.save(number, model, state, best=best, keep=keep))
 
@@ -86,7 +86,14 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         group["lr"] = learning_rate
 
                     # forward and loss, backward, clip, step
-                    result = update(model.train(), optimizer, micro_batches, settings, processes)
+                    result = update(
+                        model.train(),
+                        optimizer,
+                        micro_batches,
+                        settings,
+                        precision=start.precision,
+                        processes=processes,
+                    )
 
                     # count
                     progress.count_update(result, processes.max(time.perf_counter() - began), settings)

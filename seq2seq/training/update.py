@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import Batch
-from seq2seq.devices import autocast
 from seq2seq.fast.loss import cross_entropy
+from seq2seq.fast.precision import FP32, Precision
 from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import PAD
@@ -39,6 +39,8 @@ def update(
     optimizer: torch.optim.Optimizer,
     micro_batches: list[Batch],
     training: TrainingConfig,
+    *,
+    precision: Precision = FP32,
     processes: Processes = ALONE,
 ) -> UpdateResult:
     """Make one step of the optimizer, on the batches of all processes.
@@ -48,13 +50,14 @@ def update(
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
     total = 0.0
     optimizer.zero_grad()
-    for batch in micro_batches:
-        # forward and loss
-        with autocast(batch.src.device, training.precision):
-            loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
-        # backward
-        loss.backward()
-        total += loss.item()
+    with precision.settings():
+        for batch in micro_batches:
+            # forward and loss
+            with precision.forward():
+                loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
+            # backward
+            loss.backward()
+            total += loss.item()
 
     # sum over the processes, clip
     processes.sum_gradients(model.parameters())

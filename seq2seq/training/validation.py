@@ -59,7 +59,7 @@ class Validation:
         # loss and attention, under the references
         nats = tokens = 0.0
         sums = torch.zeros(4, 2, dtype=torch.float64)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._translator.exact.settings():
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)

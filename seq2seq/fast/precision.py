@@ -1,0 +1,173 @@
+"""The precision of products and recurrent layers, and the library that computes them on a CPU.
+
+torch multiplies float32 matrices on a CPU with MKL, or with oneDNN where `torch.backends.mkldnn.matmul.fp32_precision`
+is "bf16". This setting permits bfloat16: on a CPU with matrix instructions for it (AMX) oneDNN rounds both factors to
+bfloat16 and sums in float32, and elsewhere it computes in float32. On AMD's processors its float32 takes half the time
+of MKL's. So a product is measured: its error tells the format, and its time the faster library.
+
+    fp32    float32, by the faster library
+    bf16    on a CPU with AMX: tensors in float32, products and LSTM layers in bfloat16
+            on other CPUs with bfloat16, and on GPUs: torch's autocast
+            sums over a batch, weights, gradients and the optimizer stay in float32
+
+The plain twin is float32 by torch's default library.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from threading import Condition
+from time import perf_counter
+from typing import Literal, NamedTuple, get_args
+
+import torch
+
+from seq2seq import fast
+from seq2seq.errors import UserError
+
+Products = Literal["ieee", "bf16"]  # torch's names: by its default library, or by oneDNN, which may use bfloat16
+
+SHAPE = (320, 256, 2048)  # rows, inner size and columns of the measured product: a small vocabulary product
+FLOAT32_ERROR = 1e-5  # the relative error of a float32 product is about 5e-7, and that of bfloat16 2e-3
+ROUNDS = 7  # products by each library, in turn
+ADVANTAGE = 1.25  # oneDNN is chosen if it is so many times as fast: all starts on a machine choose the same
+
+
+class Precision(NamedTuple):
+    """How a device computes products and recurrent layers."""
+
+    name: Literal["fp32", "bf16"]
+    products: Products = "ieee"  # the library of float32 products on a CPU
+    autocast: Literal["", "cpu", "cuda"] = ""  # the type of device on which autocast is on
+
+    @contextmanager
+    def settings(self) -> Iterator[None]:
+        """Compute in this precision until the end of the block, then put torch's settings back.
+
+        The settings are those of the whole process. A thread that needs other ones than a block of another thread waits
+        for its end; so blocks of one thread must not be nested.
+        """
+        products = "bf16" if self.products == "bf16" else "ieee"
+        recurrent = "bf16" if self.name == "bf16" else "ieee"
+        with _hold((products, recurrent)):
+            yield
+
+    def forward(self) -> torch.autocast:
+        """Return the context of a forward pass, inside of `settings`."""
+        return torch.autocast(self.autocast or "cpu", torch.bfloat16, enabled=bool(self.autocast))
+
+    def __str__(self) -> str:
+        by = {"ieee": "torch's default library", "bf16": "oneDNN"}[self.products]
+        return self.name if self.autocast == "cuda" else f"{self.name}, products by {by}"
+
+
+FP32 = Precision("fp32")
+
+
+def choose_precision(
+    device: torch.device, name: str, key: str = "training.precision", products: Products | None = None
+) -> Precision:
+    """Return the precision of a name in a config: `fp32`, `bf16`, or `auto`, which is `fp32`.
+
+    Args:
+        device: the device that computes.
+        name: the value of the key.
+        key: for the error message.
+        products: a run's library, which it keeps where that has float32's error here too.
+
+    Raises:
+        UserError: bf16 on a device that does not compute in it.
+    """
+    if device.type != "cpu":
+        if name != "bf16":
+            return FP32
+        if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
+            return Precision("bf16", autocast="cuda")
+    elif name == "bf16":
+        if _cpu_has_bf16():
+            return Precision("bf16", "bf16", "" if product_error("bf16") > FLOAT32_ERROR else "cpu")
+    elif products and product_error(products) < FLOAT32_ERROR:
+        return Precision("fp32", products)
+    else:
+        return Precision("fp32", fastest_float32())
+    raise UserError(f"{key} is bf16, which this {device.type} does not compute in; write auto or fp32")
+
+
+@cache
+def product_error(products: Products) -> float:
+    """Return the relative error of a product of random float32 matrices by a library."""
+    a, b = _factors()
+    exact = a.double() @ b.double()
+    with _hold((products, "ieee")):
+        return float((a @ b - exact).norm() / exact.norm())
+
+
+def libraries_of(precision: Precision) -> list[Products]:
+    """Return the libraries whose products have the error of a precision, or less."""
+    return [p for p in get_args(Products) if precision.name == "bf16" or product_error(p) < FLOAT32_ERROR]
+
+
+@cache
+def fastest_float32() -> Products:
+    """Return the library with the fastest product of those that have float32's error; measure it in about 15 ms."""
+    if not fast.ON or len(libraries_of(FP32)) == 1:
+        return "ieee"
+    a, b = _factors()
+    seconds: dict[Products, list[float]] = {"ieee": [], "bf16": []}
+    for _ in range(ROUNDS):
+        for products, times in seconds.items():
+            with _hold((products, "ieee")):
+                start = perf_counter()
+                a @ b
+                times.append(perf_counter() - start)
+    return "bf16" if min(seconds["ieee"]) > ADVANTAGE * min(seconds["bf16"]) else "ieee"
+
+
+def product_dtype(x: torch.Tensor) -> torch.dtype:
+    """Return the type that a product of x computes in: under autocast bfloat16."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else x.dtype
+
+
+def recurrent_dtype(weight: torch.Tensor) -> torch.dtype:
+    """Return the type that a recurrent layer computes in.
+
+    On a CPU it is bfloat16 where the precision is bf16: torch has a setting for this, which its LSTM does not yet obey.
+    """
+    bf16 = torch.backends.mkldnn.rnn.fp32_precision == "bf16"
+    return torch.bfloat16 if bf16 and weight.device.type == "cpu" and weight.dtype == torch.float32 else weight.dtype
+
+
+def _cpu_has_bf16() -> bool:
+    return any(has for name, has in torch.cpu.get_capabilities().items() if name.endswith("bf16"))
+
+
+def _factors() -> tuple[torch.Tensor, torch.Tensor]:
+    rows, inner, columns = SHAPE
+    generator = torch.Generator().manual_seed(0)  # of its own, so that no other random number changes
+    return torch.randn(rows, inner, generator=generator), torch.randn(inner, columns, generator=generator)
+
+
+_free = Condition()
+_held: list[tuple[str, str]] = []  # the settings of each block that is running; all are equal
+_users = ("none", "none")  # the settings outside of all blocks
+
+
+@contextmanager
+def _hold(settings: tuple[str, str]) -> Iterator[None]:
+    """Set torch's precision of products and of recurrent layers, once no thread holds other settings."""
+    global _users
+    mkldnn = torch.backends.mkldnn
+    with _free:
+        _free.wait_for(lambda: not _held or _held[0] == settings)
+        if not _held:
+            _users = (mkldnn.matmul.fp32_precision, mkldnn.rnn.fp32_precision)
+            mkldnn.matmul.fp32_precision, mkldnn.rnn.fp32_precision = settings
+        _held.append(settings)
+    try:
+        yield
+    finally:
+        with _free:
+            _held.pop()
+            if not _held:
+                mkldnn.matmul.fp32_precision, mkldnn.rnn.fp32_precision = _users
+                _free.notify_all()
