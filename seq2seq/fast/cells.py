@@ -46,7 +46,6 @@ class OneAtATime:
     ) -> tuple[Float[Tensor, "batch 1 hidden"], Float[Tensor, "batch layer part hidden"]]:
         """Return the output of the top layer, and the state of every layer after x."""
         last = []
-        state = state.to(self._recurrent.layers[0].weight_hh_l0.dtype)  # with bf16 only the products are in bfloat16
         for i, (layer, (W_ih, W_hh)) in enumerate(zip(self._recurrent.layers, self._products, strict=True)):
             below, before = x if i == 0 else self._recurrent.dropout(x), state[:, i]
             end = torch.stack(EQUATIONS[type(layer)](W_ih(below[:, 0]), W_hh(before[:, 0]), *before.unbind(1)), dim=1)
@@ -94,12 +93,14 @@ class Product:
             self._copies = list(_Copies.apply(W, b, rows, steps, self._inputs))
 
     def __call__(self, x: Float[Tensor, "rows input"]) -> Float[Tensor, "rows output"]:
-        """Return W x + b."""
-        x = x.to(self._W.dtype)
+        """Return W x + b, in the type of x."""
+        rows = x.to(self._W.dtype)
         if not self._learns:
-            return torch.addmm(self._b, x, self._W.t())
-        self._inputs.append(x.detach())
-        return torch.addmm(self._copies.pop(), x, self._W.t())  # the last copy first, so the inputs lie in reverse
+            return torch.addmm(self._b, rows, self._W.t()).to(x.dtype)
+        self._inputs.append(rows.detach())
+        return torch.addmm(self._copies.pop(), rows, self._W.t()).to(
+            x.dtype
+        )  # the last first, as inputs lie in reverse
 
 
 class _Copies(torch.autograd.Function):

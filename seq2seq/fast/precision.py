@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from threading import Condition
 from time import perf_counter
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import torch
 
@@ -133,7 +133,8 @@ def recurrent_dtype(weight: torch.Tensor) -> torch.dtype:
 
     On a CPU it is bfloat16 where the precision is bf16: torch has a setting for this, which its LSTM does not yet obey.
     """
-    bf16 = torch.backends.mkldnn.rnn.fp32_precision == "bf16"
+    mkldnn: Any = torch.backends.mkldnn
+    bf16 = mkldnn.rnn.fp32_precision == "bf16"
     return torch.bfloat16 if bf16 and weight.device.type == "cpu" and weight.dtype == torch.float32 else weight.dtype
 
 
@@ -156,7 +157,7 @@ _users = ("none", "none")  # the settings outside of all blocks
 def _hold(settings: tuple[str, str]) -> Iterator[None]:
     """Set torch's precision of products and of recurrent layers, once no thread holds other settings."""
     global _users
-    mkldnn = torch.backends.mkldnn
+    mkldnn: Any = torch.backends.mkldnn  # torch's type stubs do not know these settings
     with _free:
         _free.wait_for(lambda: not _held or _held[0] == settings)
         if not _held:

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
-from seq2seq.fast.padded import bf16_lstm
 from seq2seq.fast.precision import recurrent_dtype
 
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -78,22 +78,24 @@ class Recurrent(nn.Module):
         """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
         # inputs and state in torch's form
         weight = layer.get_parameter("weight_hh_l0")
-        x = _each(Tensor.to, x, weight)
-        start: tuple[Tensor, ...] | None = None
+        dtype = recurrent_dtype(weight)
+        start: Tensor | tuple[Tensor, ...] | None = None
         if state is not None:
-            start = tuple(part[None].contiguous() for part in state.to(weight.dtype).unbind(1))
+            start = tuple(part[None].contiguous() for part in state.to(dtype).unbind(1))
+            start = start if self.parts == 2 else start[0]
 
-        # the layer
+        # the layer, with its weights in bfloat16 where that is the precision
         with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
-            if isinstance(layer, nn.LSTM) and recurrent_dtype(weight) == torch.bfloat16:
-                x, end = bf16_lstm(layer, x, start)
+            if dtype == weight.dtype:
+                x, end = layer(x.to(dtype), start)
             else:
-                x, end = layer(x, start if start is None or self.parts == 2 else start[0])
+                weights = {name: parameter.to(dtype) for name, parameter in layer.named_parameters()}
+                x, end = functional_call(layer, weights, (x.to(dtype), start))
 
         # outputs and state in our form
         parts = end if self.parts == 2 else (end,)
         state = torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
-        return _each(Tensor.to, x, weight), state.to(weight.dtype)
+        return x.to(weight.dtype), state.to(weight.dtype)
 
 
 def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:
