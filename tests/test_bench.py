@@ -20,6 +20,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import TrainingConfig, load_config
 from seq2seq.data.batches import Position, make_batch
 from seq2seq.fast.cells import OneAtATime
+from seq2seq.fast.precision import FP32
 from seq2seq.model.recurrent import LAYERS
 from seq2seq.profiling import bench as measuring
 from seq2seq.profiling import operations as operations_of
@@ -237,7 +238,7 @@ def test_a_layer_on_a_gpu_counts_as_one_on_a_cpu():
 
 def test_the_rate_of_a_square_product_leaves_the_threads_as_they_are():
     threads = torch.get_num_threads()
-    assert square_rate(torch.float32, CPU) > 0
+    assert square_rate(FP32, CPU) > 0
     assert torch.get_num_threads() == threads
 
 

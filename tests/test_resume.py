@@ -24,6 +24,7 @@ from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
+from seq2seq.fast.precision import FP32
 from seq2seq.runs.metrics import Metrics
 from seq2seq.runs.run import Run
 from seq2seq.training.processes import ALONE
@@ -184,7 +185,7 @@ def test_all_random_states_are_put_back():
     device, model = torch.device("cpu"), torch.nn.Linear(1, 1)
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     np.random.normal()  # numpy keeps a second one for the next call
-    state = collect_state(Progress(), optimizer, 0, ALONE, device)
+    state = collect_state(Progress(), optimizer, 0, ALONE, device, FP32)
     before = drawn()
     assert drawn() != before
     file = io.BytesIO()

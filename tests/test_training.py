@@ -16,6 +16,7 @@ import seq2seq
 from seq2seq.config import load_config
 from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
+from seq2seq.fast import precision
 from seq2seq.runs.run import Run
 from seq2seq.training.progress import Progress
 from seq2seq.training.train import train
@@ -233,10 +234,12 @@ def test_every_validation_takes_place_however_often(tmp_path):
         (["tokenizer.type=char", "tokenizer.vocab_size=20"], r"tokenizer\.vocab_size is 20"),
         (["data.max_length=1"], "no sentence pair is left"),
         (["training.precision=bf16", "training.device=cpu"], r"training\.precision is bf16"),
+        (["search.precision=bf16", "training.device=cpu"], r"search\.precision is bf16"),
         (["model.pretrained_embeddings.src=nowhere.txt"], r"nowhere\.txt: no such file"),
     ],
 )
-def test_a_mistake_leaves_no_run_behind_and_check_finds_it_too(tmp_path, overrides, message):
+def test_a_mistake_leaves_no_run_behind_and_check_finds_it_too(tmp_path, monkeypatch, overrides, message):
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: False)
     config = load_config(write_config(tmp_path), overrides)
     with pytest.raises(UserError, match=message):
         train(config, tmp_path / "run")

@@ -9,8 +9,6 @@ from random_model import random_model
 
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import make_batch
-from seq2seq.devices import autocast
-from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import EOS, PAD
 from seq2seq.training.update import loss_sum, make_optimizer, update
 
@@ -117,11 +115,6 @@ def test_gradients_of_the_update_before_are_forgotten():
     norm_again = update(model, make_optimizer(config, model), [batch], config).gradient_norm
     assert norm_again == norm
     torch.testing.assert_close(weights(model), weights(once))
-
-
-def test_bf16_on_a_device_that_does_not_compute_in_it_is_a_users_error():
-    with pytest.raises(UserError, match=r"training\.precision is bf16, which cpu .* write auto or fp32"):
-        autocast(torch.device("cpu"), "bf16")
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw", "sgd"])

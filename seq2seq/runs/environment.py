@@ -20,7 +20,7 @@ PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "nump
 
 def describe_machine(precision: Precision) -> dict[str, str]:
     """Describe what the bits of a training depend on, besides the config, the data and the number of processes."""
-    return {"processor": _processor(), "torch": torch.__version__, "products": precision.products}
+    return {"processor": _processor(), "torch": str(torch.__version__), "products": precision.products}
 
 
 def describe_environment(config: Config, data: dict[str, dict[str, str]], precision: Precision) -> dict[str, Any]:
