@@ -20,6 +20,7 @@ import yaml
 
 from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
+from seq2seq.config.dialect import Loader
 from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -114,7 +115,7 @@ def _read_varied(varied: Sequence[str]) -> dict[str, list[str]]:
         # the values: YAML finds where each begins and ends
         listed = f"[{text}]"
         try:
-            node = yaml.compose(listed, Loader=yaml.SafeLoader)
+            node = yaml.compose(listed, Loader=Loader)
         except yaml.YAMLError as error:
             problem = getattr(error, "problem", None) or str(error)
             raise UserError(f"--vary {word}: {problem}; write section.key=value,value,...") from None
