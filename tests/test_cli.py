@@ -259,6 +259,16 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
         (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam is 0"),
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
+        (["translate", "{run}", "--input", "{good}", "--batch-size", f"{2**63}"], "write 1 to 100000"),
+        (
+            ["translate", "{run}", "--input", "{good}", "--sample", "--seed", f"{2**64}"],
+            "seed is 1844674407",
+        ),
+        (
+            ["translate", "{run}", "--input", "{good}", "--sample", "--temperature", "1e300"],
+            "temperature is 1e+300",
+        ),
+        (["align", "{run}", "--input", "{good}", "--head", "1" * 5000], "--head 111"),
         (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
         (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
         (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),

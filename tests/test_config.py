@@ -413,6 +413,42 @@ def test_a_key_of_many_sections_is_no_key(error):
     assert error("", ".".join("a" * 5000) + "=1").endswith("write section.key=value, such as search.beam=5")
 
 
+NUMBERS = [  # every key that is a number, with its schema
+    (f"{path}.{name}".lstrip("."), kind)
+    for path, section in sections().items()
+    for name, key in section.model_json_schema()["properties"].items()
+    for kind in key.get("anyOf", [key])
+    if kind.get("type") in ("integer", "number")
+]
+
+
+WRONG = [
+    "-1",
+    "2" + "0" * 15,
+    "1e300",
+    str(2**64),
+    "0x" + "f" * 80,
+    ".nan",
+    ".inf",
+    "-.inf",
+    "true",
+    "nan",
+    "'1'",
+    "[1]",
+]
+
+
+@pytest.mark.parametrize(("key", "schema"), NUMBERS, ids=[key for key, _ in NUMBERS])
+def test_every_number_has_limits_and_what_is_beyond_them_is_named(error, key, schema):
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    assert 0 <= low < high <= 2**32  # so that no product of two overflows
+    for value in WRONG:
+        message = error("", f"{key}={value}")
+        assert message.startswith(f"override: {key} is ")
+        assert len(message) < 300
+
+
 @pytest.mark.parametrize("text", ["- a\n", "5\n", "words\n"])
 def test_a_file_that_is_no_mapping_is_an_error(write, text):
     with pytest.raises(UserError, match="a config is a section of keys"):

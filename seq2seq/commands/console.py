@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seq2seq.decoding.translator import Translator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
+MAX_BATCH = 100_000  # sentences translated at a time, as for the key search.batch_size
 MAKE_ROOM = "make room, or write to another file"
 
 
@@ -31,8 +32,8 @@ def load_translator(run: str | Path, batch_size: int | None = None, shortlist: b
 
     translator = Translator.load(run, shortlist=shortlist)
     if batch_size is not None:
-        if batch_size < 1:
-            raise UserError(f"--batch-size is {batch_size}; write 1 or more")
+        if not 1 <= batch_size <= MAX_BATCH:
+            raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")
         translator.search = translator.search.model_copy(update={"batch_size": batch_size})
     return translator
 
@@ -45,8 +46,8 @@ def check_attention(translator: "Translator", hint: str = "") -> None:
 
 def check_head(head: str, names: Sequence[str], words: Sequence[str]) -> None:
     """Raise a UserError if `--head` is neither one of the words nor the number of a head, counted from 1."""
-    if head not in words and not (head.isdecimal() and 1 <= int(head) <= len(names)):
-        raise UserError(f"--head {head}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
+    if head not in words and not (head.isdecimal() and len(head) < 9 and 1 <= int(head) <= len(names)):
+        raise UserError(f"--head {head:.20}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
 
 
 def select_head(map: "AttentionMap", head: str) -> "AttentionMap":

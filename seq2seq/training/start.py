@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
@@ -84,6 +84,7 @@ def prepare(
         must_keep_a_pair(config, tokenizers)
 
         # build: the model, with random weights, pretrained vectors or the weights of the checkpoint
+        must_fit(config, tokenizers, device, training=True)
         torch.manual_seed(config.seed)
         model = build_model(config, tokenizers)
         vectors = []
