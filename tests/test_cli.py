@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tiny import write_config
 
 import seq2seq
@@ -287,6 +288,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(run, folder, capsys, arguments, m
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_too_little_memory_is_one_line_and_exit_code_2(run, monkeypatch, capsys):
+    monkeypatch.setattr("seq2seq.commands.plot.run", lambda args: torch.empty(2**60, dtype=torch.uint8))
+    assert main(["plot", run]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("seq2seq: error: out of memory; lower training.batch_tokens")
+    assert err.count("\n") == 1
 
 
 def test_a_reader_that_goes_away_is_no_error(run):

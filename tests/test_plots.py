@@ -3,6 +3,7 @@
 import logging
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from wcwidth import wcswidth
 
 from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, terminal_attention
+from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, save_page, terminal_attention
 from seq2seq.plots.terminal import SHADES, shade
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
@@ -128,6 +129,23 @@ def test_an_svg_holds_the_tokens_as_text_whatever_fonts_there_are(tmp_path, capl
     save_attention(tmp_path / "a.svg", flat(TOKENS, source))
     assert {*map(readable, source), *map(readable, TOKENS), "attention weight"} <= {*texts_of(tmp_path / "a.svg")}
     assert caplog.text == ""
+
+
+def test_the_cells_of_a_long_sentence_are_one_image_in_the_svg(tmp_path):
+    long = [f"word{i}" for i in range(150)]
+    save_attention(tmp_path / "a.svg", flat(long, long))
+    assert (tmp_path / "a.svg").stat().st_size < 500_000
+    assert set(long) < set(texts_of(tmp_path / "a.svg"))
+    tags = Counter(e.tag.rpartition("}")[2] for e in ElementTree.parse(tmp_path / "a.svg").iter())
+    assert (tags["image"], tags["path"] < 100) == (2, True)  # the cells and the scale
+
+
+def test_a_picture_as_text_and_a_page_refuse_more_cells_than_can_be_shown(tmp_path):
+    large = flat(["a"] * 501, ["b"] * 500)
+    assert "\n" not in terminal_attention(large)
+    assert "501 by 500 tokens are too many to be drawn as text" in terminal_attention(large)
+    with pytest.raises(UserError, match=r"a.html: 501 by 500 tokens are too many for a page; shorten the text"):
+        save_page(tmp_path / "a.html", "b", "a", large)
 
 
 def test_each_head_is_a_panel_with_its_name(tmp_path, monkeypatch):

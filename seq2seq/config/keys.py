@@ -188,8 +188,8 @@ class TrainingConfig(Section):
     max_updates: Positive = 600
     """training ends after this many updates"""
     max_minutes: Annotated[float, Field(gt=0, le=1e9)] | None = None
-    """training ends after this many minutes if it has not ended before; validations do not count, time before a resume
-    does; null: no limit"""
+    """training ends after this many minutes if it has not ended before; validations and pauses of the process do not
+    count, time before a resume does; null: no limit"""
     accumulate: Positive = 1
     """batches per update; their gradients are added up"""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
@@ -236,7 +236,7 @@ class SearchConfig(Section):
     """hypotheses kept at each step; 1 is greedy search"""
     length_penalty: Annotated[float, Field(ge=0, le=10)] = 0.6
     """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
-    max_length: Annotated[int, Field(ge=1, le=10**5)] | None = None
+    max_length: Annotated[int, Field(ge=1, le=10**4)] | None = None
     """largest number of tokens in a translation; null: 3 x source tokens + 20"""
     batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
     """sentences translated at a time"""

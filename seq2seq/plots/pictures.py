@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CELL, SMALL_CELL = 0.3, 0.18  # inches: the side of a cell in a single panel, and in one of several
 GAP_X, GAP_Y = 0.3, 0.5  # inches between panels; a panel's name stands below it
+MANY_CELLS = 10_000  # in a panel of an .svg: they are one embedded image, not a path each
 LETTER = 0.085  # inches: the width of a letter in a panel's name
 
 
@@ -38,8 +39,14 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
     figure = Figure()
     across = _add_panels(figure, map.heads, cell * len(columns), cell * len(labels))
     for i, (axes, name, weights) in enumerate(zip(figure.axes, map.heads, map.weights, strict=True)):
-        mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
-        axes.invert_yaxis()
+        mesh: Any
+        height, width = weights.shape
+        if weights.size > MANY_CELLS and path.suffix.lower() == ".svg":
+            place = (0, width, height, 0)
+            mesh = axes.imshow(weights, "Blues", aspect="auto", interpolation="none", vmin=0, vmax=1, extent=place)
+        else:
+            mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
+            axes.invert_yaxis()
         x_labels, y_labels = columns if i < across else [], labels if i % across == 0 else []
         axes.set_xticks([x + 0.5 for x in range(len(x_labels))], x_labels, **text)
         axes.set_yticks([y + 0.5 for y in range(len(y_labels))], y_labels, **text)
