@@ -276,6 +276,12 @@ def test_pairs_that_the_system_does_not_give_are_an_error(tmp_path):
     assert "cannot be read: File name too long; give" in mistake(read_pairs, "x" * 300, "en", "de")
 
 
+def test_a_line_without_end_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setattr("seq2seq.data.formats.LONGEST_LINE", 100)
+    lines = decode_lines(io.BytesIO(b"x" * 98 + b"\n" + b"x" * 1000), "tape")
+    assert mistake(list, lines) == "tape:2: a line of over 100 bytes; write a sentence a line"
+
+
 def test_a_device_that_breaks_while_it_is_read_is_an_error():
     class Broken(io.RawIOBase):
         def readinto(self, buffer):

@@ -206,6 +206,13 @@ def test_a_run_before_its_first_validation_has_curves_too(tmp_path):
     assert (tmp_path / "c.png").stat().st_size > 10_000
 
 
+def test_a_curve_of_very_many_validations_is_thinned_out_and_still_rings_the_best(tmp_path):
+    many = [record(10 * i, loss=1.0, bleu=12.0 + (i == 4999), chrf=9.0) for i in range(9000)]
+    save_curves(tmp_path / "a.svg", many)
+    assert "BLEU, best 13 at 49,990" in texts_of(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size < 2_000_000
+
+
 def test_the_axes_have_units(tmp_path):
     save_curves(tmp_path / "c.svg", METRICS)
     assert {"updates", "nats per target token", "target tokens per second"} <= {*texts_of(tmp_path / "c.svg")}

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from seq2seq.decoding.translator import Translator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
+MOST_CHARACTERS = 2**26  # of the lines that are read at a time
 MAX_BATCH = 100_000  # sentences translated at a time, as for the key search.batch_size
 MAKE_ROOM = "make room, or write to another file"
 
@@ -68,8 +69,22 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     if path is None and sys.stdin.isatty():
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    batches = iter(lambda: list(islice(lines, size)), [])
+    batches = _batched(lines, size)
     return chain(list(islice(batches, 1)), batches)
+
+
+def _batched(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield the lines in batches of `size`, or of fewer where these are so long that they would fill the memory."""
+    batch: list[str] = []
+    characters = 0
+    for line in lines:
+        batch.append(line)
+        characters += len(line)
+        if len(batch) == size or characters > MOST_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def write_output(path: str | None, texts: Iterable[str]) -> None:
