@@ -254,6 +254,7 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["evaluate", "nowhere"], "nowhere: not a run folder"),
+        (["translate", "{good}"], "good.txt: a file; give the folder of a run, runs/good if `seq2seq train"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["translate", "{run}", "--input", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["translate", "{run}", "--input", "{bad}"], "bad.txt:2: byte 3"),

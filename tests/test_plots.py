@@ -14,6 +14,7 @@ from wcwidth import wcswidth
 from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
 from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, save_page, terminal_attention
+from seq2seq.plots.comparison import save_comparison
 from seq2seq.plots.terminal import SHADES, shade
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
@@ -211,6 +212,16 @@ def test_a_curve_of_very_many_validations_is_thinned_out_and_still_rings_the_bes
     save_curves(tmp_path / "a.svg", many)
     assert "BLEU, best 13 at 49,990" in texts_of(tmp_path / "a.svg")
     assert (tmp_path / "a.svg").stat().st_size < 2_000_000
+
+
+def test_the_picture_of_a_large_comparison_has_its_best_rows_and_short_labels(tmp_path):
+    labels = [f"{i:03} " + "long " * 50 for i in range(120)]
+    save_comparison(tmp_path / "a.svg", "keys", "dev BLEU", labels, [[float(i)] for i in range(120)])
+    texts = texts_of(tmp_path / "a.svg")
+    shown = [text for text in texts if text.endswith("…")]
+    assert [text[:3] for text in shown] == [f"{i:03}" for i in range(20, 120)]
+    assert "keys: the best 100 of 120" in texts
+    assert all(len(text) == 60 for text in shown)
 
 
 def test_the_axes_have_units(tmp_path):

@@ -105,8 +105,11 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     src_file, tgt_file, *tables = (_find(f"{prefix}{ending}") for ending in (f".{src}", f".{tgt}", *TABLES))
     if src_file and tgt_file:
         return [src_file, tgt_file]
-    if any(tables):
-        return [next(filter(None, tables))]
+    if table := next(filter(None, tables), None):
+        if one := src_file or tgt_file:
+            fix = f"name the whole file {table} to read that, or mend data.src ({src}) and data.tgt ({tgt})"
+            raise UserError(f"no corpus at {prefix}: {one} has no partner, and {table} is there too; {fix}")
+        return [table]
 
     # nothing: say what exists, and what was looked for
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
@@ -114,7 +117,11 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
-    raise UserError(f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz")
+    message = f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz"
+
+    # the repository has scripts that fetch some corpora
+    scripts = [script for script in Path("scripts").glob("download_*.py") if script.stem[9:] in prefix]
+    raise UserError(f"{message}; `python {scripts[0]}` fetches it" if scripts else message)
 
 
 def _find(path: str) -> str | None:

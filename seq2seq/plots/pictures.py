@@ -1,7 +1,7 @@
 """Attention as a picture in a file: one heat map for each head."""
 
 from collections.abc import Sequence
-from math import ceil, sqrt
+from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,14 +73,18 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
 def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: float) -> int:
     """Add a panel of `width` by `height` inches for each name, from the top left, and return how many are side by side.
 
-    Together they are somewhat wider than high.
+    Together they are somewhat wider than high, and few places stay empty: three panels stand in one row or column.
     """
-    # how many panels across and down, in rows of about the same length
+    # how many panels across and down
     longest = max(map(len, names)) if len(names) > 1 else 0
     pitch_x, pitch_y = GAP_X + max(width, LETTER * longest), GAP_Y + height
-    across = min(len(names), max(1, round(sqrt(1.5 * len(names) * pitch_y / pitch_x))))
+
+    def misfit(across: int) -> float:
+        down = ceil(len(names) / across)
+        return abs(log(pitch_x * across / (pitch_y * down) / 1.5)) + 4 * (across * down / len(names) - 1)
+
+    across = min(range(1, len(names) + 1), key=misfit)
     down = ceil(len(names) / across)
-    across = ceil(len(names) / down)
 
     # place them from the top left
     whole_x, whole_y = pitch_x * across - GAP_X, pitch_y * down - GAP_Y

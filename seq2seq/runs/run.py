@@ -88,6 +88,9 @@ class Run:
             UserError: the folder holds no run.
         """
         run = cls(Path(path))
+        if run.path.is_file():
+            fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
+            raise UserError(f"{path}: a file; give the folder of a run, {fix}")
         if not run.exists():
             raise UserError(
                 f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"

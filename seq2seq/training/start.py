@@ -18,6 +18,7 @@ from seq2seq.data.dataset import (
     prepare_store,
     read_dev,
 )
+from seq2seq.data.formats import corpus_files
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast
 from seq2seq.model.seq2seq import Seq2Seq
@@ -109,7 +110,13 @@ def prepare(
         batches = make_batches(config, store, tokenizers)
 
     # log a summary
-    for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
+    read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    for line in (
+        f"reading {read}",
+        f"training pairs: {store.report}",
+        *vectors,
+        f"{count_parameters(model):,} parameters, on {device}",
+    ):
         log.info(line)
     changes = processes.on_first(lambda: changes)
     for change in changes:
