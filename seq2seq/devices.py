@@ -1,5 +1,10 @@
 """The device of the computation."""
 
+import os
+import re
+import resource
+from pathlib import Path
+
 import torch
 
 from seq2seq.errors import UserError
@@ -17,3 +22,21 @@ def choose_device(name: str) -> torch.device:
     if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
     return device
+
+
+def free_memory(device: torch.device) -> int:
+    """Return how many bytes of memory this process can still get on a device.
+
+    On a CPU it is the least of what the machine has, what its container may have, and what `ulimit -v` leaves.
+    """
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    page = os.sysconf("SC_PAGE_SIZE")
+    free = [page * os.sysconf("SC_PHYS_PAGES")]
+    for file in map(Path, ("/proc/meminfo", "/sys/fs/cgroup/memory.max")):  # of Linux
+        if found := file.is_file() and re.search(r"MemAvailable: +(\d+) kB|^(\d+)$", file.read_text()):
+            free.append(int(found[1]) * 1024 if found[1] else int(found[2]))
+    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], Path("/proc/self/statm")
+    if limit != resource.RLIM_INFINITY:
+        free.append(limit - (page * int(used.read_text().split()[0]) if used.is_file() else 0))
+    return max(0, min(free))

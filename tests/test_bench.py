@@ -436,7 +436,8 @@ def test_not_a_byte_of_a_run_or_beside_a_config_changes(run, config, monkeypatch
 @pytest.mark.parametrize(
     ("target", "arguments", "said"),
     [
-        ("config", ["--updates", "0"], "--updates is 0; write 1 or more"),
+        ("config", ["--updates", "0"], "--updates is 0; write 1 to 100000"),
+        ("config", ["--updates", "1" + "0" * 20], "write 1 to 100000"),
         ("run", ["training.batch_tokens=64"], "training.batch_tokens=64"),
     ],
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from tiny import write_config
 
 import seq2seq
@@ -253,12 +254,23 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
     ("arguments", "message"),
     [
         (["evaluate", "nowhere"], "nowhere: not a run folder"),
+        (["translate", "{good}"], "good.txt: a file; give the folder of a run, runs/good if `seq2seq train"),
         (["train", "nowhere.yaml"], "nowhere.yaml: No such file"),
         (["translate", "{run}", "--input", "nowhere.txt"], "nowhere.txt: cannot be read: No such file"),
         (["translate", "{run}", "--input", "{bad}"], "bad.txt:2: byte 3"),
         (["translate", "{run}", "--input", "{good}", "--beam", "0"], "beam is 0"),
         (["translate", "{run}", "--input", "{good}", "--nbest", "9"], "nbest is 9"),
         (["translate", "{run}", "--input", "{good}", "--batch-size", "0"], "--batch-size is 0"),
+        (["translate", "{run}", "--input", "{good}", "--batch-size", f"{2**63}"], "write 1 to 100000"),
+        (
+            ["translate", "{run}", "--input", "{good}", "--sample", "--seed", f"{2**64}"],
+            "seed is 1844674407",
+        ),
+        (
+            ["translate", "{run}", "--input", "{good}", "--sample", "--temperature", "1e300"],
+            "temperature is 1e+300",
+        ),
+        (["align", "{run}", "--input", "{good}", "--head", "1" * 5000], "--head 111"),
         (["translate", "{run}", "--input", "{good}", "--output", "/nowhere/x"], "--output /nowhere/x: No such file"),
         (["translate", "{run}", "--input", "{good}", "--output", "{good}"], "is the --input file"),
         (["translate", "{run}", "--input", "{good}", "--attention"], "--attention needs --json"),
@@ -277,6 +289,14 @@ def test_a_mistake_is_one_line_and_exit_code_2(run, folder, capsys, arguments, m
     assert message in err
     assert err.count("\n") == 1
     assert "Traceback" not in err
+
+
+def test_too_little_memory_is_one_line_and_exit_code_2(run, monkeypatch, capsys):
+    monkeypatch.setattr("seq2seq.commands.plot.run", lambda args: torch.empty(2**60, dtype=torch.uint8))
+    assert main(["plot", run]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("seq2seq: error: out of memory; lower training.batch_tokens")
+    assert err.count("\n") == 1
 
 
 def test_a_reader_that_goes_away_is_no_error(run):

@@ -132,6 +132,9 @@ def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
         ([], ["seed=1,2"], 1, "--seeds N"),
         ([], ["data.dev=a,b"], 1, "same dev set"),
         ([], [SCORES], 0, "--seeds is 0"),
+        ([], [SCORES], 10**12, "--seeds is 1000000000000, and --vary has . combinations; .*not over 10,000 trainings"),
+        ([], ["search.beam=" + "1," * 9000], 1, "--vary search.beam=1,.*: more than 2,000 values"),
+        ([], ["search.beam=" + "[" * 5000], 1, "nested too deep"),
         (["model.attention.score=dot"], [SCORES], 1, "both set .* and varied"),
     ],
 )

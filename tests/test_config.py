@@ -1,6 +1,7 @@
 """The config: what it accepts, what it refuses, and in which words."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -372,10 +373,80 @@ def test_an_error_in_an_override_says_so(error):
         ("seed: !!float x\n", 2),
         ("test: 2014-99-99\n", 2),
         ("---\nseed: 1\n", 2),
+        ("test: \0\n", 2),
+        ("a: &a 1\nb: &a 2\n", 3),
+        ("seed: *a\n", 2),
     ],
 )
 def test_broken_yaml_is_an_error_with_its_line(error, text, line):
     assert error(text).startswith(f"a.yaml:{line}: ")
+
+
+LEVELS = list(zip("abcdefghi", "bcdefghij", strict=True))
+BOMBS = {  # texts of under a kilobyte that stand for a billion values, or for one without end
+    "values": "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in LEVELS),
+    "a key": "? &a [x]\n: 1\n" + "".join(f"? &{b} [{', '.join([f'*{a}'] * 9)}]\n: 1\n" for a, b in LEVELS),
+    "merges": "a: &a {x: 1}\n" + "".join(f"{b}: &{b} {{<<: [{', '.join([f'*{a}'] * 9)}]}}\n" for a, b in LEVELS),
+    "itself": "seed: &a [*a]\n",
+    "a merge with itself": "search: &a {<<: *a}\n",
+    "brackets": "seed: " + "[" * 5000,
+    "a long number": "seed: 1" + ":20" * 5000,
+    "a long hexadecimal": "seed: 0x" + "f" * 5000,
+    "many values": "seed: [" + "1, " * 5000 + "]",
+}
+
+
+@pytest.mark.parametrize("bomb", BOMBS)
+def test_a_small_text_that_stands_for_too_much_is_an_error_with_its_line(error, bomb):
+    message = error(BOMBS[bomb])
+    assert re.match(
+        "a.yaml:[0-9]+: (more than 2,000 values|[*]a stands inside|nested too deep|'.* is not a valid)", message
+    )
+    assert len(message) < 200
+    if "\n" not in BOMBS[bomb].rstrip():
+        message = error("", BOMBS[bomb].replace(": ", "=", 1).rstrip())
+        assert message.startswith("override se")
+        assert len(message) < 250
+
+
+def test_a_key_of_many_sections_is_no_key(error):
+    assert error("", ".".join("a" * 5000) + "=1").endswith("write section.key=value, such as search.beam=5")
+
+
+NUMBERS = [  # every key that is a number, with its schema
+    (f"{path}.{name}".lstrip("."), kind)
+    for path, section in sections().items()
+    for name, key in section.model_json_schema()["properties"].items()
+    for kind in key.get("anyOf", [key])
+    if kind.get("type") in ("integer", "number")
+]
+
+
+WRONG = [
+    "-1",
+    "2" + "0" * 15,
+    "1e300",
+    str(2**64),
+    "0x" + "f" * 80,
+    ".nan",
+    ".inf",
+    "-.inf",
+    "true",
+    "nan",
+    "'1'",
+    "[1]",
+]
+
+
+@pytest.mark.parametrize(("key", "schema"), NUMBERS, ids=[key for key, _ in NUMBERS])
+def test_every_number_has_limits_and_what_is_beyond_them_is_named(error, key, schema):
+    low = schema.get("minimum", schema.get("exclusiveMinimum"))
+    high = schema.get("maximum", schema.get("exclusiveMaximum"))
+    assert 0 <= low < high <= 2**32  # so that no product of two overflows
+    for value in WRONG:
+        message = error("", f"{key}={value}")
+        assert message.startswith(f"override: {key} is ")
+        assert len(message) < 300
 
 
 @pytest.mark.parametrize("text", ["- a\n", "5\n", "words\n"])

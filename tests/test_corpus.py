@@ -5,6 +5,7 @@ import io
 import json
 import tracemalloc
 import unicodedata
+from pathlib import Path
 
 import pytest
 from faults import (
@@ -274,6 +275,26 @@ def test_pairs_that_the_system_does_not_give_are_an_error(tmp_path):
     with without_permission(tmp_path / "closed"):
         assert denied in mistake(read_pairs, tmp_path / "closed" / "pairs", "en", "de")
     assert "cannot be read: File name too long; give" in mistake(read_pairs, "x" * 300, "en", "de")
+
+
+def test_a_table_is_not_read_in_the_place_of_sides_of_which_one_is_misspelled(tmp_path):
+    for name in ("pairs.en", "pairs.de", "pairs.tsv"):
+        (tmp_path / name).write_text("a\tb\n", encoding="utf-8")
+    pairs = tmp_path / "pairs"
+    said = f"{pairs}.en has no partner, and {pairs}.tsv is there too; name the whole file {pairs}.tsv to read that, or "
+    assert f"{said}mend data.src (en) and data.tgt (dee)" in mistake(read_pairs, pairs, "en", "dee")
+
+
+def test_a_corpus_that_a_script_fetches_names_the_script(monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent.parent)
+    said = mistake(read_pairs, "nowhere/multi30k/train", "en", "de")
+    assert said.endswith("; `python scripts/download_multi30k.py` fetches it")
+
+
+def test_a_line_without_end_is_an_error_that_names_it(monkeypatch):
+    monkeypatch.setattr("seq2seq.data.formats.LONGEST_LINE", 100)
+    lines = decode_lines(io.BytesIO(b"x" * 98 + b"\n" + b"x" * 1000), "tape")
+    assert mistake(list, lines) == "tape:2: a line of over 100 bytes; write a sentence a line"
 
 
 def test_a_device_that_breaks_while_it_is_read_is_an_error():

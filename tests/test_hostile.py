@@ -299,7 +299,7 @@ def test_every_command_refuses_a_config_or_word_vectors_at_fault(tmp_path, refus
     file.write_bytes(b"seed: 1\nseed: 2\n")
     refused(arguments, f"{file}:2: the key seed appears twice")
     file.write_bytes(b"data: " + b"[" * 2000)
-    refused(arguments, f"{file}: nested too deep; docs/config.md explains every key")
+    refused(arguments, f"{file}:1: nested too deep; docs/config.md explains every key")
     refused(arguments, f"{file}: Permission denied", while_=without_permission(file))
     for lines, says in (
         ([b"cat" + b" 0.5" * 24, b"dog" + b" 0.5" * 23], "{}:2: 23 numbers after the word; every line needs 24"),

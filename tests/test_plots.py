@@ -3,6 +3,7 @@
 import logging
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from wcwidth import wcswidth
 
 from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, terminal_attention
+from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, save_page, terminal_attention
+from seq2seq.plots.comparison import save_comparison
 from seq2seq.plots.terminal import SHADES, shade
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
@@ -130,6 +132,23 @@ def test_an_svg_holds_the_tokens_as_text_whatever_fonts_there_are(tmp_path, capl
     assert caplog.text == ""
 
 
+def test_the_cells_of_a_long_sentence_are_one_image_in_the_svg(tmp_path):
+    long = [f"word{i}" for i in range(150)]
+    save_attention(tmp_path / "a.svg", flat(long, long))
+    assert (tmp_path / "a.svg").stat().st_size < 500_000
+    assert set(long) < set(texts_of(tmp_path / "a.svg"))
+    tags = Counter(e.tag.rpartition("}")[2] for e in ElementTree.parse(tmp_path / "a.svg").iter())
+    assert (tags["image"], tags["path"] < 100) == (2, True)  # the cells and the scale
+
+
+def test_a_picture_as_text_and_a_page_refuse_more_cells_than_can_be_shown(tmp_path):
+    large = flat(["a"] * 501, ["b"] * 500)
+    assert "\n" not in terminal_attention(large)
+    assert "501 by 500 tokens are too many to be drawn as text" in terminal_attention(large)
+    with pytest.raises(UserError, match=r"a.html: 501 by 500 tokens are too many for a page; shorten the text"):
+        save_page(tmp_path / "a.html", "b", "a", large)
+
+
 def test_each_head_is_a_panel_with_its_name(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figures, "save", lambda figure, path: drawn.append(figure))
@@ -186,6 +205,23 @@ def test_the_ring_is_on_the_best_validation(tmp_path, monkeypatch):
 def test_a_run_before_its_first_validation_has_curves_too(tmp_path):
     save_curves(tmp_path / "c.png", METRICS[:1])
     assert (tmp_path / "c.png").stat().st_size > 10_000
+
+
+def test_a_curve_of_very_many_validations_is_thinned_out_and_still_rings_the_best(tmp_path):
+    many = [record(10 * i, loss=1.0, bleu=12.0 + (i == 4999), chrf=9.0) for i in range(9000)]
+    save_curves(tmp_path / "a.svg", many)
+    assert "BLEU, best 13 at 49,990" in texts_of(tmp_path / "a.svg")
+    assert (tmp_path / "a.svg").stat().st_size < 2_000_000
+
+
+def test_the_picture_of_a_large_comparison_has_its_best_rows_and_short_labels(tmp_path):
+    labels = [f"{i:03} " + "long " * 50 for i in range(120)]
+    save_comparison(tmp_path / "a.svg", "keys", "dev BLEU", labels, [[float(i)] for i in range(120)])
+    texts = texts_of(tmp_path / "a.svg")
+    shown = [text for text in texts if text.endswith("…")]
+    assert [text[:3] for text in shown] == [f"{i:03}" for i in range(20, 120)]
+    assert "keys: the best 100 of 120" in texts
+    assert all(len(text) == 60 for text in shown)
 
 
 def test_the_axes_have_units(tmp_path):

@@ -14,10 +14,10 @@ import pytest
 import torch
 from tiny import write_config
 
-from seq2seq.build import build_model
+from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import load_config
 from seq2seq.data.dataset import data_digests, learn_tokenizers
-from seq2seq.devices import choose_device
+from seq2seq.devices import choose_device, free_memory
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
 from seq2seq.runs.checkpoints import Checkpoint
@@ -351,6 +351,25 @@ def test_weights_of_another_model_are_refused(run, config, tokenizers):
     run.save_config(config.model_copy(update={"model": config.model.model_copy(update={"decoder": decoder})}))
     with pytest.raises(UserError, match=r"these weights do not fit this run.s config: .*decoder.bridge.weight"):
         run.load_model()
+
+
+def test_weights_that_are_not_finite_are_an_error_that_names_the_checkpoint(run, config, tokenizers):
+    model = build_model(config, tokenizers)
+    model.decoder.W_y.bias.data[7] = torch.nan
+    run.checkpoints.save(5, model, {"update": 5}, best=True, keep=2)
+    with pytest.raises(UserError, match=r"step-000005: the weights decoder\.W_y\.bias are not finite"):
+        run.load_model()
+
+
+def test_a_model_larger_than_the_memory_is_an_error_before_it_is_built(config, tokenizers, monkeypatch):
+    count = count_parameters(build_model(config, tokenizers))
+    for training, numbers in ((False, 1), (True, 4)):
+        monkeypatch.setattr("seq2seq.build.free_memory", lambda device, numbers=numbers: 4 * count * numbers)
+        must_fit(config, tokenizers, torch.device("cpu"), training=training)
+        monkeypatch.setattr("seq2seq.build.free_memory", lambda device, numbers=numbers: 4 * count * numbers - 1)
+        with pytest.raises(UserError, match=f"its {count:,} parameters need .* lower one of model.embedding_size"):
+            must_fit(config, tokenizers, torch.device("cpu"), training=training)
+    assert 0 < free_memory(torch.device("cpu")) < 2**50
 
 
 def test_a_run_without_a_checkpoint_says_so(run):

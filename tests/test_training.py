@@ -4,6 +4,7 @@ import importlib
 import json
 import math
 import sys
+from contextlib import nullcontext
 from itertools import count
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from seq2seq.errors import UserError
 from seq2seq.fast import precision
 from seq2seq.runs.run import Run
 from seq2seq.training.progress import Progress
+from seq2seq.training.stopwatch import Stopwatch
 from seq2seq.training.train import train
 
 
@@ -62,7 +64,8 @@ def tick_ten_seconds_an_update(monkeypatch):
     """A clock that only the loop moves: ten seconds each time it is read between the two ends of an update."""
     module = importlib.import_module("seq2seq.training.train")
     ticks = count(step=10)
-    monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: float(next(ticks))))
+    clock = SimpleNamespace(seconds=lambda: float(next(ticks)), running=nullcontext)
+    monkeypatch.setattr(module, "Stopwatch", lambda: clock)
 
 
 def test_a_run_has_all_that_the_design_promises(tmp_path):
@@ -164,6 +167,15 @@ def test_minutes_count_over_all_resumptions_and_may_change(tmp_path, monkeypatch
     for minutes, last in ((1, 6), (2, 12), (2, 12), ("null", 30)):
         config = load_config(path, [f"training.max_minutes={minutes}"])
         assert train(config, tmp_path / "run", resume=True).checkpoints.named("last").name == f"step-{last:06d}"
+
+
+def test_a_pause_of_the_process_counts_as_two_seconds(monkeypatch):
+    now = SimpleNamespace(seconds=100.0)
+    monkeypatch.setattr("seq2seq.training.stopwatch.time", SimpleNamespace(perf_counter=lambda: now.seconds))
+    clock, read = Stopwatch(), []
+    for now.seconds in (100.5, 101.0, 4000.0, 4000.5):
+        read.append(clock.seconds())
+    assert read == [0.5, 1.0, 3.0, 3.5]
 
 
 def test_plateau_reduces_the_rate_every_decay_patience_validations_without_improvement(tmp_path):

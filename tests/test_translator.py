@@ -1,6 +1,7 @@
 """From lines to translations: the same whatever the batch, and scores that mean what they say."""
 
 import copy
+import math
 
 import numpy as np
 import pytest
@@ -156,18 +157,35 @@ def test_more_hypotheses_than_the_beam_holds_are_refused(translator, nbest):
         translator.translate(["the"], beam=3, nbest=nbest)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"top_k": -1}, {"top_p": 0.0}, {"top_p": 1.5}])
-def test_impossible_sampling_is_refused(wrong):
-    with pytest.raises(UserError, match="temperature must be over 0"):
-        Sampling(**wrong)
+NO_NUMBERS = [math.nan, math.inf, -math.inf]
+SAMPLING = {"temperature": [0.0, 1e300, *NO_NUMBERS], "top_p": [0.0, 1.5, *NO_NUMBERS]}
+SAMPLING |= {"top_k": [-1, 2**63], "seed": [-1, 2**64]}
+
+
+def test_impossible_sampling_is_refused():
+    for name, values in SAMPLING.items():
+        for value in values:
+            with pytest.raises(UserError, match=f"{name} is .*; write .* to "):
+                Sampling(**{name: value})
+
+
+def test_sampling_at_its_limits_draws_translations(translator):
+    cold, hot = Sampling(1e-6, top_p=1e-6, seed=2**63 - 1), Sampling(1e6, top_k=10**9)
+    assert all(translator.translate(["the cat"], sampling=sampling)[0].tokens for sampling in (cold, hot))
 
 
 def test_weights_that_are_not_finite_are_an_error_that_says_so(translator):
     blown = copy.deepcopy(translator.model)
     with torch.no_grad():
         blown.decoder.W_y.bias.fill_(torch.nan)
-    with pytest.raises(UserError, match=r"log-probabilities are not finite.*training.learning_rate"):
-        Translator(blown, translator.tokenizers, translator.search).translate(["the cat"])
+    blown = Translator(blown, translator.tokenizers, translator.search)
+    for call in (
+        lambda: blown.translate(["the cat"]),
+        lambda: blown.translate(["the cat"], sampling=Sampling()),
+        lambda: score(blown, ["the cat"], ["die Katze"]),
+    ):
+        with pytest.raises(UserError, match=r"log-probabilities are not finite.*training.learning_rate"):
+            call()
 
 
 # ------------------------------------------------------------------------------------------------------- looking

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from seq2seq.decoding.translator import Translator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
+MOST_CHARACTERS = 2**26  # of the lines that are read at a time
+MAX_BATCH = 100_000  # sentences translated at a time, as for the key search.batch_size
 MAKE_ROOM = "make room, or write to another file"
 
 
@@ -31,8 +33,8 @@ def load_translator(run: str | Path, batch_size: int | None = None, shortlist: b
 
     translator = Translator.load(run, shortlist=shortlist)
     if batch_size is not None:
-        if batch_size < 1:
-            raise UserError(f"--batch-size is {batch_size}; write 1 or more")
+        if not 1 <= batch_size <= MAX_BATCH:
+            raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")
         translator.search = translator.search.model_copy(update={"batch_size": batch_size})
     return translator
 
@@ -45,8 +47,8 @@ def check_attention(translator: "Translator", hint: str = "") -> None:
 
 def check_head(head: str, names: Sequence[str], words: Sequence[str]) -> None:
     """Raise a UserError if `--head` is neither one of the words nor the number of a head, counted from 1."""
-    if head not in words and not (head.isdecimal() and 1 <= int(head) <= len(names)):
-        raise UserError(f"--head {head}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
+    if head not in words and not (head.isdecimal() and len(head) < 9 and 1 <= int(head) <= len(names)):
+        raise UserError(f"--head {head:.20}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
 
 
 def select_head(map: "AttentionMap", head: str) -> "AttentionMap":
@@ -67,8 +69,22 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     if path is None and sys.stdin.isatty():
         print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    batches = iter(lambda: list(islice(lines, size)), [])
+    batches = _batched(lines, size)
     return chain(list(islice(batches, 1)), batches)
+
+
+def _batched(lines: Iterable[str], size: int) -> Iterator[list[str]]:
+    """Yield the lines in batches of `size`, or of fewer where these are so long that they would fill the memory."""
+    batch: list[str] = []
+    characters = 0
+    for line in lines:
+        batch.append(line)
+        characters += len(line)
+        if len(batch) == size or characters > MOST_CHARACTERS:
+            yield batch
+            batch, characters = [], 0
+    if batch:
+        yield batch
 
 
 def write_output(path: str | None, texts: Iterable[str]) -> None:

@@ -18,6 +18,10 @@ from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
 COMMANDS = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
+OUT_OF_MEMORY = (
+    "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
+    "translation; what a training had saved is whole"
+)
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
 
 
@@ -40,6 +44,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not is_first_process():
             time.sleep(10)
         print(f"seq2seq: error: {error}", file=sys.stderr)
+        return 2
+    except (MemoryError, RuntimeError) as error:
+        # torch has an error of its own for a GPU, and for a CPU only a text
+        full = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
+        if not full and "can't allocate memory" not in str(error):
+            raise
+        print(f"seq2seq: error: {OUT_OF_MEMORY}", file=sys.stderr)
         return 2
     except OSError as error:
         # a closed pipe, as after `| head`, is no error; a full or broken disk is an error for the user to mend

@@ -78,7 +78,9 @@ def _translate(
     """Yield what to print for each line, in order: JSON, an n-best list or plain text."""
     number = 0
     for lines in batches:
-        drawn = sampling and replace(sampling, seed=sampling.seed + number)  # other random numbers for each batch
+        drawn = sampling and replace(
+            sampling, seed=(sampling.seed + number) % 2**63
+        )  # other random numbers for each batch
         for translation in translator.translate(
             lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.attention
         ):

@@ -1,34 +1,78 @@
 """The YAML of configs, read and written without surprises."""
 
 import re
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
 _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
 
 
+LARGEST, DEEPEST = 2000, 30  # values in a text, and levels of nesting; a config with every key has 150 and 4
+LONGEST_NUMBER = 100  # characters
+
+
 class Loader(yaml.SafeLoader):
-    """A reader of YAML 1.1 in which `1e-3` is a number, and a key that appears twice is an error."""
+    """A reader of YAML 1.1 in which `1e-3` is a number, and a key that appears twice is an error.
+
+    A few aliases (`*a`) of values with aliases can stand for millions of values. So an alias counts as all the values
+    that it stands for, and a text of more than `LARGEST` is refused before any value is made.
+    """
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._count = self._depth = 0
+        self._sizes: dict[str, int] = {}  # the number of values that each anchor stands for
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Read a value; name the line at which a text is too large or too deep, or an anchor is wrong."""
+        event, before = self.peek_event(), self._count
+        anchor, is_alias = event.anchor, isinstance(event, yaml.AliasEvent)
+        if is_alias and anchor in self.anchors and anchor not in self._sizes:
+            _fail(f"*{anchor} stands inside the value that it stands for", event)
+        if not is_alias and anchor in self.anchors:
+            _fail(f"the anchor &{anchor} appears twice", event)
+        if self._depth == DEEPEST:
+            _fail("nested too deep; docs/config.md explains every key", event)
+
+        # the value and all that it holds
+        self._depth += 1
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+
+        # count
+        self._count += self._sizes[anchor] if is_alias else 1
+        if self._count > LARGEST:
+            _fail(f"more than {LARGEST:,} values, if each alias counts as what it stands for", event)
+        if anchor and not is_alias:
+            self._sizes[anchor] = self._count - before
+        return node
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Make the value of a node; name the line of one that does not fit its tag, such as the date 2024-99-99."""
+        kind = node.tag.rpartition(":")[2]
         try:
+            if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
+                raise ValueError("a long number takes long to read")
             return super().construct_object(node, deep)
         except (ValueError, ArithmeticError, LookupError, AttributeError):
-            problem = f"{node.value!r:.40} is not a valid {node.tag.rpartition(':')[2]}"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
+            _fail(f"{node.value!r:.40} is not a valid {kind}", node)
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Read a mapping; name the line of a key that appears twice."""
         node = super().compose_mapping_node(anchor)
         seen = set()
         for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"the key {key.value} appears twice"
-                raise yaml.MarkedYAMLError(problem=problem, problem_mark=key.start_mark)
-            seen.add(str(key.value))
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    _fail(f"the key {key.value:.40} appears twice", key)
+                seen.add(key.value)
         return node
+
+
+def _fail(problem: str, where: Any) -> NoReturn:
+    """Raise the error of YAML that names the line of a node or an event."""
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=where.start_mark) from None
 
 
 class Dumper(yaml.SafeDumper):

@@ -134,7 +134,7 @@ def show(value: Any, written: str | None) -> str:
         return f"{value!r:.{LONGEST}}"
     if value is None and not written:
         return "empty"
-    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    read = "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value!s:.{LONGEST}}"
     return f"{written}, which YAML reads as {read}" if written and written != read else read
 
 

@@ -25,10 +25,13 @@ def _canonical_score(name: Any) -> Any:
     return SCORE_ALIASES.get(name, name)
 
 
-Positive = Annotated[int, Field(ge=1)]
-Natural = Annotated[int, Field(ge=0)]
+# every number has a largest value, far above any use, so that no computation overflows
+Positive = Annotated[int, Field(ge=1, le=10**9)]
+Natural = Annotated[int, Field(ge=0, le=10**9)]
+Size = Annotated[int, Field(ge=1, le=10**6)]  # of a vector
+Layers = Annotated[int, Field(ge=1, le=1000)]
 Text = Annotated[str, Field(min_length=1)]
-NonNegative = Annotated[float, Field(ge=0)]
+Factor = Annotated[float, Field(ge=0, le=1e6)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
@@ -64,7 +67,7 @@ class TokenizerConfig(Section):
 
     type: Literal["unigram", "bpe", "char", "word"] = "unigram"
     """kind of token: a subword (`unigram`, `bpe`), a character or a word"""
-    vocab_size: Annotated[int, Field(ge=5)] = 2000
+    vocab_size: Annotated[int, Field(ge=5, le=10**7)] = 2000
     """largest number of tokens in the vocabulary, the 4 special ones included; if not `joint`, in each of the two"""
     joint: bool = True
     """use one vocabulary for both languages instead of one for each"""
@@ -95,15 +98,15 @@ class EncoderConfig(Section):
     """a recurrent network, or self-attention over embeddings with positions"""
     cell: Cell = "lstm"
     """kind of recurrent cell; `rnn` is the plain tanh cell"""
-    hidden_size: Positive = 256
+    hidden_size: Size = 256
     """size of an encoder state; each of two directions has half"""
-    num_layers: Positive = 1
+    num_layers: Layers = 1
     """number of layers"""
     bidirectional: bool = True
     """read the source in both directions"""
     residual: bool = False
     """add a layer's input to its output, from the second layer on"""
-    self_attention_layers: Natural = 0
+    self_attention_layers: Annotated[int, Field(ge=0, le=1000)] = 0
     """only for `type: rnn`: number of self-attention layers on top of the recurrent ones"""
     num_heads: Positive = 4
     """heads of self-attention; must divide `hidden_size`"""
@@ -129,7 +132,7 @@ class AttentionConfig(Section):
     """let the score see the sum of all earlier weights (Tu et al. 2016)"""
     convolution: bool = False
     """let the score see a convolution of the previous weights (Chorowski et al. 2015)"""
-    temperature: Annotated[float, Field(ge=0.01)] = 1.0
+    temperature: Annotated[float, Field(ge=0.01, le=1000)] = 1.0
     """number that divides the scores before the softmax; below 1 it sharpens the weights"""
 
     @property
@@ -146,9 +149,9 @@ class DecoderConfig(Section):
     Bahdanau et al. 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)"""
     cell: Cell = "lstm"
     """kind of recurrent cell; `rnn` is the plain tanh cell"""
-    hidden_size: Positive = 256
+    hidden_size: Size = 256
     """size of a decoder state"""
-    num_layers: Positive = 1
+    num_layers: Layers = 1
     """number of layers"""
     residual: bool = False
     """add a layer's input to its output, from the second layer on"""
@@ -159,7 +162,7 @@ class DecoderConfig(Section):
 class ModelConfig(Section):
     """The network."""
 
-    embedding_size: Positive = 256
+    embedding_size: Size = 256
     """size of a token's embedding"""
     dropout: Probability = 0.2
     """probability of dropping a unit in training"""
@@ -184,16 +187,16 @@ class TrainingConfig(Section):
     """only for `batch_type: sentences`: sentence pairs of a batch"""
     max_updates: Positive = 600
     """training ends after this many updates"""
-    max_minutes: Annotated[float | None, Field(gt=0)] = None
-    """training ends after this many minutes if it has not ended before; validations do not count, time before a resume
-    does; null: no limit"""
+    max_minutes: Annotated[float, Field(gt=0, le=1e9)] | None = None
+    """training ends after this many minutes if it has not ended before; validations and pauses of the process do not
+    count, time before a resume does; null: no limit"""
     accumulate: Positive = 1
     """batches per update; their gradients are added up"""
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     """rule that turns gradients into an update"""
-    learning_rate: Annotated[float, Field(gt=0)] = 2.0e-3
+    learning_rate: Annotated[float, Field(gt=0, le=1000)] = 2.0e-3
     """highest learning rate of the schedule"""
-    weight_decay: NonNegative = 0.0
+    weight_decay: Factor = 0.0
     """as torch's optimizer defines it"""
     schedule: Literal["constant", "plateau", "inverse_sqrt", "one_cycle", "cosine"] = "constant"
     """the learning rate after the warmup; `cosine` and `one_cycle` end at 0 with `max_updates`"""
@@ -203,12 +206,12 @@ class TrainingConfig(Section):
     """only for `plateau`: factor that reduces the learning rate"""
     decay_patience: Positive = 2
     """only for `plateau`: validations without improvement before the learning rate decays"""
-    coverage_loss: NonNegative = 0.0
+    coverage_loss: Factor = 0.0
     """weight of the coverage loss, a penalty on looking at the same place again; with `model.attention.coverage`, See
     et al. (2017) used 1"""
     label_smoothing: Probability = 0.1
     """probability spread over the whole vocabulary"""
-    clip_norm: NonNegative = 1.0
+    clip_norm: Factor = 1.0
     """largest norm of the gradient; 0: no limit"""
     validate_every: Positive = 100
     """updates between validations; each saves a checkpoint"""
@@ -230,13 +233,13 @@ class TrainingConfig(Section):
 class SearchConfig(Section):
     """How to search for a translation."""
 
-    beam: Positive = 5
+    beam: Annotated[int, Field(ge=1, le=1000)] = 5
     """hypotheses kept at each step; 1 is greedy search"""
-    length_penalty: NonNegative = 0.6
+    length_penalty: Annotated[float, Field(ge=0, le=10)] = 0.6
     """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
-    max_length: Positive | None = None
+    max_length: Annotated[int, Field(ge=1, le=10**4)] | None = None
     """largest number of tokens in a translation; null: 3 x source tokens + 20"""
-    batch_size: Positive = 64
+    batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
     """sentences translated at a time"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """number format of the search, as in `training`"""

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from seq2seq.config.dialect import Loader
+from seq2seq.config.dialect import DEEPEST, Loader
 from seq2seq.config.explaining import Source, explain, printable, show
 from seq2seq.config.keys import Config
 from seq2seq.errors import UserError
@@ -36,7 +36,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     for override in overrides:
         key, equals, value_text = override.partition("=")
         keys = tuple(part.strip() for part in key.split("."))
-        if not equals or not all(keys):
+        if not equals or not all(keys) or len(keys) > DEEPEST:
             raise UserError(f"override {override!r:.80}: write section.key=value, such as search.beam=5")
         value, source = _read_yaml(value_text, "override", keys)
         data = _replace(data, keys, value)
@@ -76,13 +76,11 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, S
         loader = Loader(text)
         node = loader.get_single_node()
         return (None if node is None else loader.construct_document(node)), Source(name, keys, node)
-    except (yaml.YAMLError, RecursionError) as error:
+    except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark and not keys else ""
-        where = f"{name} {'.'.join(keys)}={text:.80}" if keys else name + line
+        number = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))  # of a forbidden character
+        where = f"{name} {'.'.join(keys)}={text:.80}" if keys else f"{name}:{number + 1}"
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        if isinstance(error, RecursionError):
-            problem = "nested too deep; docs/config.md explains every key"
         raise UserError(f"{printable(where)}: {printable(problem):.200}") from None
 
 

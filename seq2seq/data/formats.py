@@ -10,12 +10,15 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import zip_longest
 from pathlib import Path
+from typing import BinaryIO
 
 from seq2seq.errors import UserError
+
+LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
 
@@ -25,17 +28,20 @@ def stream_lines(path: str | Path) -> Iterator[str]:
 
     The line feed, a carriage return before it, and a byte order mark at the start of the file are removed.
 
-    Raises UserError: no such file, a directory, broken gzip, or bad UTF-8 (with its line and byte).
+    Raises UserError: no such file, a directory, broken gzip, a line of over `LONGEST_LINE` bytes, or bad UTF-8 (with
+    its line and byte).
     """
     with _reading_errors(path), open(path, "rb") as file:
         unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
         yield from decode_lines(unpacked, str(path))
 
 
-def decode_lines(lines: Iterable[bytes], name: str) -> Iterator[str]:
+def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
     """Yield the lines of an open binary file, as `stream_lines` does; error messages call the file `name`."""
     with _reading_errors(name):
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), b""), start=1):
+            if len(line) == LONGEST_LINE:
+                raise UserError(f"{name}:{number}: a line of over {LONGEST_LINE:,} bytes; write a sentence a line")
             # a file that holds nothing but a byte order mark is empty
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
@@ -99,8 +105,11 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     src_file, tgt_file, *tables = (_find(f"{prefix}{ending}") for ending in (f".{src}", f".{tgt}", *TABLES))
     if src_file and tgt_file:
         return [src_file, tgt_file]
-    if any(tables):
-        return [next(filter(None, tables))]
+    if table := next(filter(None, tables), None):
+        if one := src_file or tgt_file:
+            fix = f"name the whole file {table} to read that, or mend data.src ({src}) and data.tgt ({tgt})"
+            raise UserError(f"no corpus at {prefix}: {one} has no partner, and {table} is there too; {fix}")
+        return [table]
 
     # nothing: say what exists, and what was looked for
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
@@ -108,7 +117,11 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
-    raise UserError(f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz")
+    message = f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz"
+
+    # the repository has scripts that fetch some corpora
+    scripts = [script for script in Path("scripts").glob("download_*.py") if script.stem[9:] in prefix]
+    raise UserError(f"{message}; `python {scripts[0]}` fetches it" if scripts else message)
 
 
 def _find(path: str) -> str | None:

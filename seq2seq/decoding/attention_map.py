@@ -9,6 +9,10 @@ import numpy as np
 from jaxtyping import Float
 from wcwidth import wcwidth
 
+# cells of a head at most in text and on a page, where each of them is a character or an element: 500 by 500 tokens. A
+# picture can be larger
+MOST_CELLS = 250_000
+
 
 @dataclass(frozen=True, eq=False)
 class AttentionMap:
@@ -30,6 +34,10 @@ class AttentionMap:
         """Return a map of one head in which every token is a word."""
         table = np.array(weights, dtype=float).reshape(1, len(rows), len(columns))
         return cls(rows, columns, ["attention"], table, [*range(len(rows))], [*range(len(columns))])
+
+    def is_large(self) -> bool:
+        """Return whether a head has more than `MOST_CELLS`."""
+        return len(self.rows) * len(self.columns) > MOST_CELLS
 
     def head(self, index: int) -> "AttentionMap":
         """Return the map of one head."""

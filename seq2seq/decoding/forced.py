@@ -6,6 +6,7 @@ from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import EncodedPair
 from seq2seq.decoding.looking import Look
 from seq2seq.decoding.search import Hypothesis, length_penalty
+from seq2seq.decoding.translation import NOT_FINITE
 from seq2seq.decoding.translator import LONGEST, Outcome, Translator, encode_line
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import EOS, PAD
@@ -14,7 +15,8 @@ from seq2seq.text.tokenizer import EOS, PAD
 def score(translator: Translator, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
     """Return log p(target | source) of each pair of raw lines: a sum of natural logarithms, `</s>` included.
 
-    Raises UserError: the numbers of sources and targets differ, or a line has more than `LONGEST` tokens.
+    Raises UserError: the numbers of sources and targets differ, a line has more than `LONGEST` tokens, or the model's
+    numbers are not finite.
     """
     if len(sources) != len(targets):
         raise UserError(f"{len(sources)} sources and {len(targets)} targets; score takes pairs")
@@ -46,6 +48,8 @@ def _score_pairs(translator: Translator, pairs: Sequence[EncodedPair]) -> list[f
         model, batch = translator.model, make_batch(pairs).to(translator.device)
         attentional = model(batch.src, batch.src_lengths, batch.tgt_in).attentional
         log_probs = model.logits(attentional).log_softmax(-1).gather(2, batch.tgt_out[:, :, None]).squeeze(2)
+        if not log_probs.isfinite().all():
+            raise UserError(NOT_FINITE)
         total: list[float] = log_probs.masked_fill(batch.tgt_out == PAD, 0).cpu().double().sum(1).tolist()
         return total
 

@@ -176,7 +176,9 @@ def sample(
             keep[:, sampling.top_k :] = False
         probs = torch.zeros_like(probs).scatter(1, ranked, probs * keep)
 
-        # draw a token for each sentence
+        # draw a token for each sentence; without numbers there is nothing to draw from
+        if probs.isnan().any():
+            break
         drawn = torch.multinomial(probs, 1, generator=generator)
         scores = scores + log_probs.gather(1, drawn).squeeze(1)
         tokens = torch.cat([tokens, drawn], dim=1)

@@ -4,6 +4,11 @@ from dataclasses import dataclass, field
 
 from seq2seq.errors import UserError
 
+NOT_FINITE = (
+    "the model's log-probabilities are not finite: its weights have blown up; train again with a lower "
+    "training.learning_rate or training.clip_norm"
+)
+
 
 @dataclass(frozen=True)
 class Alternative:
@@ -41,5 +46,11 @@ class Sampling:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.temperature > 0 and self.top_k >= 0 and 0 < self.top_p <= 1):
-            raise UserError(f"{self}: temperature must be over 0, top_k at least 0, top_p over 0 and at most 1")
+        for name, low, high in (
+            ("temperature", 1e-6, 1e6),
+            ("top_k", 0, 10**9),
+            ("top_p", 1e-6, 1),
+            ("seed", 0, 2**63 - 1),
+        ):
+            if not low <= getattr(self, name) <= high:
+                raise UserError(f"{name} is {getattr(self, name)}; write {low} to {high}")

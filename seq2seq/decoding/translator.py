@@ -14,7 +14,7 @@ from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
-from seq2seq.decoding.translation import Alternative, Sampling, Translation
+from seq2seq.decoding.translation import NOT_FINITE, Alternative, Sampling, Translation
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
@@ -165,10 +165,7 @@ class Translator:
             precision=self.precision,
         )
         if any(source and not found for source, found in zip(sources, hypotheses, strict=True)):
-            raise UserError(
-                "the model's log-probabilities are not finite: its weights have blown up; train again "
-                "with a lower training.learning_rate or training.clip_norm"
-            )
+            raise UserError(NOT_FINITE)
         return list(map(Outcome, sources, hypotheses))
 
     def _search_batch(self, search: Search, sources: list[list[int]]) -> list[list[Hypothesis]]:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
 from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, prepare_store, read_dev, training_text
 from seq2seq.data.formats import corpus_files, stream_pairs
@@ -78,6 +78,7 @@ def check(config: Config) -> Iterator[Fact]:
         batch = next(batches.iterate(epoch=0)).to(device)
 
     # the model
+    must_fit(config, tokenizers, device, training=True)
     torch.manual_seed(config.seed)
     model = build_model(config, tokenizers)
     if vectors := start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {})):

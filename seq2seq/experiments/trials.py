@@ -12,6 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby, product
+from math import prod
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -20,6 +21,7 @@ import yaml
 
 from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
+from seq2seq.config.dialect import Loader
 from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -31,6 +33,7 @@ from seq2seq.training.train import train
 
 log = logging.getLogger("seq2seq")
 
+MOST = 10_000  # trainings of a comparison
 NOT_TO_VARY = {
     "seed": "--seeds N trains each combination with N seeds",
     "data.dev": "only scores on the same dev set can be compared",
@@ -67,9 +70,13 @@ def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds
 
     Raises UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
     """
-    if seeds < 1:
-        raise UserError(f"--seeds is {seeds}; write 1 or more")
     base, vary = load_config(path, overrides), _read_varied(varied)
+    combinations = prod(len(values) for values in vary.values())
+    if not 1 <= seeds <= MOST // combinations:
+        raise UserError(
+            f"--seeds is {seeds}, and --vary has {combinations:,} combinations; write 1 or more, and not over {MOST:,} "
+            "trainings in all"
+        )
     for override in overrides:
         if (key := override.partition("=")[0].strip()) in vary:
             raise UserError(f"{key} is both set ({override}) and varied (--vary); leave one of them out")
@@ -114,10 +121,10 @@ def _read_varied(varied: Sequence[str]) -> dict[str, list[str]]:
         # the values: YAML finds where each begins and ends
         listed = f"[{text}]"
         try:
-            node = yaml.compose(listed, Loader=yaml.SafeLoader)
+            node = yaml.compose(listed, Loader=Loader)
         except yaml.YAMLError as error:
-            problem = getattr(error, "problem", None) or str(error)
-            raise UserError(f"--vary {word}: {problem}; write section.key=value,value,...") from None
+            problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+            raise UserError(f"--vary {word:.80}: {problem}; write section.key=value,value,...") from None
         if not isinstance(node, yaml.SequenceNode) or not node.value:
             raise UserError(f"--vary {word}: no values; write section.key=value,value,...")
         vary[key] = [listed[item.start_mark.index : item.end_mark.index].strip() for item in node.value]

@@ -6,6 +6,7 @@ from statistics import mean, stdev
 
 from seq2seq.plots import figures
 
+MOST_ROWS, LONGEST = 100, 60  # rows, and characters of a label, that a picture has room for
 BLUE, PALE = "#1f6fb4", "#9aa5b1"
 
 
@@ -23,6 +24,13 @@ def save_comparison(
     """
     figures.check(path)
     from matplotlib.figure import Figure
+
+    # keep the best rows, and what fits of their labels
+    if len(labels) > MOST_ROWS:
+        title += f": the best {MOST_ROWS} of {len(labels):,}"
+        best = sorted(sorted(range(len(labels)), key=lambda i: -mean(scores[i]))[:MOST_ROWS])
+        labels, scores = [labels[i] for i in best], [scores[i] for i in best]
+    labels = [label if len(label) <= LONGEST else label[: LONGEST - 1] + "…" for label in labels]
 
     # a row for each combination
     means = [mean(row) for row in scores]

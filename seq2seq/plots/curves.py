@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 Records = Sequence[dict[str, Any]]
 Best = Callable[..., dict[str, Any]]  # `min` or `max`
+MOST_POINTS = 2000  # of a curve; of more, every second, third, ... is drawn
 BLUE, ORANGE, GREEN, PURPLE, PALE = "#1f6fb4", "#d9822b", "#3a8f5c", "#8257a8", "#9aa5b1"
 
 
@@ -78,8 +79,9 @@ def _curve(axes: "Axes", records: Records, key: str, label: str, color: str, bes
         top = best(points, key=lambda record: record[key])
         axes.plot(top["update"], top[key], "o", color=color, markersize=11, markerfacecolor="none")
         label += f", best {top[key]:.4g} at {top['update']:,}"
-    x, y = [record["update"] for record in points], [record[key] for record in points]
     marker = "." if points[0]["split"] == "dev" or len(points) == 1 else "none"
+    points = points[:: len(points) // MOST_POINTS + 1]
+    x, y = [record["update"] for record in points], [record[key] for record in points]
     axes.plot(x, y, color=color, label=label, linewidth=1.8, marker=marker, markersize=6)
 
 

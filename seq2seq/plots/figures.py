@@ -8,6 +8,7 @@ import logging
 import unicodedata
 import warnings
 from collections.abc import Set
+from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,8 +36,9 @@ def save(figure: "Figure", path: Path) -> None:
     """Write a figure to a file. In SVG text stays text, which can be searched and is drawn with the viewer's fonts."""
     from matplotlib import rc_context
 
-    # long sentences make large figures: at most 20,000 pixels
-    dpi = min(160, 20_000 / max(figure.get_size_inches()))
+    # long sentences make large figures: limit the pixels of a side, and of all
+    width, height = figure.get_size_inches()
+    dpi = min(160, 20_000 / max(width, height), sqrt(1e8 / (width * height)))
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # `fonts` has warned already, and says what to do
         try:

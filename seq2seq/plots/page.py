@@ -24,10 +24,14 @@ def save_page(
     attention of the translation to the source, and `encoder` that of the source to itself; None if the model has none.
 
     Raises:
-        UserError: the ending is another one, or the folder does not exist.
+        UserError: the ending is another one, the folder does not exist, or a map has too many cells for a browser.
     """
     if path.suffix.lower() != ".html":
         raise UserError(f"{path}: the page is an .html file; give the file this ending")
+
+    for large in (map for map in (decoder, encoder) if map and map.is_large()):
+        size = f"{len(large.rows):,} by {len(large.columns):,} tokens"
+        raise UserError(f"{path}: {size} are too many for a page; shorten the text, or write a .png file or --json")
 
     # what the reader can choose: decoder or encoder, words or tokens (if those differ)
     shows_tokens = not all(map.has_whole_words() for map in (decoder, encoder) if map)

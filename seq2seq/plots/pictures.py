@@ -1,7 +1,7 @@
 """Attention as a picture in a file: one heat map for each head."""
 
 from collections.abc import Sequence
-from math import ceil, sqrt
+from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 CELL, SMALL_CELL = 0.3, 0.18  # inches: the side of a cell in a single panel, and in one of several
 GAP_X, GAP_Y = 0.3, 0.5  # inches between panels; a panel's name stands below it
+MANY_CELLS = 10_000  # in a panel of an .svg: they are one embedded image, not a path each
 LETTER = 0.085  # inches: the width of a letter in a panel's name
 
 
@@ -38,8 +39,14 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
     figure = Figure()
     across = _add_panels(figure, map.heads, cell * len(columns), cell * len(labels))
     for i, (axes, name, weights) in enumerate(zip(figure.axes, map.heads, map.weights, strict=True)):
-        mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
-        axes.invert_yaxis()
+        mesh: Any
+        height, width = weights.shape
+        if weights.size > MANY_CELLS and path.suffix.lower() == ".svg":
+            place = (0, width, height, 0)
+            mesh = axes.imshow(weights, "Blues", aspect="auto", interpolation="none", vmin=0, vmax=1, extent=place)
+        else:
+            mesh = axes.pcolormesh(weights, cmap="Blues", vmin=0, vmax=1, edgecolors="#e4e4e4", linewidth=cell * 1.6)
+            axes.invert_yaxis()
         x_labels, y_labels = columns if i < across else [], labels if i % across == 0 else []
         axes.set_xticks([x + 0.5 for x in range(len(x_labels))], x_labels, **text)
         axes.set_yticks([y + 0.5 for y in range(len(y_labels))], y_labels, **text)
@@ -66,14 +73,18 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
 def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: float) -> int:
     """Add a panel of `width` by `height` inches for each name, from the top left, and return how many are side by side.
 
-    Together they are somewhat wider than high.
+    Together they are somewhat wider than high, and few places stay empty: three panels stand in one row or column.
     """
-    # how many panels across and down, in rows of about the same length
+    # how many panels across and down
     longest = max(map(len, names)) if len(names) > 1 else 0
     pitch_x, pitch_y = GAP_X + max(width, LETTER * longest), GAP_Y + height
-    across = min(len(names), max(1, round(sqrt(1.5 * len(names) * pitch_y / pitch_x))))
+
+    def misfit(across: int) -> float:
+        down = ceil(len(names) / across)
+        return abs(log(pitch_x * across / (pitch_y * down) / 1.5)) + 4 * (across * down / len(names) - 1)
+
+    across = min(range(1, len(names) + 1), key=misfit)
     down = ceil(len(names) / across)
-    across = ceil(len(names) / down)
 
     # place them from the top left
     whole_x, whole_y = pitch_x * across - GAP_X, pitch_y * down - GAP_Y

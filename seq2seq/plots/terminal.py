@@ -15,8 +15,12 @@ def terminal_attention(map: AttentionMap, width: int | None = None) -> str:
     """Draw the weights as text: each row token looks at the column tokens, and a darker cell is a greater weight.
 
     A long source is cut into panels, one below the other, and so are several heads, each under its name. `width`
-    is in columns of the terminal, by default those of the terminal in use; no picture is narrower than 40.
+    is in columns of the terminal, by default those of the terminal in use; no picture is narrower than 40. A map that
+    `is_large` is not drawn; a line says so.
     """
+    if map.is_large():
+        size = f"{len(map.rows):,} by {len(map.columns):,} tokens"
+        return f"({size} are too many to be drawn as text; `seq2seq attention` with --output draws a .png)"
     width = max(width or shutil.get_terminal_size().columns, 40)
     rows, columns = ([_clip(readable(t), width // 3) for t in tokens] for tokens in (map.rows, map.columns))
     parts = []

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
@@ -32,6 +32,7 @@ from seq2seq.runs.run import Run
 from seq2seq.training.update import make_optimizer, update
 
 WARMUP = 5  # updates before the measured ones
+MOST = 100_000  # updates that can be measured
 PROFILED = 10  # updates under the profiler and the counter, at most: both slow them
 PAIRS = 65_536  # pairs read from the beginning of a corpus: enough that batches are as even as those of all of it
 
@@ -42,8 +43,8 @@ def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
     Raises:
         UserError: a config, run or corpus at fault, overrides of a run, no updates.
     """
-    if count < 1:
-        raise UserError(f"--updates is {count}; write 1 or more")
+    if not 1 <= count <= MOST:
+        raise UserError(f"--updates is {count}; write 1 to {MOST}")
     subject = _read(target, overrides)
     config, model, device, precision = subject.config, subject.model, subject.device, subject.precision
 
@@ -116,6 +117,7 @@ def _read(target: Path, overrides: Sequence[str]) -> Subject:
         model, tokenizers = run.load_model(device=device)
     else:
         tokenizers = learn_tokenizers(config)
+        must_fit(config, tokenizers, device, training=True)
         model = build_model(config, tokenizers).to(device)
 
     # an optimizer that leaves the weights as they are

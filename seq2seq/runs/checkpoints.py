@@ -83,7 +83,7 @@ class Checkpoint:
         """Read the weights into a model.
 
         Raises:
-            UserError: the weights belong to another model.
+            UserError: the weights belong to another model, or are not finite.
         """
         try:
             load_model(model, str(self.path / "model.safetensors"))
@@ -93,6 +93,8 @@ class Checkpoint:
                 f"{self.path}: these weights do not fit this run's config: {reason}; put the old config back, or train "
                 "in another folder with --run DIR"
             ) from None
+        if bad := [name for name, weight in model.named_parameters() if not weight.isfinite().all()]:
+            raise UserError(f"{self.path}: the weights {bad[0]} are not finite numbers; use another checkpoint")
 
     def training_state(self) -> dict[str, Any]:
         """Read the training state that `Checkpoints.save` wrote.

@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from seq2seq.build import build_model
+from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.data.dataset import shortlist_of
 from seq2seq.data.store import Store
@@ -90,6 +90,9 @@ class Run:
             UserError: the folder holds no run.
         """
         run = cls(Path(path))
+        if run.path.is_file():
+            fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
+            raise UserError(f"{path}: a file; give the folder of a run, {fix}")
         if not run.exists():
             raise UserError(
                 f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
@@ -230,6 +233,8 @@ class Run:
             raise UserError(f"{changed}: differs from the file that {checkpoint.name} was trained with; put it back")
 
         # build the model and fill it
-        model = build_model(self.config(), tokenizers)
+        config = self.config()
+        must_fit(config, tokenizers, torch.device(device), training=False)
+        model = build_model(config, tokenizers)
         checkpoint.load_weights(model)
         return model.to(device).eval(), tokenizers

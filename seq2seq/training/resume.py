@@ -197,4 +197,6 @@ def describe_processes(state: TrainingState, processes: Processes, accumulate: i
 def describe_machines(before: dict[str, str], now: dict[str, str]) -> list[str]:
     """Describe what differs between the machine of a checkpoint and this one; nothing differs on the same machine."""
     effect = "so the last digits of all numbers differ from those of a training that was never stopped"
-    return [f"{key}: {now[key]}, before: {before.get(key)}; {effect}" for key in now if now[key] != before.get(key)]
+    return [
+        f"{key}: {now[key]}, before: {before[key]}; {effect}" for key in now if before.get(key, now[key]) != now[key]
+    ]

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import torch
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
@@ -18,6 +18,7 @@ from seq2seq.data.dataset import (
     prepare_store,
     read_dev,
 )
+from seq2seq.data.formats import corpus_files
 from seq2seq.decoding.translator import Translator
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
@@ -81,7 +82,7 @@ def prepare(
         device = processes.device(config.training.device)
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
-        known = state["machine"]["products"] if state else None if first else run.environment()["products"]
+        known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
         precision = choose_precision(device, config.training.precision, products=known)
         digests = data_digests(config) if first else run.environment()["data"]
         changes = []
@@ -94,6 +95,7 @@ def prepare(
         must_keep_a_pair(config, tokenizers)
 
         # build: the model, with random weights, pretrained vectors or the weights of the checkpoint
+        must_fit(config, tokenizers, device, training=True)
         torch.manual_seed(config.seed)
         model = build_model(config, tokenizers)
         vectors = []
@@ -119,14 +121,19 @@ def prepare(
         batches = make_batches(config, store, tokenizers)
 
     # log a summary
-    size = f"{count_parameters(model):,} parameters, on {device} in {precision}"
-    for line in (f"training pairs: {store.report}", *vectors, size):
+    read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    for line in (
+        f"reading {read}",
+        f"training pairs: {store.report}",
+        *vectors,
+        f"{count_parameters(model):,} parameters, on {device} in {precision}",
+    ):
         log.info(line)
     changes = processes.on_first(lambda: changes)
     for change in changes:
         log.warning("%s: going on all the same", change.text)
     if state and (difference := describe_processes(state, processes, config.training.accumulate)):
         log.warning(difference)
-    for difference in describe_machines(state["machine"], describe_machine(precision)) if state else ():
+    for difference in describe_machines(state.get("machine", {}), describe_machine(precision)) if state else ():
         log.warning(difference)
     return Start(run, config.training, device, precision, model, validation, batches, checkpoint, state, changes)

@@ -5,7 +5,6 @@ same bits as a training that was never stopped.
 """
 
 import logging
-import time
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +21,7 @@ from seq2seq.training.resume import collect_state, restore_state
 from seq2seq.training.schedule import learning_rate_at
 from seq2seq.training.start import Start, prepare
 from seq2seq.training.stop import Stop, Stopped
+from seq2seq.training.stopwatch import Stopwatch
 from seq2seq.training.update import make_optimizer, update
 from seq2seq.training.validation import ValidationResult, headline
 
@@ -44,7 +44,8 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         start = prepare(config, path, resume, allow_changes, processes, until_the_end)
         run, model, device, settings = start.run, start.model, start.device, start.settings
         optimizer = make_optimizer(settings, model)
-        progress = Progress()
+        progress, clock = Progress(), Stopwatch()
+        until_the_end.enter_context(clock.running())
 
         # resume: go back to the last checkpoint
         if start.state:
@@ -75,7 +76,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         break
 
                     # next batches
-                    began, micro_batches = time.perf_counter(), []
+                    began, micro_batches = clock.seconds(), []
                     for _ in range(settings.accumulate):
                         progress.position, batch = next(batches)
                         micro_batches.append(batch.to(device))
@@ -95,8 +96,9 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         processes=processes,
                     )
 
-                    # count
-                    progress.count_update(result, processes.max(time.perf_counter() - began), settings)
+                    # count; of several processes, the one that was paused knows how long the update took
+                    seconds = -processes.max(began - clock.seconds())
+                    progress.count_update(result, seconds, settings)
                     bar.update()
 
                     # log
