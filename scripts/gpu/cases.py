@@ -42,10 +42,8 @@ def must(holds: bool, message: str) -> None:
 
 def use_tf32(on: bool) -> None:
     """Let float32 products of a GPU round their factors to TF32, or not; torch's default is to do so in cuDNN alone."""
-    cudnn: Any = torch.backends.cudnn
-    kinds: tuple[Any, ...] = (torch.backends.cuda.matmul, cudnn.rnn, cudnn.conv)
-    for kind in kinds:
-        kind.fp32_precision = "tf32" if on else "ieee"
+    torch.backends.cuda.matmul.allow_tf32 = on
+    torch.backends.cudnn.allow_tf32 = on
 
 
 @contextmanager

@@ -36,8 +36,9 @@ EOF
 }
 missing=$(lacks) || { echo "check.sh: $python does not run; set PYTHON to a Python of 3.11 or later" >&2; exit 2; }
 if [ -n "$missing" ] && [ -n "${WHEELS:-}" ]; then
+  wanted=${missing/yaml/pyyaml}
   "$python" -m pip install --quiet --disable-pip-version-check --no-index --find-links "$WHEELS" --prefix "$packages" \
-    --no-warn-script-location ${missing//yaml/pyyaml} || exit 2
+    --no-warn-script-location ${wanted/torchtext/torchtext==0.6.0} || exit 2
   find_packages "$given"
   missing=$(lacks)
 fi

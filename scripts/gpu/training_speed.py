@@ -44,8 +44,8 @@ class Size(NamedTuple):
     batch: dict[str, str | int]  # keys of `training`
 
 
-SENTENCES = {"batch_type": "sentences", "batch_sentences": 64}
-TOKENS = {"batch_type": "tokens", "batch_tokens": 8192}
+SENTENCES: dict[str, str | int] = {"batch_type": "sentences", "batch_sentences": 64}
+TOKENS: dict[str, str | int] = {"batch_type": "tokens", "batch_tokens": 8192}
 SIZES = {
     "LUONG-256, 64 sentences": Size(256, 1, (7859, 5921), 0.0, SENTENCES),
     "LUONG-256": Size(256, 1, (7859, 5921), 0.0, TOKENS),
@@ -55,7 +55,7 @@ SIZES = {
 TINY = {"tiny": Size(16, 2, (60, 50), 0.2, {"batch_type": "sentences", "batch_sentences": 8})}
 
 # What the makers name, in TFLOP/s, dense; by a part of the GPU's name, the more special one first
-NOMINAL = {
+NOMINAL: dict[str, dict[str, float]] = {
     "H100 PCIe": {"bf16": 756, "tf32": 378, "fp32": 51},
     "H100": {"bf16": 989, "tf32": 495, "fp32": 67},
     "H200": {"bf16": 989, "tf32": 495, "fp32": 67},
