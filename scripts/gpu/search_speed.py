@@ -13,8 +13,9 @@ from typing import NamedTuple
 import torch
 from cases import Case, Result, Setup
 from torch import Tensor
-from training_speed import Size, compared, own_sizes, random_pairs, rates_in_turn, subject_of
+from training_speed import Size, compared, random_pairs, rates_in_turn, sizes, subject_of, switched
 
+import seq2seq.model.decoder
 from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.fast.side_by_side import in_batches
@@ -29,23 +30,30 @@ Ids = list[int]
 
 
 def search_speed(setup: Setup) -> Iterator[Case]:
-    """Yield a case for each model and batch size: sentences a second in float32, and under autocast in bf16."""
+    """Yield cases for each model and batch size: float32 beside bf16 (autocast), torch's layers beside own cells."""
     for name, (size, sentences, feeding) in _kinds(setup).items():
-        yield Case(name, partial(_bf16, setup, size, sentences, feeding))
+        yield Case(f"bf16: {name}", partial(_bf16, setup, size, sentences, feeding))
+    for name, (size, sentences, feeding) in _kinds(setup).items():
+        yield Case(f"own cells: {name}", partial(_own_cells, setup, size, sentences, feeding))
 
 
 def search_graphs(setup: Setup) -> Iterator[Case]:
-    """Yield the same cases, operation by operation and with graphs."""
-    for name, (size, sentences, feeding) in _kinds(setup).items():
-        yield Case(name, partial(_graphs, setup, size, sentences, feeding))
+    """Yield cases for the same: operation by operation beside graphs, of torch's layers and of own cells."""
+    for own, (name, (size, sentences, feeding)) in product((False, True), _kinds(setup).items()):
+        yield Case(f"{'own cells: ' * own}{name}", partial(_graphs, setup, size, sentences, feeding, own))
 
 
 def _kinds(setup: Setup) -> dict[str, tuple[Size, int, bool]]:
-    kinds = {}
-    for (name, size), feeding in product(own_sizes(setup).items(), (False, True)):
-        for sentences in (8,) if setup.tiny else (64, 256) if name == "LUONG-256" else (64,):
-            kinds[f"{name}{', input feeding' * feeding}, {sentences} sentences"] = size, sentences, feeding
-    return kinds
+    """Return size, sentences in a batch and input feeding of each kind of search, few because time is short."""
+    if setup.tiny:
+        few = [("tiny", 8, False), ("tiny", 8, True)]
+    else:
+        few = [("LUONG-256", 64, False), ("LUONG-256", 256, False), ("512 x 2", 64, True), ("1,024 x 4", 64, False)]
+    found = sizes(setup)
+    return {
+        f"{name}{', input feeding' * feeding}, {sentences} sentences": (found[name], sentences, feeding)
+        for name, sentences, feeding in few
+    }
 
 
 class Searched(NamedTuple):
@@ -88,12 +96,26 @@ def _bf16(setup: Setup, size: Size, sentences: int, feeding: bool) -> Result:
     return _compare(setup, {"fp32": partial(translate, False), "bf16": partial(translate, True)})
 
 
-def _graphs(setup: Setup, size: Size, sentences: int, feeding: bool) -> Result:
+def _own_cells(setup: Setup, size: Size, sentences: int, feeding: bool) -> Result:
+    searched = _searched(setup, size, sentences, feeding)
+
+    def translate(own: bool) -> list[Ids]:
+        with switched(seq2seq.model.decoder, own):
+            return _translate(setup, searched, searched.model.step)
+
+    return _compare(setup, {"torch": partial(translate, False), "own": partial(translate, True)})
+
+
+def _graphs(setup: Setup, size: Size, sentences: int, feeding: bool, own: bool) -> Result:
     searched = _searched(setup, size, sentences, feeding)
     longest = max(len(src) for src, _ in searched.pairs)
     graphs = GraphedStep(searched.model, sentences, longest, setup.device)
-    eager = partial(_translate, setup, searched, searched.model.step)
-    return _compare(setup, {"eager": eager, "graphs": partial(_translate, setup, searched, graphs)})
+
+    def translate(step: Step) -> list[Ids]:
+        with switched(seq2seq.model.decoder, own):
+            return _translate(setup, searched, step)
+
+    return _compare(setup, {"eager": partial(translate, searched.model.step), "graphs": partial(translate, graphs)})
 
 
 def _compare(setup: Setup, ways: dict[str, Callable[[], list[Ids]]]) -> Result:
