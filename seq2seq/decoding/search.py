@@ -209,9 +209,9 @@ def _forbid(
 
     Each row is a hypothesis, and `sentence` says of which sentence; `length` counts its tokens, the next one included.
     """
-    # the tokens that are never chosen
-    never = torch.tensor(limits.forbidden, dtype=torch.long, device=log_probs.device)
-    log_probs.index_fill_(1, never, -torch.inf)
+    # the tokens that are never chosen; one by one, because a list of them would be copied to a GPU at every step
+    for token in limits.forbidden:
+        log_probs[:, token] = -torch.inf
 
     # all tokens but the end, at the last position of a sentence
     is_last = limits.max_lengths[sentence] == length
