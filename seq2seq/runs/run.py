@@ -59,13 +59,14 @@ class Run:
     # ------------------------------------------------------------------------------------------ making and opening
 
     @classmethod
-    def create(cls, path: Path, config: Config, data: Digests) -> "Run":
+    def create(cls, path: Path, config: Config, data: Digests, source: dict[str, str] | None = None) -> "Run":
         """Create a run folder with `config.yaml` and `environment.json`.
 
         Args:
             path: the folder; created if it does not exist.
             config: of the run.
             data: the digests of the config's data.
+            source: the checkpoint that the run starts from, if it does.
 
         Raises:
             UserError: the folder already holds a run, or cannot be written.
@@ -74,7 +75,7 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run._write_environment(describe_environment(config, data))
+            run._write_environment(describe_environment(config, data) | ({"from": source} if source else {}))
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -131,7 +132,7 @@ class Run:
         """
         file = self.path / "config.yaml"
         config = load_config(file)
-        if missing := Config.model_fields.keys() - config.model_fields_set:
+        if missing := Config.model_fields.keys() - config.model_fields_set - {"evaluation"}:  # older runs lack that
             raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")
         return config
 
@@ -143,6 +144,10 @@ class Run:
         except UserError:
             described = describe_environment(config, data)
         self._write_environment(described)
+
+    def add_to_environment(self, facts: dict[str, Any]) -> None:
+        """Add facts to `environment.json`, or replace them."""
+        self._write_environment(self.environment() | facts)
 
     def _write_environment(self, described: dict[str, Any]) -> None:
         replace_text(self.path / "environment.json", json.dumps(described, indent=2) + "\n")
