@@ -31,10 +31,11 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: this is not UTF-8 text; convert it, for example with iconv") from None
-    data, source = _read_yaml(text, str(path))
+    data, source = _read_yaml(text, str(path or "--from"))
     if not isinstance(data, dict | None):
         raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {show(data, None)}")
 
+    # what it leaves out
     if base:
         data = fill_in(data or {}, base)
 
@@ -48,7 +49,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
         value, source = _read_yaml(value_text, "override", keys)
         data = _replace(data, keys, value)
         sources.append(source)
-    return parse_config(data or {}, str(path), sources)
+    return parse_config(data or {}, str(path or "--from"), sources)
 
 
 def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = ()) -> Config:

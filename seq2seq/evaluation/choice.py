@@ -18,15 +18,17 @@ LOWER_IS_BETTER = ("loss", "cer")
 
 BY_SPACES = ("13a", "intl", "none")  # sacrebleu's tokenizers that find words by the spaces between them
 ORDER = 4  # words in a row that BLEU counts
-# letters and accents of a word: in a script without spaces, words have fewer. (Such text may be cut into words already,
-# and text that is not may have a few spaces: Thai has them between phrases.)
-LONGEST_WORD = 6
-_WITHOUT_SPACES = re.compile(
-    # Thai, Lao, Tibetan, Burmese, Khmer, Tai, Balinese, Kana, Chinese characters, Yi, Javanese
-    "[\u0e01-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff"
-    "\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\ua980-\ua9df\uf900-\ufaff\uff66-\uff9f\U0001b000-\U0001b16f"
-    "\U00020000-\U0003ffff]"
+_HAN_AND_KANA = re.compile(  # and Yi
+    "[\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\ua000-\ua4cf\uf900-\ufaff\uff66-\uff9f"
+    "\U0001b000-\U0001b16f\U00020000-\U0003ffff]"
 )
+_SOUTHEAST_ASIAN = re.compile(  # Thai, Lao, Tibetan, Burmese, Khmer, Tai, Balinese, Javanese
+    "[\u0e01-\u109f\u1780-\u17ff\u1950-\u19df\u1a20-\u1aaf\u1b00-\u1b7f\ua980-\ua9df]"
+)
+# Scripts without spaces between words, and the most letters and accents that words have, on average over a line. Where
+# "words" are longer, the line is not cut into words. It may be; and spaces alone prove nothing: Thai has some between
+# phrases.
+UNSPACED = {_HAN_AND_KANA: 3, _SOUTHEAST_ASIAN: 6}
 
 
 class Choice(NamedTuple):
@@ -100,8 +102,9 @@ def _is_one_piece(line: str) -> bool:
     """Say whether a line has at most one word, or no spaces between its words."""
     words = [word for word in line.split() if any(map(_is_letter, word))]
     letters = sum(map(_is_letter, line))
-    unspaced = 2 * len(_WITHOUT_SPACES.findall(line)) >= letters
-    return len(words) <= 1 or (unspaced and letters / len(words) > LONGEST_WORD)
+    return len(words) <= 1 or any(
+        2 * len(script.findall(line)) >= letters > longest * len(words) for script, longest in UNSPACED.items()
+    )
 
 
 def _is_letter(character: str) -> bool:

@@ -50,18 +50,17 @@ class MetricTest:
 
     def _verdict(self, baseline: System, system: System) -> str:
         assert system.p is not None
+        same = f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
         difference = system.score - baseline.score
         if not difference:
-            return f"{system.name}: the same {self.metric} as {baseline.name}"
-        size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
+            return same
         tests, digits = (100, 2) if system.p >= 0.005 else (1000, 3)
         chance = f"would appear in {max(1, round(system.p * tests))} of {tests:,} such tests"
         meaning = f"p = {system.p:.{digits}f}: if the two were equally good, a difference this large {chance}"
         if system.p >= SIGNIFICANT:
-            return (
-                f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show ({meaning})"
-            )
-        return f"{system.name} is {size} ({meaning})"
+            return f"{same}; {meaning}"
+        size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
+        return f"{system.name} is {size}; {meaning}"
 
 
 class Comparison(NamedTuple):

@@ -40,8 +40,11 @@ def save_curves(path: Path, metrics: Records) -> None:
 
     # losses and scores
     unsmoothed = any("cross_entropy" in record for record in train)  # older runs have the smoothed loss alone
-    _curve(loss, train, "cross_entropy" if unsmoothed else "loss", "train", PALE)
-    _curve(loss, dev, "loss", "dev", BLUE, best=min)
+    if unsmoothed:
+        _curve(loss, train, "cross_entropy", "train: cross entropy, with dropout", PALE)
+    else:
+        _curve(loss, train, "loss", "train: the objective", PALE)
+    _curve(loss, dev, "loss", "dev: cross entropy", BLUE, best=min)
     _finish(loss, "Loss", "nats per target token")
     _curve(scores, dev, "bleu", "BLEU", BLUE, best=max)
     _curve(scores, dev, "chrf", "chrF", ORANGE, best=max)
