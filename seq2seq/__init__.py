@@ -32,17 +32,20 @@ def load(run: str | Path, *, device: str | None = None, shortlist: bool | None =
 
 
 def train(
-    config: "str | Path | dict[str, Any] | Config",
+    config: "str | Path | dict[str, Any] | Config | None" = None,
     *,
     run: str | Path | None = None,
+    from_run: str | Path | None = None,
     resume: bool = False,
     allow_changes: bool = False,
 ) -> "Run":
     """Train a model as `seq2seq train` does, but without the evaluation on the test set, and return its run.
 
     Args:
-        config: a YAML file, its content as nested dicts, or a `Config`.
+        config: a YAML file, its content as nested dicts, or a `Config`. With `from_run` a file or dicts may leave out
+            what does not differ from the old run; None: nothing differs.
         run: the run folder; for a YAML file by default `runs/` and the file's name.
+        from_run: start from the weights and vocabularies of a run (its best checkpoint) or of a checkpoint's folder.
         resume: continue the run in that folder, if there is one.
         allow_changes: continue even if the config, the data or the vocabularies have changed.
 
@@ -50,15 +53,23 @@ def train(
         seq2seq.errors.UserError: the config or the data are wrong, or the folder already holds a run.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was trained until then is saved.
     """
-    from seq2seq.config import Config, load_config, parse_config
+    from seq2seq.config import Config, fill_in, load_config, parse_config
     from seq2seq.errors import UserError
+    from seq2seq.training.source import open_source
     from seq2seq.training.train import train as loop
 
+    # the config, on top of that of the old run if there is one
+    source = open_source(from_run) if from_run is not None else None
+    base = source.run.config() if source else None
+    if config is None and base is None:
+        raise UserError("config is None: give a config, or from_run to start from the config of a run")
     if isinstance(config, (str, Path)):
         run = run or Path("runs") / Path(config).stem
-        config = load_config(config)
+        config = load_config(config, base=base)
     elif not isinstance(config, Config):
-        config = parse_config(config, "config")
+        config = parse_config(fill_in(config or {}, base) if base else config or {}, "config")
+
+    # train
     if run is None:
         raise UserError("run is None: name the run folder, as in train(config, run='runs/mine')")
-    return loop(config, Path(run), resume=resume, allow_changes=allow_changes)
+    return loop(config, Path(run), resume=resume, allow_changes=allow_changes, source=source)

@@ -174,10 +174,10 @@ def test_a_stopped_comparison_has_the_finished_rows_and_goes_on(config, tmp_path
     grid = make_grid(config, QUICK, [SCORES], 2)
     real = module.evaluate
 
-    def interrupted(*args):
+    def interrupted(*args, **options):
         if len(trained) == 3:
             raise KeyboardInterrupt
-        return real(*args)
+        return real(*args, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "evaluate", interrupted)
@@ -424,7 +424,10 @@ def test_outputs_that_clearly_differ_do_so_in_the_right_direction():
     assert bleu.systems[1].p < 0.01
     assert bleu.systems[0].low < bleu.systems[0].score < bleu.systems[0].high < bleu.systems[1].score
     difference = bleu.systems[1].score - bleu.systems[0].score
-    assert bleu.verdicts()[0].startswith(f"b is better by {difference:.2f} BLEU, and a difference of this size would")
+    assert bleu.verdicts() == [
+        f"b is better by {difference:.2f} BLEU; p = 0.001: if the two were equally good, a difference this large would "
+        "appear in 1 of 1,000 such tests"
+    ]
     [back, _] = paired_bootstrap(["a", "b"], [REFERENCES[0], WORSE], REFERENCES, lowercase=False)
     assert back.verdicts()[0].startswith(f"b is worse by {difference:.2f} BLEU")
 

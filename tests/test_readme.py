@@ -43,6 +43,8 @@ def clone(tmp_path_factory):
     for split in ("train", "dev", "test"):
         for toy, mine in (("en", "fr"), ("de", "oc")):
             shutil.copy(clone / f"data/toy/{split}.{toy}", clone / f"mine/{split}.{mine}")
+    for language in ("fr", "oc"):
+        shutil.copy(clone / f"mine/train.{language}", clone / f"mine/more.{language}")
     toy = (clone / "configs/toy.yaml").read_text(encoding="utf-8")
     mine = re.sub(r"data:\n(  .*\n)+", blocks("yaml")[0], toy)
     (clone / "configs/mine.yaml").write_text(mine, encoding="utf-8")

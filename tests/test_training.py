@@ -138,16 +138,17 @@ def test_bad_data_leave_nothing_behind(tmp_path):
 def test_better_is_higher_but_for_loss_and_cer_and_a_tie_is_not_better(tmp_path, metric, scores, expected):
     training = load_config(write_config(tmp_path, training={"early_stopping_metric": metric})).training
     progress = Progress()
-    assert [progress.count_validation(score, training) for score in scores] == expected
+    found = [progress.count_validation({"loss": 1.0, metric: score}, training) for score in scores]
+    assert found == expected
 
 
 def test_patience_ends_a_training(tmp_path):
-    training = load_config(write_config(tmp_path, training={"patience": 2})).training
+    training = load_config(write_config(tmp_path, training={"patience": 2, "early_stopping_metric": "bleu"})).training
     progress = Progress()
     for score in (5, 4):
-        progress.count_validation(score, training)
+        progress.count_validation({"bleu": score}, training)
     assert progress.finished(training) is None
-    progress.count_validation(5, training)
+    progress.count_validation({"bleu": 5}, training)
     assert "no better BLEU in 2 validations" in progress.finished(training)
 
 
@@ -179,19 +180,20 @@ def test_a_pause_of_the_process_counts_as_two_seconds(monkeypatch):
 
 
 def test_plateau_reduces_the_rate_every_decay_patience_validations_without_improvement(tmp_path):
-    training = load_config(write_config(tmp_path, training={"schedule": "plateau", "decay_patience": 2})).training
+    keys = {"schedule": "plateau", "decay_patience": 2, "early_stopping_metric": "bleu"}
+    training = load_config(write_config(tmp_path, training=keys)).training
     progress = Progress()
     reductions = []
     for score in (5, 4, 4, 4, 4, 6, 5, 5):
-        progress.count_validation(score, training)
+        progress.count_validation({"bleu": score}, training)
         reductions.append(progress.reductions)
     assert reductions == [0, 0, 1, 1, 2, 2, 2, 3]
 
 
 def test_progress_survives_json(tmp_path):
-    training = load_config(write_config(tmp_path)).training
+    training = load_config(write_config(tmp_path, training={"early_stopping_metric": "bleu"})).training
     progress = Progress(update=7)
-    progress.count_validation(3.5, training)
+    progress.count_validation({"bleu": 3.5}, training)
     assert Progress.from_dict(json.loads(json.dumps(progress.as_dict()))) == progress
 
 
@@ -277,8 +279,13 @@ def test_max_updates_may_not_change_under_a_schedule_that_ends_there(tmp_path):
 def failing(monkeypatch, updates):
     """Losses that are not finite in some updates, counted over all resumptions."""
     module = importlib.import_module("seq2seq.training.update")
-    real, calls = module.loss_sum, count(1)
-    monkeypatch.setattr(module, "loss_sum", lambda *a: real(*a) * (math.nan if next(calls) in updates else 1))
+    real, calls = module.losses, count(1)
+
+    def losses(*args):
+        found = real(*args)
+        return found._replace(loss=found.loss * (math.nan if next(calls) in updates else 1))
+
+    monkeypatch.setattr(module, "losses", losses)
 
 
 def test_a_loss_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypatch, caplog):

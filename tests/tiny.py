@@ -41,7 +41,7 @@ def write_config(folder: Path, **sections: dict) -> Path:
         "search": {"beam": 3},
     }
     for section, keys in sections.items():
-        config[section] = {**config[section], **keys}
+        config[section] = {**config.get(section, {}), **keys}
     path = folder / "tiny.yaml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     return path

@@ -93,6 +93,9 @@ def _compare_runs(args: argparse.Namespace) -> None:
     if len(set(found.searches)) > 1:
         print("The runs search differently (beam, length penalty): differences may come from that, not from the models")
 
+    for note in found.notes:
+        print(note)
+
     # a table for each metric: score, interval, difference from the baseline, and what that means
     name_width, search_width = max(map(len, paths)), max(map(len, found.searches))
     for test in found.tests:

@@ -24,7 +24,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
     add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; several files are alternatives")
     options.add_search(parser)
-    add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
+    add("--tokenize", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: evaluation.bleu_tokenize)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
     options.add_shared(parser, "--json")
 
@@ -41,7 +41,8 @@ def run(args: argparse.Namespace) -> None:
     folder = Run.open(args.run)
     texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
-    evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase)
+    tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
+    evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
 
     # keep and print
     name = Path(args.src).name if args.src else args.split
@@ -57,3 +58,5 @@ def print_evaluation(name: str, evaluation: "Evaluation") -> None:
     print(f"\n{name}: {evaluation.sentences:,} sentences in {evaluation.seconds:.1f} s")
     for label, measure in evaluation.measures().items():
         print(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
+    for note in evaluation.notes:
+        print(f"  {note}")

@@ -7,16 +7,21 @@ from pathlib import Path
 
 from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
+from seq2seq.errors import UserError
 
 HELP = "train a model from a YAML config"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the config and the run folder."""
-    options.add_shared(parser, "config", "overrides")
+    config = options.SHARED["config"] | {"help": "a YAML file; with --from only what differs from the old run, or none"}
+    parser.add_argument("config", nargs="?", **config)
+    options.add_shared(parser, "overrides")
+    source = "start from the weights and vocabularies of a run (its best checkpoint) or of a checkpoint's folder"
     changes = "with --resume: continue even if the config, the data or the vocabularies have changed"
     add = parser.add_argument
     add("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
+    add("--from", dest="source", type=Path, metavar="RUN", help=source)
     add("--resume", action="store_true", help="continue the run in the folder, if there is one")
     add("--allow-changes", action="store_true", help=changes)
 
@@ -26,27 +31,39 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.config import load_config
     from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
     from seq2seq.plots import AttentionMap, terminal_attention
+    from seq2seq.training.source import open_source
     from seq2seq.training.train import train
 
+    # the config: with --from it is optional, and the first word may be an override
+    file, overrides = args.config, args.overrides
+    if file and args.source and "=" in str(file) and not file.is_file():
+        file, overrides = None, [str(file), *overrides]
+    if not (file or args.source):
+        raise UserError("CONFIG is missing: give a YAML file, or --from RUN to start from the config of a run")
+    if not (file or args.run):
+        raise UserError(f"--from {args.source} without a config: name the folder of the new run with --run DIR")
+    path = args.run or Path("runs") / file.stem
+
     # train; every process of torchrun takes part
-    config = load_config(args.config, args.overrides)
-    path = args.run or Path("runs") / args.config.stem
     with console.log_beside_progress_bar():
-        trained = train(config, path, resume=args.resume, allow_changes=args.allow_changes)
+        source = open_source(args.source) if args.source else None
+        config = load_config(file, overrides, source.run.config() if source else None)
+        trained = train(config, path, resume=args.resume, allow_changes=args.allow_changes, source=source)
     if not console.is_first_process():
         return
 
     # measure the best checkpoint
     translator = console.load_translator(trained.path)
     split = "test" if config.data.test else "dev"
-    evaluation = evaluate(translator, *split_texts(trained, split))
+    tokenize = config.evaluation.bleu_tokenize
+    evaluation = evaluate(translator, *split_texts(trained, split), tokenize=tokenize)
     save_evaluation(trained, split, evaluation)
     print_evaluation(f"{split} set", evaluation)
 
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)
-    for source, reference, translation in islice(lines, 3):
-        print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
+    for line, reference, translation in islice(lines, 3):
+        print(f"\n  source       {line:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
     (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:
         print(f"\n{terminal_attention(AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention))}")

@@ -215,10 +215,13 @@ class TrainingConfig(Section):
     """largest norm of the gradient; 0: no limit"""
     validate_every: Positive = 100
     """updates between validations; each saves a checkpoint"""
-    early_stopping_metric: Literal["bleu", "chrf", "exact_match", "cer", "loss"] = "bleu"
-    """measure that decides which checkpoint is the best, on `data.dev` translated greedily"""
+    early_stopping_metric: Literal["auto", "bleu", "chrf", "exact_match", "cer", "loss"] = "auto"
+    """measure that decides which checkpoint is the best, on `data.dev` translated greedily; `auto`: `chrf` where most
+    lines of `data.dev` are one word or have no spaces between words, about which BLEU says nothing, otherwise `bleu`.
+    Exact match breaks ties of `chrf`, and the loss breaks ties at 0"""
     patience: Natural = 5
-    """training ends after this many validations without improvement; 0: no such limit"""
+    """training ends after this many validations without improvement; 0: no such limit. Validations in which the measure
+    has been 0 since the start do not count"""
     save_every: Positive | None = None
     """updates between additional checkpoints; null: only validations save one"""
     keep: Positive = 3
@@ -248,6 +251,15 @@ class SearchConfig(Section):
     takes half the time; many translations change, BLEU hardly does. Validations search among all"""
 
 
+class EvaluationConfig(Section):
+    """How translations are measured."""
+
+    bleu_tokenize: Literal["13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "none"] = "13a"
+    """sacrebleu's tokenizer for BLEU, in validations and in `evaluate`: `13a` for languages with spaces between words,
+    `zh` for Chinese, `ja-mecab` and `ko-mecab` for Japanese and Korean (they need sacrebleu's extras `ja` and `ko`),
+    `char` for single characters"""
+
+
 class Config(Section):
     """A whole experiment. Only `data` has keys that must be given."""
 
@@ -258,6 +270,7 @@ class Config(Section):
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
     search: SearchConfig = SearchConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
 
     def to_yaml(self) -> str:
         """Write all keys as YAML, in the order above; `load_config` reads it back to an equal config."""

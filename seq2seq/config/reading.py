@@ -17,19 +17,27 @@ from seq2seq.config.keys import Config
 from seq2seq.errors import UserError
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
-    """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too."""
+def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
+    """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too.
+
+    With a `base`, the keys that the file leaves out have the values of that config instead of the defaults; then there
+    may be no file.
+    """
     # the file
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig") if path else ""
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a YAML file that can be read") from None
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}:{line}: this is not UTF-8 text; convert it, for example with iconv") from None
-    data, source = _read_yaml(text, str(path))
+    data, source = _read_yaml(text, str(path or "--from"))
     if not isinstance(data, dict | None):
         raise UserError(f"{path}: a config is a section of keys (data, model, ...); this is {show(data, None)}")
+
+    # what it leaves out
+    if base:
+        data = fill_in(data or {}, base)
 
     # the overrides, each on top of the ones before
     sources = [source]
@@ -41,7 +49,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         value, source = _read_yaml(value_text, "override", keys)
         data = _replace(data, keys, value)
         sources.append(source)
-    return parse_config(data or {}, str(path), sources)
+    return parse_config(data or {}, str(path or "--from"), sources)
 
 
 def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = ()) -> Config:
@@ -50,6 +58,20 @@ def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = (
         return Config.model_validate(data)
     except ValidationError as error:
         raise UserError(explain(error, where, sources)) from None
+
+
+def fill_in(data: dict[str, Any], base: Config) -> dict[str, Any]:
+    """Return nested dicts with the keys of a config that they lack; its test set only with its training data."""
+
+    def merge(old: Any, new: Any) -> Any:
+        if not (isinstance(old, dict) and isinstance(new, dict)):
+            return new
+        return old | {key: merge(old.get(key), value) for key, value in new.items()}
+
+    known, given = base.model_dump(), data.get("data")
+    if isinstance(given, dict) and "train" in given:
+        known["data"]["test"] = None
+    return dict(merge(known, data))
 
 
 def resolve_paths(config: Config) -> Config:

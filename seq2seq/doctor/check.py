@@ -18,6 +18,7 @@ from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
 from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
+from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
@@ -83,7 +84,10 @@ def check(config: Config) -> Iterator[Fact]:
     model = build_model(config, tokenizers)
     if vectors := start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {})):
         yield Fact("vectors", [("vectors", line) for line in vectors], vectors)
-    Validation(dev, Translator(model, tokenizers, config.search))  # raises where dev cannot be validated on
+    tokenize = config.evaluation.bleu_tokenize
+    Validation(dev, Translator(model, tokenizers, config.search), tokenize)  # raises where dev cannot be validated on
+    choice = choose_metric(config.training.early_stopping_metric, [pair.tgt for pair in dev], tokenize)
+    yield Fact("measure", [("measure", choice.reason)], {"metric": choice.metric, "reason": choice.reason})
     parts = {"encoder": 0, "attention": 0, "decoder": 0}
     for name, parameter in model.named_parameters():
         parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()

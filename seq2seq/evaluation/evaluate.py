@@ -4,7 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
@@ -15,9 +15,11 @@ from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.formats import stream_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
+from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.files import replace_text
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
+from seq2seq.text.tokenizer import Tokenizers
 
 log = logging.getLogger("seq2seq")
 
@@ -51,6 +53,7 @@ class Evaluation:
     ter: Measure
     exact_match: Measure
     cer: Measure
+    notes: list[str]  # measures that say nothing about these references, and why
     sources: list[str]
     references: list[list[str]]  # one list for each set of references
     hypotheses: list[str]
@@ -80,12 +83,7 @@ def evaluate(
     """
     # create BLEU first: a wrong tokenizer must be an error before the translation starts
     lowercase = lowercase or translator.tokenizers.lowercase
-    if tokenize not in BLEU.TOKENIZERS:
-        raise UserError(f"--tokenize is {tokenize}; sacrebleu knows {', '.join(BLEU.TOKENIZERS)}")
-    try:
-        bleu = BLEU(tokenize=tokenize, lowercase=lowercase, force=True)
-    except (ImportError, RuntimeError, OSError) as error:
-        raise UserError(f"--tokenize is {tokenize}, which needs a package: {' '.join(str(error).split())}") from None
+    bleu = make_bleu(tokenize, lowercase, "--tokenize")
 
     # translate
     start = time.perf_counter()
@@ -94,14 +92,19 @@ def evaluate(
 
     # measure
     normalized = [cut_references([normalize(line) for line in lines]) for lines in references]
+    rewritten = [rewrite_references(lines, translator.tokenizers) for lines in normalized]
+    measures = measure(hypotheses, rewritten, lowercase, bleu)
+    measures["ter"] = _by_sacrebleu(TER(case_sensitive=not lowercase), hypotheses, rewritten)
+    rewriting = translator.tokenizers.rewriting
+    blind = blind_spot([line for lines in normalized for line in lines], tokenize)
     return Evaluation(
         sentences=len(hypotheses),
         beam=translator.search.beam if beam is None else beam,
         length_penalty=translator.search.length_penalty,
         shortlist=translator.shortlist is not None,
         seconds=seconds,
-        **measure(hypotheses, normalized, lowercase, bleu),
-        ter=_by_sacrebleu(TER(case_sensitive=not lowercase), hypotheses, normalized),
+        **{name: replace(found, signature=found.signature + rewriting) for name, found in measures.items()},
+        notes=[f"BLEU says nothing about this text: {blind}; see chrF and exact match"] if blind else [],
         sources=list(sources),
         references=normalized,
         hypotheses=hypotheses,
@@ -147,16 +150,29 @@ def cut_references(references: Sequence[str]) -> list[str]:
     return cut
 
 
+def rewrite_references(references: Sequence[str], tokenizers: Tokenizers) -> list[str]:
+    """Return references as a perfect model would write them.
+
+    A tokenizer of words may lowercase, cut off punctuation or leave some out, which nothing can undo in a translation.
+    The references go the same way, so that both sides are measured alike.
+    """
+    return [tokenizers.tgt.rewrite(line) for line in references]
+
+
 def measure(
     hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, bleu: BLEU | None = None
 ) -> dict[str, Measure]:
-    """Return `bleu` (with the given settings), `chrf`, `exact_match` and `cer`; TER, which is slow, is left out."""
+    """Return `bleu` (with the given settings), `chrf`, `exact_match` and `cer`; TER, which is slow, is left out.
+
+    Where a line has several references, a blank one is no reference.
+    """
     metrics = {"bleu": bleu or BLEU(lowercase=lowercase, force=True), "chrf": CHRF(lowercase=lowercase)}
     found = {name: _by_sacrebleu(metric, hypotheses, references) for name, metric in metrics.items()}
 
     # the share of hypotheses that equal a reference; the Levenshtein distance to the nearest reference
     hits = edits = characters = 0
-    for hypothesis, *options in zip(hypotheses, *references, strict=True):
+    for hypothesis, *lines in zip(hypotheses, *references, strict=True):
+        options = [line for line in lines if line] or [""]
         if lowercase:
             hypothesis, options = hypothesis.lower(), [option.lower() for option in options]
         hits += hypothesis in options
@@ -170,5 +186,7 @@ def measure(
 
 
 def _by_sacrebleu(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
-    score = metric.corpus_score(hypotheses, references).score
+    given: list[Any] = [[line or None for line in lines] for lines in references]  # None: no reference
+    given[0] = [first if any(lines) else "" for first, *lines in zip(given[0], *given, strict=True)]
+    score = metric.corpus_score(hypotheses, given).score
     return Measure(score, str(metric.get_signature()))

@@ -6,15 +6,16 @@ measures only the effect of the chosen lines. To see the effect of the seed, tra
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sacrebleu.metrics import BLEU, CHRF
+from sacrebleu.metrics import CHRF
 from sacrebleu.significance import PairedTest
 
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
+from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.evaluation.evaluate import split_texts
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
@@ -31,7 +32,7 @@ class System:
     score: float
     low: float
     high: float
-    p: float | None  # probability that the difference from the baseline is chance; None for the baseline
+    p: float | None  # probability of so large a difference if both models were equally good; None for the baseline
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,17 @@ class MetricTest:
 
     def _verdict(self, baseline: System, system: System) -> str:
         assert system.p is not None
-        if system.p >= SIGNIFICANT:
-            return f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
-        greater = round(system.p * (SAMPLES + 1)) - 1  # p = (greater + 1) / (SAMPLES + 1)
+        same = f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
         difference = system.score - baseline.score
+        if not difference:
+            return same
+        tests, digits = (100, 2) if system.p >= 0.005 else (1000, 3)
+        chance = f"would appear in {max(1, round(system.p * tests))} of {tests:,} such tests"
+        meaning = f"p = {system.p:.{digits}f}: if the two were equally good, a difference this large {chance}"
+        if system.p >= SIGNIFICANT:
+            return f"{same}; {meaning}"
         size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
-        chance = f"a difference of this size would arise by chance in {greater or 'none'} of {SAMPLES:,} samples"
-        return f"{system.name} is {size}, and {chance}"
+        return f"{system.name} is {size}; {meaning}"
 
 
 class Comparison(NamedTuple):
@@ -64,6 +69,7 @@ class Comparison(NamedTuple):
     split: str  # `dev` or `test`
     sentences: int
     searches: list[str]  # the search settings of each run
+    notes: list[str]  # measures that say nothing about the references, and why
     tests: list[MetricTest]
 
 
@@ -91,19 +97,35 @@ def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
         searches.append(f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}{shortlist}")
         hypotheses.append([translation.text for translation in t.translate(texts.sources, attention=False)])
 
-    # test; case is ignored if one of the models does not know it
+    # write all alike: if one model does not know case, or its tokenizer of words rewrites a text, the others follow
     lowercase = any(t.tokenizers.lowercase for t in translators)
     references = [[normalize(line) for line in lines] for lines in texts.references]
-    tests = paired_bootstrap([str(path) for path in paths], hypotheses, references, lowercase)
-    return Comparison(split, len(texts.sources), searches, tests)
+    tokenize = runs[0].config().evaluation.bleu_tokenize
+    blind = blind_spot(references[0], tokenize)
+    rewriting = {t.tokenizers.rewriting: t.tokenizers.tgt for t in translators}
+    for name, tokenizer in rewriting.items():
+        references = [[tokenizer.rewrite(line) for line in lines] for lines in references]
+        for translator, lines in zip(translators, hypotheses, strict=True):
+            if translator.tokenizers.rewriting != name:
+                lines[:] = [tokenizer.rewrite(line) for line in lines]
+
+    # test
+    tests = paired_bootstrap([str(path) for path in paths], hypotheses, references, lowercase, tokenize)
+    tests = [replace(test, signature=test.signature + "".join(rewriting)) for test in tests]
+    notes = [f"BLEU says nothing about this text: {blind}; see chrF"] if blind else []
+    return Comparison(split, len(texts.sources), searches, notes, tests)
 
 
 def paired_bootstrap(
-    names: Sequence[str], hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[str]], lowercase: bool
+    names: Sequence[str],
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[str]],
+    lowercase: bool,
+    tokenize: str = "13a",
 ) -> list[MetricTest]:
     """Test the BLEU and the chrF of each model against those of the first; `references` has a list for each set."""
     # let sacrebleu draw the samples
-    metrics = {"BLEU": BLEU(lowercase=lowercase, force=True), "chrF": CHRF(lowercase=lowercase)}
+    metrics = {"BLEU": make_bleu(tokenize, lowercase), "chrF": CHRF(lowercase=lowercase)}
     named = list(zip(names, hypotheses, strict=True))
     signatures, results = PairedTest(named, metrics, references, test_type="bs", n_samples=SAMPLES)()
 

@@ -13,12 +13,12 @@ from typing import Any
 from tabulate import tabulate
 
 from seq2seq.errors import UserError
+from seq2seq.evaluation.choice import LABELS
 from seq2seq.plots.comparison import save_comparison
-from seq2seq.training.progress import LABELS
 
 COLUMNS = {  # means over the seeds; header: (key of a result, format)
     "chrF": ("chrf", ".2f"),
-    "perplexity": ("perplexity", ".2f"),
+    "perplexity per token": ("perplexity", ".2f"),
     "parameters": ("parameters", ",.0f"),
     "train tokens/s": ("tokens_per_second", ",.0f"),
     "decode sentences/s": ("sentences_per_second", ",.1f"),
@@ -131,14 +131,16 @@ class Table:
         # how the numbers were measured
         results = [result for row in self.rows for result in row.results]
         seeds = f"seeds {self.seeds[0]} to {self.seeds[-1]}" if len(self.seeds) > 1 else f"seed {self.seeds[0]}"
-        metric = LABELS[self.config["training"]["early_stopping_metric"]]
+        wanted = self.config["training"]["early_stopping_metric"]
+        metrics = _unique(LABELS[r["environment"].get("early_stopping_metric", wanted)] for r in results)
         beams = ", ".join(_unique(r["beam"] for r in results))
         bleu, chrf = (", ".join(_unique(r[key]["signature"] for r in results)) for key in ("bleu", "chrf"))
         notes = [
-            f"- Means over {seeds} on the dev set, of the checkpoint with the best {metric} in validation, "
-            f"beam {beams}. SD: sample standard deviation of BLEU. Bold: the best BLEU.",
+            f"- Means over {seeds} on the dev set, of the checkpoint with the best {' or '.join(metrics)} in "
+            f"validation, beam {beams}. SD: sample standard deviation of BLEU. Bold: the best BLEU.",
             f"- BLEU {bleu}; chrF {chrf}",
         ]
+        notes += [f"- {note}" for note in _unique(note for r in results for note in r.get("notes", []))]
         if any(key.startswith(("tokenizer", "data")) for key in self.keys):
             notes.append("- Perplexity is per token: it cannot be compared between different tokenizers or data.")
 

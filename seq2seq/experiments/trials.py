@@ -234,7 +234,8 @@ def _measure(trial: Trial, run: Run) -> Result:
     """Measure a trained trial on the dev set, and write the result to its `trial.json`."""
     # translate
     translator = Translator.load(run.path)
-    evaluation = evaluate(translator, *split_texts(run, "dev"))
+    tokenize = trial.config.evaluation.bleu_tokenize
+    evaluation = evaluate(translator, *split_texts(run, "dev"), tokenize=tokenize)
     save_evaluation(run, "dev", evaluation)
 
     # the training, from its checkpoints and its log
@@ -255,7 +256,7 @@ def _measure(trial: Trial, run: Run) -> Result:
         "environment": run.environment(),
     }
     values = trained | evaluation.as_dict() | measured
-    result = {key: values[key] for key in (*FIELDS, "environment")}
+    result = {key: values[key] for key in (*FIELDS, "environment", "notes")}
     replace_text(run.path / "trial.json", json.dumps(result, indent=2) + "\n")
     return result
 

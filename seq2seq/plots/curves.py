@@ -31,14 +31,20 @@ def save_curves(path: Path, metrics: Records) -> None:
     from matplotlib.figure import Figure
 
     # two rows of panels, or three
-    train, dev = ([r for r in metrics if r["split"] == split] for split in ("train", "dev"))
+    train = [r for r in metrics if r["split"] == "train"]
+    measured = {r["update"]: r for r in metrics if r["split"] == "dev"}  # of a checkpoint measured again, the last
+    dev = [measured[update] for update in sorted(measured)]
     has_attention = any(r.get(key) is not None for r in dev for key in r if key.startswith("attention_"))
     heights = (3, 2, 1.5) if has_attention else (2, 1)
     figure = Figure(figsize=(11, 1.5 * sum(heights) + 2), layout="constrained")
     (loss, scores), *attention, (rate, speed) = figure.subplots(len(heights), 2, sharex=True, height_ratios=heights)
 
     # losses and scores
-    _curve(loss, train, "loss", "train: the objective", PALE)
+    unsmoothed = any("cross_entropy" in record for record in train)  # older runs have the smoothed loss alone
+    if unsmoothed:
+        _curve(loss, train, "cross_entropy", "train: cross entropy, with dropout", PALE)
+    else:
+        _curve(loss, train, "loss", "train: the objective", PALE)
     _curve(loss, dev, "loss", "dev: cross entropy", BLUE, best=min)
     _finish(loss, "Loss", "nats per target token")
     _curve(scores, dev, "bleu", "BLEU", BLUE, best=max)

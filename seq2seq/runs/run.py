@@ -60,7 +60,14 @@ class Run:
     # ------------------------------------------------------------------------------------------ making and opening
 
     @classmethod
-    def create(cls, path: Path, config: Config, data: Digests, precision: Precision = FP32) -> "Run":
+    def create(
+        cls,
+        path: Path,
+        config: Config,
+        data: Digests,
+        precision: Precision = FP32,
+        source: dict[str, str] | None = None,
+    ) -> "Run":
         """Create a run folder with `config.yaml` and `environment.json`.
 
         Args:
@@ -68,6 +75,7 @@ class Run:
             config: of the run.
             data: the digests of the config's data.
             precision: of the training.
+            source: the checkpoint that the run starts from, if it does.
 
         Raises:
             UserError: the folder already holds a run, or cannot be written.
@@ -76,7 +84,8 @@ class Run:
         run.must_be_new()
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run._write_environment(describe_environment(config, data, precision))
+            described = describe_environment(config, data, precision) | ({"from": source} if source else {})
+            run._write_environment(described)
             run.save_config(config)
         except OSError as error:
             raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
@@ -136,7 +145,7 @@ class Run:
         """
         file = self.path / "config.yaml"
         config = load_config(file)
-        if missing := Config.model_fields.keys() - config.model_fields_set:
+        if missing := Config.model_fields.keys() - config.model_fields_set - {"evaluation"}:  # older runs lack that
             raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")
         return config
 
@@ -148,6 +157,10 @@ class Run:
         except UserError:
             described = describe_environment(config, data, precision)
         self._write_environment(described)
+
+    def add_to_environment(self, facts: dict[str, Any]) -> None:
+        """Add facts to `environment.json`, or replace them."""
+        self._write_environment(self.environment() | facts)
 
     def _write_environment(self, described: dict[str, Any]) -> None:
         replace_text(self.path / "environment.json", json.dumps(described, indent=2) + "\n")

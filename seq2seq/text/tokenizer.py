@@ -20,7 +20,7 @@ PAD, UNK, BOS, EOS = 0, 1, 2, 3
 SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
 
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
-_UNKNOWN_MARK = "\u2585"  # sentencepiece's own
+_UNKNOWN_MARK, _SPACE_MARK = "\u2585", "\u2581"  # sentencepiece's own
 
 
 class Scored(NamedTuple):
@@ -106,6 +106,10 @@ class SubwordTokenizer:
         """Return the text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
         return normalize(self._processor.decode([i for i in ids if i > EOS]))
 
+    def rewrite(self, text: str) -> str:
+        """Return normalized text as `decode` would write it: what a perfect translation looks like."""
+        return normalize(_cased(text, self.lowercase).replace(_SPACE_MARK, " "))
+
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
         return [self._processor.id_to_piece(i) for i in ids]
@@ -160,6 +164,10 @@ class WordTokenizer:
         """Return the words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
         return normalize(" ".join(self._vocab.itos[i] for i in ids if i > EOS or i == UNK))
 
+    def rewrite(self, text: str) -> str:
+        """Return normalized text as `decode` would write it, were all its words known."""
+        return normalize(" ".join(self._split(_cased(text, self.lowercase))))
+
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return the words, special ones included."""
         return [self._vocab.itos[i] for i in ids]
@@ -189,6 +197,11 @@ class Tokenizers:
     def joint(self) -> bool:
         """Whether both sides share one vocabulary."""
         return self.src is self.tgt
+
+    @property
+    def rewriting(self) -> str:
+        """What to add to the signature of a measure: the tokenizer that has rewritten the references, if one has."""
+        return f"|words:{self.word_tokenizer}" * (self.type == "word" and self.word_tokenizer != "split")
 
 
 def train_tokenizers(

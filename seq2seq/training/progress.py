@@ -2,18 +2,18 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import Position
 from seq2seq.errors import UserError
+from seq2seq.evaluation.choice import LABELS, LOWER_IS_BETTER
 from seq2seq.training.update import UpdateResult
 
 log = logging.getLogger("seq2seq")
 
-LOWER_IS_BETTER = ("loss", "cer")
-LABELS = {"loss": "loss", "bleu": "BLEU", "chrf": "chrF", "exact_match": "exact match", "cer": "CER"}
 MAX_SKIPPED = 10  # updates in a row: an odd batch may explain one or two, but only bad weights explain ten
 RECORDS = 10  # records in the metrics from one validation to the next
 
@@ -23,6 +23,7 @@ class Window:
     """The updates since the last record in the metrics."""
 
     nats: float = 0.0  # the loss, summed over target tokens
+    cross_entropy: float = 0.0  # the same without label smoothing and coverage loss
     tokens: float = 0.0
     seconds: float = 0.0
 
@@ -36,7 +37,11 @@ class Progress:
     position: Position = field(default_factory=Position)  # of the next batch
     window: Window = field(default_factory=Window)
     validation: int = 0  # the update of the last validation
+    metric: str = ""  # the measure that decides which checkpoint is the best
+    yardstick: str = ""  # the digest of dev set and measure with which the best checkpoint was found
+    since: int = 0  # the update from which on that yardstick is used
     best: float | None = None  # the dev score of the best checkpoint
+    best_ties: list[float] = field(default_factory=list)  # what decides between it and one of the same score
     best_update: int | None = None  # the update of the best checkpoint
     stale: int = 0  # validations since the best one
     since_reduction: int = 0  # validations since the best one or the last reduction of the learning rate
@@ -56,6 +61,7 @@ class Progress:
         self.seconds += seconds
         if result.is_finite:
             self.window.nats += result.loss * result.tokens
+            self.window.cross_entropy += result.cross_entropy * result.tokens
             self.window.tokens += result.tokens
             self.window.seconds += seconds
             self.skipped_in_a_row = 0
@@ -73,13 +79,14 @@ class Progress:
             )
         log.warning("update %s is skipped: %s", f"{self.update:,}", what)
 
-    def count_validation(self, score: float, training: TrainingConfig) -> bool:
+    def count_validation(self, scores: Mapping[str, float], training: TrainingConfig) -> bool:
         """Count a validation; return whether its score is the best so far."""
         self.validation = self.update
-        sign = -1 if training.early_stopping_metric in LOWER_IS_BETTER else 1
-        if self.best is None or sign * score > sign * self.best or math.isnan(self.best):
-            self.best, self.best_update, self.stale, self.since_reduction = score, self.update, 0, 0
+        if self.count_candidate(self.update, scores, training.early_stopping_metric):
+            self.stale = self.since_reduction = 0
             return True
+        if self.has_been_zero(training):
+            return False
 
         # no improvement: count it, and reduce the learning rate if the schedule is `plateau`
         self.stale += 1
@@ -88,10 +95,36 @@ class Progress:
             self.reductions, self.since_reduction = self.reductions + 1, 0
         return False
 
+    def count_candidate(self, update: int, scores: Mapping[str, float], metric: str) -> bool:
+        """Compare a checkpoint with the best one; return whether it is better, and now the best.
+
+        Exact match breaks ties of chrF. The loss breaks ties of a score that is 0, and so says nothing yet.
+        """
+        score, sign = scores[metric], -1 if metric in LOWER_IS_BETTER else 1
+        ties = [scores["exact_match"]] if metric == "chrf" else []
+        if score == 0 and sign == 1:
+            ties.append(-scores["loss"] if math.isfinite(scores["loss"]) else -math.inf)
+        is_first = self.best is None or math.isnan(self.best)
+        if not is_first and not [sign * score, *ties] > [sign * (self.best or 0), *self.best_ties]:
+            return False
+        self.best, self.best_ties, self.best_update = score, ties, update
+        return True
+
+    def has_been_zero(self, training: TrainingConfig) -> bool:
+        """Return whether the measure has been 0 in all validations, so that it says nothing yet."""
+        return self.best == 0 and training.early_stopping_metric not in LOWER_IS_BETTER
+
+    def begin_anew(self) -> None:
+        """Forget the best score, the patience and the reductions: dev set or measure are others from here on."""
+        self.since = self.update
+        self.best, self.best_ties, self.best_update = None, [], None
+        self.stale = self.since_reduction = self.reductions = 0
+
     def close_window(self) -> dict[str, float]:
-        """Return the mean loss (nats a target token) and the speed since the last record, and begin a new window."""
+        """Return the mean losses (nats a target token) and the speed since the last record, and begin a new window."""
         window, self.window = self.window, Window()
-        return {"loss": window.nats / window.tokens, "tokens_per_second": window.tokens / window.seconds}
+        losses = {"loss": window.nats / window.tokens, "cross_entropy": window.cross_entropy / window.tokens}
+        return losses | {"tokens_per_second": window.tokens / max(window.seconds, 1e-9)}
 
     # ---------------------------------------------------------------------------------------------------- what is due
 
@@ -129,5 +162,6 @@ class Progress:
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
         """Return the progress that `as_dict` turned into numbers."""
-        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers["window"])}
+        window = {"cross_entropy": numbers["window"]["nats"]} | numbers["window"]  # older checkpoints lack the first
+        parts = {"position": Position(**numbers["position"]), "window": Window(**window)}
         return cls(**(numbers | parts))

@@ -1,7 +1,9 @@
 """The training state that an exact resume needs besides the weights, and the changes that a resume refuses."""
 
+import hashlib
+import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 
 from seq2seq.config import Config, flatten_keys, resolve_paths
 from seq2seq.data.batches import Position
+from seq2seq.data.corpus import Pair
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import Precision
 from seq2seq.runs.checkpoints import Checkpoint
@@ -28,6 +31,7 @@ MAY_CHANGE = (  # keys that do not affect the updates
     "data.test",
     "search.",
 )
+CHANGES_YARDSTICK = ("data.dev", "data.src", "data.tgt", "training.early_stopping_metric", "evaluation.")
 CHANGES_BATCHES = ("data.", "seed", "training.batch_")  # keys that decide which pairs form which batch
 
 
@@ -103,6 +107,22 @@ def _restore_random_state(state: TrainingState, device: torch.device) -> None:
         torch.cuda.set_rng_state(state["cuda"], device)
 
 
+# ---------------------------------------------------------------------------------------------------------- yardsticks
+
+
+def yardstick_of(config: Config, metric: str, dev: Sequence[Pair]) -> str:
+    """Return a digest of what decides which checkpoint is the best: the measure and the dev set."""
+    tokenize = config.evaluation.bleu_tokenize if metric == "bleu" else ""
+    return hashlib.sha256(json.dumps([metric, tokenize, dev]).encode()).hexdigest()
+
+
+def is_another_race(progress: Progress, yardstick: str, changes: Sequence["Change"]) -> bool:
+    """Say whether the best checkpoint so far was found with another dev set or measure."""
+    if progress.yardstick:
+        return progress.yardstick != yardstick
+    return any(change.key.startswith(CHANGES_YARDSTICK) for change in changes)  # a checkpoint of an older version
+
+
 # ------------------------------------------------------------------------------------------------------------ changes
 
 
@@ -116,6 +136,7 @@ class Change(NamedTuple):
 def find_changes(
     run: Run,
     config: Config,
+    metric: str,
     digests: Digests,
     checkpoint: Checkpoint | None,
     state: TrainingState | None,
@@ -126,6 +147,7 @@ def find_changes(
     Args:
         run: the run to resume.
         config: the config to resume it with.
+        metric: the measure that decides which checkpoint is the best now.
         digests: the digests of the data of that config.
         checkpoint: the checkpoint to resume from, if there is one.
         state: the training state of that checkpoint.
@@ -134,7 +156,7 @@ def find_changes(
     Raises:
         UserError: something has changed that must never change.
     """
-    found = [*_changed_keys(run, config, state, processes), *_changed_data(run, digests)]
+    found = [*_changed_keys(run, config, metric, state, processes), *_changed_data(run, digests)]
     if checkpoint and (file := checkpoint.changed_tokenizer(run.path / "tokenizer")):
         text = f"{file} is not what {checkpoint.name} was trained with, put the old file back"
         found.append(Change("tokenizer", text))
@@ -150,11 +172,21 @@ def refuse_changes(run: Run, changes: list[Change]) -> None:
         )
 
 
-def _changed_keys(run: Run, config: Config, state: TrainingState | None, processes: Processes) -> Iterator[Change]:
+def _changed_keys(
+    run: Run, config: Config, metric: str, state: TrainingState | None, processes: Processes
+) -> Iterator[Change]:
     known, given = run.config(), resolve_paths(config)
 
-    # what may change: also `max_updates`, unless the schedule uses it; and `accumulate`, if updates stay the same
+    # what may change: also `max_updates`, unless the schedule uses it; `accumulate`, if updates stay the same; the name
+    # of the measure, if it is the same measure; and the tokenizer for BLEU, if BLEU decides nothing
     free = [*MAY_CHANGE]
+    before = state["progress"].get("metric") if state else None
+    if given.training.early_stopping_metric == "auto" == known.training.early_stopping_metric or metric == (
+        before or known.training.early_stopping_metric
+    ):
+        free.append("training.early_stopping_metric")
+    if metric != "bleu":
+        free.append("evaluation.bleu_tokenize")
     if given.training.schedule not in ("cosine", "one_cycle"):
         free.append("training.max_updates")
     size_before = state["processes"] if state else processes.size

@@ -20,6 +20,7 @@ from seq2seq.data.dataset import (
 )
 from seq2seq.data.formats import corpus_files
 from seq2seq.decoding.translator import Translator
+from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
@@ -34,7 +35,9 @@ from seq2seq.training.resume import (
     describe_processes,
     find_changes,
     refuse_changes,
+    yardstick_of,
 )
+from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")
@@ -44,7 +47,8 @@ class Start(NamedTuple):
     """Everything that the training loop needs to begin or to resume."""
 
     run: Run
-    settings: TrainingConfig
+    settings: TrainingConfig  # with the measure that `auto` has chosen
+    yardstick: str  # the digest of dev set and measure
     device: torch.device
     precision: Precision
     model: Seq2Seq
@@ -53,10 +57,17 @@ class Start(NamedTuple):
     checkpoint: Checkpoint | None  # the checkpoint to resume from; its weights are already in the model
     state: TrainingState | None  # the training state of that checkpoint
     changes: list[Change]  # the changes since that checkpoint
+    source: Source | None  # where the weights come from, if no update has been made yet
 
 
 def prepare(
-    config: Config, path: Path, resume: bool, allow_changes: bool, processes: Processes, until_the_end: ExitStack
+    config: Config,
+    path: Path,
+    resume: bool,
+    allow_changes: bool,
+    source: Source | None,
+    processes: Processes,
+    until_the_end: ExitStack,
 ) -> Start:
     """Prepare a training. Rank 0 goes first and writes the run folder; the other processes read it.
 
@@ -65,6 +76,7 @@ def prepare(
         path: the run folder; created if it does not exist.
         resume: resume the run in the folder, if there is one.
         allow_changes: resume even if config, data or vocabularies have changed.
+        source: the checkpoint of another run that a new run starts from; None: from random weights.
         processes: the processes that train together.
         until_the_end: the exit stack that keeps the folder locked until the training ends.
 
@@ -83,15 +95,23 @@ def prepare(
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
         known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
+        if source:
+            config = take_over(config, source)
+        if not is_new and (source or not checkpoint):
+            source = find_source(run, source)
+        source = None if checkpoint else source
         precision = choose_precision(device, config.training.precision, products=known)
         digests = data_digests(config) if first else run.environment()["data"]
+        dev = read_dev(config)
+        bleu_tokenize = config.evaluation.bleu_tokenize
+        choice = choose_metric(config.training.early_stopping_metric, [pair.tgt for pair in dev], bleu_tokenize)
         changes = []
         if first and not is_new:
-            changes = find_changes(run, config, digests, checkpoint, state, processes)
+            changes = find_changes(run, config, choice.metric, digests, checkpoint, state, processes)
             if not allow_changes:
                 refuse_changes(run, changes)
-        dev = read_dev(config)
-        tokenizers = run.tokenizers() or learn_tokenizers(config, digests["train"])
+        learned = source.run.tokenizers() if source else None
+        tokenizers = run.tokenizers() or learned or learn_tokenizers(config, digests["train"])
         must_keep_a_pair(config, tokenizers)
 
         # build: the model, with random weights, pretrained vectors or the weights of the checkpoint
@@ -99,24 +119,25 @@ def prepare(
         torch.manual_seed(config.seed)
         model = build_model(config, tokenizers)
         vectors = []
-        if checkpoint:
-            checkpoint.load_weights(model)
+        if weights := checkpoint or (source and source.checkpoint):
+            weights.load_weights(model)
         else:
             vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
         if not first:
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
         translator = Translator(model.to(device), tokenizers, config.search, products=precision.products)
-        validation = Validation(dev, translator)
+        validation = Validation(dev, translator, bleu_tokenize)
 
         # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:
             until_the_end.enter_context(run.writing())
-            Run.create(path, config, digests, precision)
+            Run.create(path, config, digests, precision, source.as_dict() if source else None)
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             if any(change.key.startswith("data.") for change in changes):
                 run.save_data_digests(config, digests, precision)
+            run.add_to_environment({"early_stopping_metric": choice.metric})
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
 
@@ -125,10 +146,12 @@ def prepare(
     for line in (
         f"reading {read}",
         f"training pairs: {store.report}",
+        *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),
         *vectors,
         f"{count_parameters(model):,} parameters, on {device} in {precision}",
     ):
         log.info(line)
+    log.log(logging.WARNING if choice.is_blind else logging.INFO, choice.reason)
     changes = processes.on_first(lambda: changes)
     for change in changes:
         log.warning("%s: going on all the same", change.text)
@@ -136,4 +159,8 @@ def prepare(
         log.warning(difference)
     for difference in describe_machines(state.get("machine", {}), describe_machine(precision)) if state else ():
         log.warning(difference)
-    return Start(run, config.training, device, precision, model, validation, batches, checkpoint, state, changes)
+    settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
+    yardstick = yardstick_of(config, choice.metric, dev)
+    return Start(
+        run, settings, yardstick, device, precision, model, validation, batches, checkpoint, state, changes, source
+    )

@@ -12,13 +12,16 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from seq2seq.config import Config, TrainingConfig
+from seq2seq.errors import UserError
 from seq2seq.evaluation.health import warnings
 from seq2seq.runs.metrics import Metrics
 from seq2seq.runs.run import Run
+from seq2seq.training.ending import advise
 from seq2seq.training.processes import Processes, join_processes
 from seq2seq.training.progress import Progress
-from seq2seq.training.resume import collect_state, restore_state
+from seq2seq.training.resume import collect_state, is_another_race, restore_state
 from seq2seq.training.schedule import learning_rate_at
+from seq2seq.training.source import Source
 from seq2seq.training.start import Start, prepare
 from seq2seq.training.stop import Stop, Stopped
 from seq2seq.training.stopwatch import Stopwatch
@@ -28,11 +31,13 @@ from seq2seq.training.validation import ValidationResult, headline
 log = logging.getLogger("seq2seq")
 
 
-def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False) -> Run:
+def train(
+    config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False, source: Source | None = None
+) -> Run:
     """Train a model into a run folder; the best checkpoint is the one with the best dev score.
 
     With `resume`, a run that is already in the folder continues; with `allow_changes`, even if config, data or
-    vocabularies have changed.
+    vocabularies have changed. With a `source`, a new run starts from its weights and has its vocabularies.
 
     Raises:
         UserError: bad data; a folder that already holds a run (without `resume`) or that another training uses; changes
@@ -41,20 +46,23 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
     """
     with join_processes() as processes, Stop(ignore_second=processes.size > 1) as stop, ExitStack() as until_the_end:
         # data, vocabularies, model, run folder
-        start = prepare(config, path, resume, allow_changes, processes, until_the_end)
+        start = prepare(config, path, resume, allow_changes, source, processes, until_the_end)
         run, model, device, settings = start.run, start.model, start.device, start.settings
         optimizer = make_optimizer(settings, model)
-        progress, clock = Progress(), Stopwatch()
+        progress = Progress(validation=-1 if start.source else 0)  # the weights of a source are validated first
+        clock = Stopwatch()
         until_the_end.enter_context(clock.running())
 
         # resume: go back to the last checkpoint
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
-        if is_complete(start, progress, settings):
+        another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
+        if is_complete(start, progress, settings) and not another_race:
             return run
         if processes.rank == 0:
             run.checkpoints.rewind(start.checkpoint, progress.best_update)
             run.metrics.cut(progress.update, start.state["metrics_bytes"] if start.state else 0)
+        progress.metric, progress.yardstick = settings.early_stopping_metric, start.yardstick
         metrics = run.metrics.with_tensorboard(progress.update) if processes.rank == 0 else None
         batches = start.batches.stream(progress.position, processes.rank, processes.size)
         record: dict[str, Any] | None = None
@@ -65,6 +73,11 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
             processes.on_first(lambda: run.checkpoints.save(number, model, state, best=best, keep=keep))
 
         with stop.deferred(), progress_bar(settings, progress, processes) as bar:
+            # another dev set or measure: compare the checkpoints again
+            if another_race:
+                measure_again(start, progress, metrics, processes, stop)
+                save()
+
             try:
                 while True:
                     # validate, save, and only then report; after a stop before a validation, a resume begins here
@@ -72,6 +85,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         validated = validate(start, progress, metrics, processes, stop)
                         save(best=validated.is_best)
                         report(validated, record, start, progress)
+                        record = None
                     if progress.finished(settings):
                         break
 
@@ -107,7 +121,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         record |= progress.close_window()
                         record |= {"learning_rate": learning_rate, "skipped": progress.skipped}
                         record |= {"gradient_norm": result.gradient_norm} if result.is_finite else {}
-                        bar.set_postfix_str(f"loss {record['loss']:.3f}")
+                        bar.set_postfix_str(f"loss {record['cross_entropy']:.3f}")
                         if metrics:
                             metrics.add(record)
 
@@ -128,6 +142,8 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
                         run.checkpoints.point("best", progress.update)
                     report(validated, record, start, progress)
                 log.info("training ended: %s", progress.finished(settings))
+                for line in advise(run.metrics.records(), progress, settings, run.path):
+                    log.info(line)
             except Stopped as stopped:
                 save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
@@ -151,10 +167,47 @@ def validate(start: Start, progress: Progress, metrics: Metrics | None, processe
             return start.validation.run()
 
     result = processes.on_first(measure)
-    is_best = progress.count_validation(result.scores[start.settings.early_stopping_metric], start.settings)
+    is_best = progress.count_validation(result.scores, start.settings)
     if metrics:
         metrics.add({"update": progress.update, "split": "dev", **result.scores})
     return Validated(result, is_best)
+
+
+def measure_again(start: Start, progress: Progress, metrics: Metrics | None, processes: Processes, stop: Stop) -> None:
+    """Measure the kept checkpoints with the new dev set or measure, the old best one among them, and find the best.
+
+    Patience and the reductions of the learning rate begin anew. At the end the model has its present weights again.
+    """
+    log.info(
+        "data.dev or its measure has changed: best, patience and plateau begin anew. The kept checkpoints now have:"
+    )
+    run, metric = start.run, start.settings.early_stopping_metric
+    progress.begin_anew()
+
+    def measure() -> list[tuple[int, dict[str, Any]]]:
+        measured = []
+        for checkpoint in run.checkpoints.all():
+            try:
+                checkpoint.verify()
+            except UserError as error:
+                log.warning("%s", error)
+                continue
+            checkpoint.load_weights(start.model)
+            with stop.deferred(on=False):
+                measured.append((checkpoint.update, start.validation.run().scores))
+        assert start.checkpoint
+        start.checkpoint.load_weights(start.model)
+        return measured
+
+    # compare them, and point at the best
+    for number, scores in processes.on_first(measure):
+        is_best = progress.count_candidate(number, scores, metric)
+        log.info(headline(number, None, scores, metric, is_best))
+        if metrics:
+            metrics.add({"update": number, "split": "dev", **scores})
+    if processes.rank == 0:
+        assert progress.best_update is not None
+        run.checkpoints.point("best", progress.best_update)
 
 
 def report(validated: Validated, record: dict[str, Any] | None, start: Start, progress: Progress) -> None:

@@ -24,9 +24,10 @@ from seq2seq.training.processes import ALONE, Processes
 class UpdateResult(NamedTuple):
     """The loss and the gradient of an update, over all processes."""
 
-    loss: float  # nats a target token
+    loss: float  # what was minimized, nats a target token
     gradient_norm: float  # before clipping
     tokens: float  # real target tokens
+    cross_entropy: float  # nats a target token: the loss without label smoothing and coverage loss
 
     @property
     def is_finite(self) -> bool:
@@ -48,46 +49,71 @@ def update(
     If the loss or the gradient is not finite, there is no step, so weights and optimizer stay as they are.
     """
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
-    total = 0.0
+    total = nats = 0.0
     optimizer.zero_grad()
     with precision.settings():
         for batch in micro_batches:
             # forward and loss
             with precision.forward():
-                loss = loss_sum(model, batch, training.label_smoothing, training.coverage_loss) / tokens
+                sums = losses(model, batch, training.label_smoothing, training.coverage_loss)
+                loss = sums.loss / tokens
             # backward
             loss.backward()
             total += loss.item()
+            nats += sums.cross_entropy.item()
 
     # sum over the processes, clip
     processes.sum_gradients(model.parameters())
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
 
     # step
-    result = UpdateResult(processes.sum(total), norm, tokens)
+    result = UpdateResult(processes.sum(total), norm, tokens, processes.sum(nats) / tokens)
     if result.is_finite:
         optimizer.step()
     return result
 
 
-def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
-    """Return the cross entropy of a batch in nats, plus `coverage` times its coverage loss, summed over real tokens."""
+class Losses(NamedTuple):
+    """The losses of a batch in nats, summed over real tokens."""
+
+    loss: Float[Tensor, ""]  # what is minimized
+    cross_entropy: Float[Tensor, ""]  # what is shown; it has no gradient
+
+
+def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
+    """Return the losses of a batch: the cross entropy with label smoothing, plus `coverage` times the coverage loss."""
     attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-    loss = cross_entropy_sum(model, attentional, batch.tgt_out, label_smoothing)
-    return loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum() if coverage else loss
+    sums = cross_entropies(model, attentional, batch.tgt_out, label_smoothing)
+    if not coverage:
+        return sums
+    return sums._replace(loss=sums.loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum())
 
 
-def cross_entropy_sum(
+def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
+    """Return the loss of `losses` alone."""
+    return losses(model, batch, label_smoothing, coverage).loss
+
+
+def cross_entropies(
     model: Seq2Seq,
     attentional: Float[Tensor, "batch tgt attentional"],
     tgt_out: Int64[Tensor, "batch tgt"],
     label_smoothing: float = 0.0,
-) -> Float[Tensor, ""]:
-    """Return the cross entropy in nats, summed over real tokens; logits are computed for these only."""
+) -> Losses:
+    """Return the cross entropy with and without label smoothing; logits are computed for real tokens only.
+
+    The second needs no logits of its own. With z_t = W_y s_t + b_y, without smoothing the loss of a token is smaller by
+    epsilon (z_ty - mean_v z_tv), and the mean of the logits is the product with the mean of the rows of W_y.
+    """
     real = tgt_out != PAD
-    s = model.decoder.dropout(attentional[real])
-    W_y = model.decoder.W_y
-    return cross_entropy(s, W_y.weight, W_y.bias, tgt_out[real], label_smoothing)
+    s, y = model.decoder.dropout(attentional[real]), tgt_out[real]
+    W, b = model.decoder.W_y.weight, model.decoder.W_y.bias
+    loss = cross_entropy(s, W, b, y, label_smoothing)
+    if not label_smoothing:
+        return Losses(loss, loss.detach())
+    with torch.no_grad():
+        above_mean = (s * W[y]).sum() + b[y].sum() - (s.sum(0, dtype=W.dtype) * W.mean(0)).sum() - len(y) * b.mean()
+    return Losses(loss, loss.detach() - label_smoothing * above_mean)
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -11,11 +11,11 @@ from seq2seq.data.batches import Batches
 from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import cut_references, measure
+from seq2seq.evaluation.choice import LABELS, make_bleu
+from seq2seq.evaluation.evaluate import cut_references, measure, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.text.tokenizer import PAD
-from seq2seq.training.progress import LABELS
-from seq2seq.training.update import cross_entropy_sum
+from seq2seq.training.update import cross_entropies
 
 BATCH_TOKENS = 4096  # batch size for the loss; it affects memory and speed, not the result
 
@@ -36,15 +36,17 @@ class Validation:
     Args:
         dev: the sentence pairs.
         translator: the translator of the model in training.
+        bleu_tokenize: sacrebleu's tokenizer for BLEU.
 
     Raises:
-        UserError: no pair has text on both sides.
+        UserError: no pair has text on both sides; the tokenizer for BLEU needs a package that is not installed.
     """
 
-    def __init__(self, dev: Sequence[Pair], translator: Translator):
+    def __init__(self, dev: Sequence[Pair], translator: Translator, bleu_tokenize: str = "13a"):
         self._dev, self._translator = dev, translator
-        self._references = cut_references([pair.tgt for pair in dev])
         tokenizers = translator.tokenizers
+        self._references = rewrite_references(cut_references([pair.tgt for pair in dev]), tokenizers)
+        self._bleu = make_bleu(bleu_tokenize, tokenizers.lowercase)
         if not any(pair.src and pair.tgt for pair in dev):
             raise UserError("data.dev: every pair has a blank side; give pairs to validate on")
         pairs, report = encode_pairs(dev, tokenizers.src, tokenizers.tgt, max_length=LONGEST)
@@ -63,7 +65,7 @@ class Validation:
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-                nats += cross_entropy_sum(model, attentional, batch.tgt_out).item()
+                nats += cross_entropies(model, attentional, batch.tgt_out).cross_entropy.item()
                 tokens += batch.tokens
                 sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
         loss, health = nats / tokens, Health.of(sums)
@@ -71,7 +73,7 @@ class Validation:
         # translations
         sources = [pair.src for pair in self._dev]
         hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
-        measures = measure(hypotheses, [self._references], self._translator.tokenizers.lowercase)
+        measures = measure(hypotheses, [self._references], self._translator.tokenizers.lowercase, self._bleu)
 
         scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}
         scores |= {name: found.score for name, found in measures.items()}
@@ -90,8 +92,8 @@ def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any],
     shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
     parts = [
         f"update {update:6,}",
-        *([f"train loss {record['loss']:.3f}"] if record else []),
-        f"dev loss {scores['loss']:.3f}",
+        *([f"train loss {record['cross_entropy']:.3f}"] if record else []),
+        f"dev loss {scores['loss']:.3f} nats/token",
         f"perplexity {scores['perplexity']:.2f}",
         *(f"{LABELS[name]} {scores[name]:.1f}" for name in shown),
         *([f"{record['tokens_per_second']:,.0f} tokens/s"] if record else []),
