@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
+from seq2seq.streams import say
 
 HELP = "train a model from a YAML config"
 
@@ -46,9 +47,11 @@ def run(args: argparse.Namespace) -> None:
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)
     for source, reference, translation in islice(lines, 3):
-        print(f"\n  source       {source:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
+        shown = {"source": source, "reference": reference, "translation": translation}
+        say("", *(f"  {name:<13}{text:.1000}" for name, text in shown.items()))
     (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:
-        print(f"\n{terminal_attention(AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention))}")
+        map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
+        say("", *terminal_attention(map).split("\n"))
     command = shlex.join(["seq2seq", "translate", str(trained.path)])
-    print(f"\nThe model is in {trained.path}. Translate with it: {command}")
+    say("", f"The model is in {trained.path}. Translate with it: {command}")

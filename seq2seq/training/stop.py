@@ -32,8 +32,9 @@ class Stopped(KeyboardInterrupt):
 class Stop:
     """The signal handler inside a `with` block: the first signal raises `Stopped`, unless signals are deferred.
 
-    Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread,
-    where Python handles no signals, the block has no effect.
+    SIGHUP is ignored after the first signal: a terminal that closes may send it twice. Signals that the process was
+    started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread, where Python handles no signals,
+    the block has no effect.
 
     Args:
         ignore_second: ignore a second signal instead of ending the process: torchrun forwards signals that its
@@ -68,7 +69,7 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for each in self._before:
-            signal.signal(each, self._second)
+            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else self._second)
         if not self._deferred:
             raise Stopped(number)
         if self._second == signal.SIG_DFL:
