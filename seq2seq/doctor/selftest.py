@@ -30,7 +30,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import measure
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
-from seq2seq.scratch import END_GROUP, at_end, temporary_folder
+from seq2seq.scratch import ended_with_us, temporary_folder
 from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train
@@ -209,13 +209,13 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start another Python process with one thread; write its output to a file, and end it with the block.
 
-    It has a process group of its own, which is ended if this process is killed.
+    It also ends if this process is killed. Signals of a terminal do not reach it.
     """
     command, variables = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"} | environment
     with (
         open(folder / "log.txt", "wb") as file,
         subprocess.Popen(command, stdout=file, stderr=file, env=variables, start_new_session=True) as process,
-        at_end(END_GROUP, str(process.pid)),
+        ended_with_us(process, folder),
     ):
         try:
             yield process
