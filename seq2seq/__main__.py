@@ -4,10 +4,9 @@ import gc
 import os
 import signal
 from types import FrameType
-from typing import NoReturn
 
 
-def program() -> NoReturn:
+def program() -> None:
     """Run `main` in a process that starts and ends quickly, and that a signal ends at any time.
 
     Importing torch creates a million objects that stay. The garbage collector would search them again and again: 0.2 s
@@ -34,7 +33,7 @@ def program() -> NoReturn:
     os._exit(code if isinstance(code, int) else bool(code))
 
 
-def leave(number: int, frame: FrameType | None) -> NoReturn:
+def leave(number: int, frame: FrameType | None) -> None:
     """Handle a signal while no training handles it: leave all blocks, which deletes temporary folders, and exit.
 
     During an import the process ends at once: libraries that are being loaded swallow exceptions, or abort.
