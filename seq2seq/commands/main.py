@@ -6,9 +6,11 @@ answers at once.
 """
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from types import ModuleType
 from typing import NoReturn
 
@@ -43,6 +45,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OutputError as error:
         if error.exit_code == 2:
             tell(f"seq2seq: error: {error}")
+        # discard the rest of the output; otherwise Python tries to print it once more at exit
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return error.exit_code
     except UserError as error:
         # torchrun ends all processes when one ends with an error: let the first one print it before that
