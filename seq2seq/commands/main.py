@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = parse(sys.argv[1:] if argv is None else argv)
         command = args.command
         keep_freed_memory()
+        os.environ.pop("MPLBACKEND", None)  # matplotlib refuses an unknown one; pictures in files need none
         with log_warnings():
             args.command.run(args)
         finish()

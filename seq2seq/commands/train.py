@@ -1,6 +1,7 @@
 """Train a model, measure it on the test set (on the dev set if there is none), and show some translations."""
 
 import argparse
+import os
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -32,6 +33,7 @@ def run(args: argparse.Namespace) -> None:
     # train; every process of torchrun takes part
     config = load_config(args.config, args.overrides)
     path = args.run or Path("runs") / args.config.stem
+    console.check_utf8("the working folder", os.getcwd())  # the run's config holds absolute paths
     with console.log_beside_progress_bar():
         trained = train(config, path, resume=args.resume, allow_changes=args.allow_changes)
     if not console.is_first_process():

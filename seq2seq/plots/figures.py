@@ -5,7 +5,6 @@ own plots.
 """
 
 import logging
-import os
 import unicodedata
 import warnings
 from collections.abc import Set
@@ -27,11 +26,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in ENDINGS:
         raise UserError(f"{path}: pictures are {' or '.join(ENDINGS)} files; give the file one of these endings")
     try:
-        try:
-            import matplotlib
-        except ValueError:  # MPLBACKEND names no backend; files need none
-            os.environ.pop("MPLBACKEND", None)
-            import matplotlib  # noqa: F401
+        import matplotlib  # noqa: F401
     except ImportError:
         raise UserError('pictures need matplotlib, which is not installed; pip install "seq2seq[plot]"') from None
 

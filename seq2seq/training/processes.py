@@ -24,7 +24,7 @@ from torch import nn
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.training.launch import FIX, read_launch
-from seq2seq.training.stop import Stopped
+from seq2seq.training.stop import Stopped, ended_by_signals
 
 T = TypeVar("T")
 
@@ -146,9 +146,11 @@ def join_processes() -> Iterator[Processes]:
         log.warning("waiting at %s for the other processes, because the environment has WORLD_SIZE=%d", address, size)
     log.disabled = rank > 0
     try:
-        store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        with ended_by_signals():
+            store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
     except (dist.DistError, ValueError) as error:
-        raise UserError(f"the other processes cannot be reached at {address}: {error}; {FIX}") from None
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"the other processes cannot be reached at {address}: {reason}; {FIX}") from None
 
     # connect
     fresh = dist.PrefixStore(_agree_on_name(store, rank, size), store)

@@ -29,6 +29,22 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signal
 
 
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let signals end the process at once: torch's search for other processes, in C++, would go on for a day."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [number for number, handler in handlers.items() if callable(handler)]
+    if threading.current_thread() is not threading.main_thread():
+        handled = []
+    for number in handled:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, handlers[number])
+
+
 class Stop:
     """The signal handler inside a `with` block: the first signal raises `Stopped`, unless signals are deferred.
 
