@@ -10,9 +10,9 @@ from seq2seq.errors import UserError
 
 DELETE = 'rm -rf -- "$0"'
 END_GROUP = """
-kill -TERM -- "-$0" || exit
-for second in 1 2 3 4 5 6 7 8 9 10; do sleep 1; kill -0 -- "-$0" || break; done
-kill -KILL -- "-$0"
+kill -s TERM -- "-$0" || exit
+for second in 1 2 3 4 5 6 7 8 9 10; do sleep 1; kill -s 0 -- "-$0" || break; done
+kill -s KILL -- "-$0"
 rm -rf -- "$1"
 """
 
