@@ -86,24 +86,22 @@ def test_a_reader_that_has_gone_ends_a_command_quietly_with_141(run, folder):
 
 
 def test_no_line_is_lost_in_pipes_that_do_not_block(run, folder):
-    """The pipe of the output holds a page, and is read after the end of the input has been sent."""
+    """Short writes too: Python writes them where PYTHONUNBUFFERED is set."""
     command = [*COMMAND, "translate", run, "--beam", "1"]
     expected = subprocess.run(command, input=LINES, capture_output=True, check=True, env=one_thread()).stdout
     assert expected.count(b"\n") == 300
-    for unbuffered in ("", "1"):
-        (source, into), (out, target) = os.pipe(), os.pipe()
-        for pipe in (source, target):
-            os.set_blocking(pipe, False)
-        environment = one_thread(PYTHONUNBUFFERED=unbuffered)
-        process = subprocess.Popen(command, stdin=source, stdout=target, env=environment)
-        os.close(source)
-        os.close(target)
-        with open(into, "wb") as lines, open(out, "rb") as found:
-            for part in (LINES[:1003], LINES[1003:]):
-                lines.write(part)
-                lines.flush()
-            lines.close()
-            assert (found.read() == expected, process.wait()) == (True, 0)
+    (source, into), (out, target) = os.pipe(), os.pipe()
+    for pipe in (source, target):
+        os.set_blocking(pipe, False)
+    process = subprocess.Popen(command, stdin=source, stdout=target, env=one_thread(PYTHONUNBUFFERED="1"))
+    os.close(source)
+    os.close(target)
+    with open(into, "wb") as lines, open(out, "rb") as found:
+        for part in (LINES[:1003], LINES[1003:]):
+            lines.write(part)
+            lines.flush()
+        lines.close()
+        assert (found.read() == expected, process.wait()) == (True, 0)
 
 
 # --------------------------------------------------------------------------------------------- the log of a training
@@ -144,13 +142,12 @@ def is_saved(run):
     return run.checkpoints.find("last").update >= run.metrics.records()[-1]["update"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_saves_although_the_reader_of_the_log_has_gone(tmp_path, number):
+def test_ctrl_c_saves_although_the_reader_of_the_log_has_gone(tmp_path):
     """As after Ctrl-C with `2>&1 | tee log`, which ends tee too."""
     process, reader = begun(tmp_path, "pipe")
     os.close(reader)
-    process.send_signal(number)
-    assert process.wait() == 128 + number
+    process.send_signal(signal.SIGINT)
+    assert process.wait() == 130
     assert is_saved(Run(tmp_path / "run"))
 
 
@@ -253,7 +250,7 @@ def wait_until(condition):
         time.sleep(0.01)
 
 
-@pytest.mark.parametrize("number", ["SIGINT", "SIGTERM", "SIGHUP", "SIGKILL"])
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGKILL"])
 def test_a_check_that_is_killed_leaves_no_folder_behind(run, folder, tmp_path, number):
     code = (
         "import os, signal, sys\nfrom seq2seq.doctor import check\nfrom seq2seq.__main__ import program\n"
@@ -302,12 +299,11 @@ def test_without_a_temporary_folder_a_check_is_an_error(folder, run, tmp_path, m
 
 
 def test_an_odd_backend_changes_no_picture(run, tmp_path):
-    pictures = []
-    for backend in ("", "nonsense"):
-        picture = tmp_path / f"{backend}.png"
-        subprocess.run([*COMMAND, "plot", run, "--output", picture], check=True, env=one_thread(MPLBACKEND=backend))
-        pictures.append(picture.read_bytes())
-    assert pictures[0] == pictures[1]
+    pictures = tmp_path / "usual.png", tmp_path / "odd.png"
+    assert main(["plot", run, "--output", str(pictures[0])]) == 0
+    odd = one_thread(MPLBACKEND="nonsense")
+    subprocess.run([*COMMAND, "plot", run, "--output", pictures[1]], check=True, capture_output=True, env=odd)
+    assert pictures[0].read_bytes() == pictures[1].read_bytes()
 
 
 TORCHRUN = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
