@@ -1,5 +1,6 @@
 """The standard streams and signals of a command: no line is lost with exit code 0, and no signal loses a training."""
 
+import fcntl
 import os
 import pty
 import re
@@ -87,12 +88,14 @@ def test_a_reader_that_has_gone_ends_a_command_quietly_with_141(run, folder):
 
 def test_no_line_is_lost_in_pipes_that_do_not_block(run, folder):
     """Short writes too: Python writes them where PYTHONUNBUFFERED is set."""
-    command = [*COMMAND, "translate", run, "--beam", "1"]
+    command = [*COMMAND, "translate", run, "--beam", "1", "--json"]
     expected = subprocess.run(command, input=LINES, capture_output=True, check=True, env=one_thread()).stdout
     assert expected.count(b"\n") == 300
     (source, into), (out, target) = os.pipe(), os.pipe()
     for pipe in (source, target):
         os.set_blocking(pipe, False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        fcntl.fcntl(target, fcntl.F_SETPIPE_SZ, 4096)  # soon full
     process = subprocess.Popen(command, stdin=source, stdout=target, env=one_thread(PYTHONUNBUFFERED="1"))
     os.close(source)
     os.close(target)
