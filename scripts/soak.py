@@ -60,8 +60,6 @@ SIGNALS = {
 }
 # a command with standard output as the terminal that controls it
 ON_TERMINAL = "import fcntl, os, sys, termios as t; fcntl.ioctl(1, t.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-    "import fcntl, os, sys, termios; fcntl.ioctl(1, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
-)
 TRIES = 20  # attempts to stop a process in the phase to hit
 LONGEST = 300  # seconds to wait for a process
 IMPORTS = 0.3  # share of the preparation in which Python only imports
