@@ -1,7 +1,8 @@
 """Kill a training again and again, and check that it ends exactly as a training that nobody kills.
 
 A training runs once undisturbed. Then the same training runs in processes that are killed, with kill -9 and SIGTERM,
-some with two signals, while they prepare, update, validate and save; each process resumes the one before. At the end
+some with two signals, some by closing their terminal, some with Ctrl-C after the reader of their log has died, while
+they prepare, update, validate and save; each process resumes the one before. At the end
 weights and metrics must be the same to the bit, and no checkpoint may have been damaged at any time: otherwise the exit
 code is 1, and the folder with both runs is kept. The seed decides which phase is hit, how, and about when.
 
@@ -11,6 +12,7 @@ code is 1, and the folder with both runs is kept. The seed decides which phase i
 import argparse
 import json
 import os
+import pty
 import random
 import re
 import shutil
@@ -53,7 +55,11 @@ SIGNALS = {
     "TERM": (signal.SIGTERM,),
     "TERM TERM": (signal.SIGTERM, signal.SIGTERM),
     "TERM KILL": (signal.SIGTERM, signal.SIGKILL),
+    "HANGUP": (signal.SIGHUP,),  # sent by the system, because the terminal is closed
+    "UNREAD INT": (signal.SIGINT,),  # after the reader of the log has died, as with `2>&1 | tee log` and Ctrl-C
 }
+# a command with standard output as the terminal that controls it
+ON_TERMINAL = "import fcntl, os, sys, termios as t; fcntl.ioctl(1, t.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
 TRIES = 20  # attempts to stop a process in the phase to hit
 LONGEST = 300  # seconds to wait for a process
 IMPORTS = 0.3  # share of the preparation in which Python only imports
@@ -72,7 +78,7 @@ class Kill(NamedTuple):
 def plan(count: int, updates: int, seed: int) -> list[Kill]:
     """Draw the kills, spread evenly over the updates; a tenth of them come before the first checkpoint.
 
-    Of the others, each four in a row hit the four phases in a random order, each sixteen every phase with every signal.
+    Of the others, each four in a row hit the four phases in a random order, each 24 every phase with every signal.
     """
     # phase and signals
     rng = random.Random(seed)
@@ -97,7 +103,7 @@ class Training:
         preparation: seconds from its start to its first update; None before that.
     """
 
-    def __init__(self, config: Path, updates: int, run: Run):
+    def __init__(self, config: Path, updates: int, run: Run, signals: str = ""):
         settings = [*SETTINGS, f"training.max_updates={updates}"]
         command = [sys.executable, "-m", "seq2seq", "train", str(config), "--run", str(run.path), "--resume", *settings]
         self.run, self.log = run, run.path.with_suffix(".log")
@@ -105,9 +111,21 @@ class Training:
         self._metrics = run.path / "metrics.jsonl"
         self._left_behind = self._unfinished()
         self._start = time.time()
+        self._reader: subprocess.Popen[bytes] | None = None
         with open(self.log, "wb") as file:
+            output = file.fileno()
+            if signals in ("HANGUP", "UNREAD INT"):
+                reading, output = pty.openpty() if signals == "HANGUP" else os.pipe()
+                self._reader = subprocess.Popen(["cat"], stdin=reading, stdout=file, stderr=file)
+                os.close(reading)
+            if signals == "HANGUP":
+                command = [sys.executable, "-c", ON_TERMINAL, *command]
             environment = {"OMP_NUM_THREADS": "1"} | os.environ
-            self.process = subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+            self.process = subprocess.Popen(
+                command, stdout=output, stderr=output, env=environment, start_new_session=signals == "HANGUP"
+            )
+            if self._reader:
+                os.close(output)
 
     def phase(self) -> str:
         """Return the phase that the training is in, as its folder shows."""
@@ -143,11 +161,16 @@ class Training:
             self.process.send_signal(signal.SIGCONT)
         return self.process.poll() is None
 
-    def kill(self, signals: Sequence[signal.Signals], pause: float) -> int:
+    def kill(self, signals: str, pause: float) -> int:
         """Send signals to the halted training and return its exit code."""
-        self.process.send_signal(signals[0])
+        if self._reader:
+            self._reader.kill()  # closes the terminal or the pipe
+            self._reader.wait()
+        first, *others = SIGNALS[signals]
+        if signals != "HANGUP":
+            self.process.send_signal(first)
         self.process.send_signal(signal.SIGCONT)
-        for number in signals[1:]:
+        for number in others:
             time.sleep(pause)
             self.process.send_signal(number)
         return self.process.wait(LONGEST)
@@ -203,13 +226,13 @@ def soak(config: Path, count: int, seed: int, folder: Path) -> bool:
     faults: list[str] = []
     verified = damaged = 0
     for number, kill in enumerate(plan(count, updates, seed), 1):
-        training = Training(config, updates, run)
+        training = Training(config, updates, run, kill.signals)
         if not training.stop_in(kill, lengths):
             training.process.kill()
             faults.append(f"the training that was to be kill {number} ended, or hung: {_last_lines(training.log)}")
             break
         phase, update = training.phase(), training.record()["update"]
-        code = training.kill(SIGNALS[kill.signals], kill.pause)
+        code = training.kill(kill.signals, kill.pause)
         lengths["preparing"] = min(lengths["preparing"], training.preparation or lengths["preparing"])
         hits[phase, kill.signals] += 1
         last = run.checkpoints.named("last")
@@ -264,7 +287,7 @@ def _faults(log: Path, code: int, signals: str) -> list[str]:
     faults = []
     if re.search("Traceback|damaged|error:", log.read_text(encoding="utf-8", errors="replace")):
         faults.append(f"it wrote: {_last_lines(log)}")
-    expected = {-number for number in SIGNALS[signals]} | ({128 + signal.SIGTERM} if "TERM" in signals else set())
+    expected = {code for number in SIGNALS[signals] for code in (-number, 128 + number)} - {128 + signal.SIGKILL}
     if code not in expected:
         faults.append(f"exit code {code}: {_last_lines(log)}")
     return faults

@@ -6,18 +6,20 @@
     translator.translate(["The cat ate the fish because it was hungry."])[0].text
 
 Torch is imported when `train` or `load` is first called, so that `import seq2seq` and `seq2seq --help` answer at once.
+This module imports nothing at all, so that the command handles signals from its first milliseconds.
 """
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
     from seq2seq.config import Config
     from seq2seq.decoding.translator import Translator
     from seq2seq.runs.run import Run
 
 
-def load(run: str | Path, *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
+def load(run: "str | Path", *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
     """Load the best checkpoint of a run folder as a translator.
 
     By default the model is on the device of the run's config, and searches only among the tokens of the run's shortlist
@@ -34,8 +36,8 @@ def load(run: str | Path, *, device: str | None = None, shortlist: bool | None =
 def train(
     config: "str | Path | dict[str, Any] | Config | None" = None,
     *,
-    run: str | Path | None = None,
-    from_run: str | Path | None = None,
+    run: "str | Path | None" = None,
+    from_run: "str | Path | None" = None,
     resume: bool = False,
     allow_changes: bool = False,
 ) -> "Run":
@@ -53,6 +55,8 @@ def train(
         seq2seq.errors.UserError: the config or the data are wrong, or the folder already holds a run.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was trained until then is saved.
     """
+    from pathlib import Path
+
     from seq2seq.config import Config, fill_in, load_config, parse_config
     from seq2seq.errors import UserError
     from seq2seq.training.source import open_source

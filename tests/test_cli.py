@@ -297,25 +297,3 @@ def test_too_little_memory_is_one_line_and_exit_code_2(run, monkeypatch, capsys)
     err = capsys.readouterr().err
     assert err.startswith("seq2seq: error: out of memory; lower training.batch_tokens")
     assert err.count("\n") == 1
-
-
-def test_a_reader_that_goes_away_is_no_error(run):
-    done = subprocess.run(
-        f"yes the cat | head -500 | {sys.executable} -m seq2seq translate {run} --batch-size 8 | head -1",
-        shell=True,
-        capture_output=True,
-        text=True,
-    )
-    assert done.stdout.count("\n") == 1
-    assert "Traceback" not in done.stderr
-
-
-def test_a_training_goes_on_when_the_reader_of_its_log_has_gone(tmp_path):
-    """As with `seq2seq train ... | head -1`."""
-    config = write_config(tmp_path)
-    command = [sys.executable, "-m", "seq2seq", "train", str(config), "--run", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE)
-    process.stdout.readline()
-    process.stdout.close()
-    assert process.wait() == 0
-    assert (tmp_path / "run" / "last").read_text() == "step-000030\n"

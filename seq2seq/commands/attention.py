@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
+from seq2seq.streams import say
 
 if TYPE_CHECKING:
     from seq2seq.decoding.looking import Look
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace) -> None:
         save_page(Path(args.output), args.text, look.translation.text, look.decoder, look.encoder)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
-    print(look.translation.text)
+    say(look.translation.text)
 
 
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":

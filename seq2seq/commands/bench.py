@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 
 from seq2seq.commands import options
+from seq2seq.streams import say, write
 
 HELP = "measure the speed of a training, where its time goes and what to change; write nothing"
 
@@ -25,4 +26,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.profiling.profile import report
 
     profile = bench(args.target, args.overrides, args.updates)
-    print(json.dumps(profile.as_dict()) if args.json else "\n".join(report(profile)))
+    if args.json:
+        write(json.dumps(profile.as_dict()) + "\n")
+    else:
+        say(*report(profile))

@@ -8,6 +8,7 @@ import json
 from itertools import chain
 
 from seq2seq.commands import options
+from seq2seq.streams import say, write
 
 HELP = "look for faults in the data, build the model and run one step; change nothing"
 
@@ -24,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
 
     facts = check(load_config(args.config, args.overrides))
     if args.json:
-        print(json.dumps({fact.name: fact.data for fact in facts}))
+        write(json.dumps({fact.name: fact.data for fact in facts}) + "\n")
         return
     for label, text in chain.from_iterable(fact.lines for fact in facts):
-        print(f"{label:<11} {text}", flush=True)
+        say(f"{label:<11} {text}")

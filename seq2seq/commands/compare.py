@@ -10,6 +10,7 @@ from pathlib import Path
 
 from seq2seq.commands import console
 from seq2seq.errors import UserError
+from seq2seq.streams import say
 
 HELP = "train a grid of configs and print a table; or test whether runs differ"
 SEEDS = 3  # trainings of each combination
@@ -68,7 +69,8 @@ def _compare_configs(args: argparse.Namespace) -> None:
     folder = args.run or Path("runs") / f"compare-{Path(config).stem}"
     with console.log_beside_progress_bar():
         table = compare(grid, folder, ["seq2seq", *sys.argv[1:]])
-    print(f"\n{table.markdown()}\nThe table is in {folder} (table.md, .csv, .json), each model in a folder there.")
+    place = f"The table is in {folder} (table.md, .csv, .json), each model in a folder there."
+    say("", *table.markdown().split("\n"), place)
 
 
 def _compare_runs(args: argparse.Namespace) -> None:
@@ -89,21 +91,21 @@ def _compare_runs(args: argparse.Namespace) -> None:
     # translate and test
     found = compare_runs([Path(path) for path in paths], args.split)
     size = f"{found.split} set: {found.sentences:,} sentences"
-    print(f"{size}; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
+    say(f"{size}; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
     if len(set(found.searches)) > 1:
-        print("The runs search differently (beam, length penalty): differences may come from that, not from the models")
+        say("The runs search differently (beam, length penalty): differences may come from that, not from the models")
 
     for note in found.notes:
-        print(note)
+        say(note)
 
     # a table for each metric: score, interval, difference from the baseline, and what that means
     name_width, search_width = max(map(len, paths)), max(map(len, found.searches))
     for test in found.tests:
-        print(f"\n{test.metric}   {test.signature}")
+        say("", f"{test.metric}   {test.signature}")
         baseline = test.systems[0].score
         for system, search in zip(test.systems, found.searches, strict=True):
             result = "baseline" if system.p is None else f"{system.score - baseline:+.2f}   p = {system.p:.3f}"
             name = f"{system.name:<{name_width}}  {search:<{search_width}}"
-            print(f"  {name}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {result}")
+            say(f"  {name}  {system.score:6.2f}  [{system.low:.2f}, {system.high:.2f}]   {result}")
         for verdict in test.verdicts():
-            print(f"  {verdict}")
+            say(f"  {verdict}")

@@ -1,16 +1,17 @@
-"""Functions of several commands: load a translator, read lines, write text, show the log beside a progress bar."""
+"""Functions of several commands: load a translator, read lines, write text, show the log."""
 
 import errno
 import logging
-import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seq2seq.errors import UserError
+from seq2seq.errors import OutputError, UserError
+from seq2seq.streams import say, tell, write
+from seq2seq.training.launch import read_launch
 
 if TYPE_CHECKING:
     from seq2seq.decoding.attention_map import AttentionMap
@@ -23,8 +24,11 @@ MAKE_ROOM = "make room, or write to another file"
 
 
 def is_first_process() -> bool:
-    """Return whether this process prints for all: it is the first under torchrun, or the only one."""
-    return os.environ.get("RANK", "0") == "0"
+    """Return whether this process of a training prints for all: it is the first under torchrun, or the only one."""
+    try:
+        return read_launch().rank == 0
+    except UserError:
+        return True
 
 
 def load_translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
@@ -67,7 +71,7 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     from seq2seq.data.formats import decode_lines, stream_lines
 
     if path is None and sys.stdin.isatty():
-        print("reading lines from the terminal, until Ctrl-D", file=sys.stderr)
+        tell("reading lines from the terminal, until Ctrl-D")
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
     batches = _batched(lines, size)
     return chain(list(islice(batches, 1)), batches)
@@ -88,15 +92,20 @@ def _batched(lines: Iterable[str], size: int) -> Iterator[list[str]]:
 
 
 def write_output(path: str | None, texts: Iterable[str]) -> None:
-    """Write each text as soon as it is ready, into a UTF-8 file with line feeds, or to standard output for None."""
+    """Write each text as soon as it is ready, into a UTF-8 file with line feeds, or to standard output for None.
+
+    A terminal gets no control characters; in a pipe or a file the text is data, and stays as it is.
+    """
+    if path is None:
+        for text in texts:
+            say(*text.removesuffix("\n").split("\n")) if sys.stdout.isatty() else write(text)
+        return
     try:
-        with nullcontext(sys.stdout) if path is None else open(path, "w", encoding="utf-8", newline="\n") as out:
+        with open(path, "w", encoding="utf-8", newline="\n") as out:
             for text in texts:
                 out.write(text)
                 out.flush()
     except OSError as error:
-        if path is None or isinstance(error, BrokenPipeError):
-            raise
         if error.errno in DISK_ERRORS:
             raise UserError(f"--output {path}: cannot be written: {error.strerror}; {MAKE_ROOM}") from None
         raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
@@ -115,22 +124,44 @@ def check_utf8(name: str, text: str) -> None:
 
 
 @contextmanager
+def log_warnings() -> Iterator[None]:
+    """Print the warnings of the log on standard error."""
+
+    class Warnings(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            tell(self.format(record))
+
+    with _logged_by(Warnings(logging.WARNING), logging.WARNING):
+        yield
+
+
+@contextmanager
 def log_beside_progress_bar() -> Iterator[None]:
-    """Print the lines of the log on standard output, above the progress bar if there is one."""
+    """Print the log on standard output, above the progress bar if there is one.
+
+    What cannot be printed is dropped, since a training is worth more than its log. The command fails at its end.
+    """
     from tqdm import tqdm
 
-    class Handler(logging.Handler):  # tqdm's own prints a traceback if standard output is full
+    class Log(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            with suppress(BrokenPipeError):  # the reader of the log has gone: the training goes on
-                tqdm.write(self.format(record))
-                sys.stdout.flush()
+            text = self.format(record)
+            lines = [text] if record.levelno >= logging.WARNING else text.split("\n")
+            with suppress(OutputError), tqdm.external_write_mode(sys.stdout):
+                say(*lines)
 
-    log, handler = logging.getLogger("seq2seq"), Handler()
-    level = log.level
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
+    with _logged_by(Log(), logging.INFO):
+        yield
+
+
+@contextmanager
+def _logged_by(handler: logging.Handler, level: int) -> Iterator[None]:
+    log = logging.getLogger("seq2seq")
+    before = log.handlers, log.level
+    log.handlers = [handler]
+    log.setLevel(level)
     try:
         yield
     finally:
-        log.removeHandler(handler)
-        log.setLevel(level)
+        log.handlers = before[0]
+        log.setLevel(before[1])

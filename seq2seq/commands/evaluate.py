@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
+from seq2seq.streams import say, write
 
 if TYPE_CHECKING:
     from seq2seq.evaluation.evaluate import Evaluation
@@ -48,15 +49,14 @@ def run(args: argparse.Namespace) -> None:
     name = Path(args.src).name if args.src else args.split
     save_evaluation(folder, name, evaluation)
     if args.json:
-        print(json.dumps(evaluation.as_dict()))
+        write(json.dumps(evaluation.as_dict()) + "\n")
     else:
         print_evaluation(name, evaluation)
 
 
 def print_evaluation(name: str, evaluation: "Evaluation") -> None:
     """Print each measure with the signature that says how it was computed."""
-    print(f"\n{name}: {evaluation.sentences:,} sentences in {evaluation.seconds:.1f} s")
+    say("", f"{name}: {evaluation.sentences:,} sentences in {evaluation.seconds:.1f} s")
     for label, measure in evaluation.measures().items():
-        print(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
-    for note in evaluation.notes:
-        print(f"  {note}")
+        say(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
+    say(*(f"  {note}" for note in evaluation.notes))

@@ -9,90 +9,146 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Sequence
-from io import TextIOWrapper
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from types import ModuleType
+from typing import NoReturn
 
 from seq2seq.commands import align, attention, bench, check, compare, evaluate, plot, score, selftest, train, translate
-from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process
-from seq2seq.errors import UserError
+from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
+from seq2seq.errors import OutputError, UserError
 from seq2seq.fast.allocator import keep_freed_memory
+from seq2seq.streams import finish, say, tell, write
 
 COMMANDS = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
 OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
     "translation; what a training had saved is whole"
 )
-HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
+HOW_TO_CONTINUE: dict[ModuleType | None, str] = {
+    train: "; --resume goes on from there",
+    compare: "; the same command goes on from there",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code.
 
-    The code is 0 after success, 2 after a user's mistake (which is explained in one line on standard error), and 128
-    plus the number of the signal after a signal.
+    The code is 0 after success, 2 after a user's mistake or a failure of the system (which is explained in one line on
+    standard error), 128 plus the number of the signal after a signal, and 141 if the reader of the output has gone.
     """
-    args = parse(argv)
-    keep_freed_memory()
-    if isinstance(sys.stdout, TextIOWrapper):
-        sys.stdout.reconfigure(encoding="utf-8", newline="\n")  # translations are UTF-8 in every locale
+    command: ModuleType | None = None
     try:
-        args.command.run(args)
-        sys.stdout.flush()
+        args = parse(sys.argv[1:] if argv is None else argv)
+        command = args.command
+        keep_freed_memory()
+        os.environ.pop("MPLBACKEND", None)  # matplotlib refuses an unknown one; pictures in files need none
+        with log_warnings():
+            args.command.run(args)
+        finish()
         return 0
+    except OutputError as error:
+        if error.exit_code == 2:
+            tell(f"seq2seq: error: {error}")
+        # discard the rest of the output; otherwise Python tries to print it once more at exit
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return error.exit_code
     except UserError as error:
         # torchrun ends all processes when one ends with an error: let the first one print it before that
-        if not is_first_process():
+        if command is train and not is_first_process():
             time.sleep(10)
-        print(f"seq2seq: error: {error}", file=sys.stderr)
-        return 2
+        tell(f"seq2seq: error: {error}")
     except (MemoryError, RuntimeError) as error:
         # torch has an error of its own for a GPU, and for a CPU only a text
         full = isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__
         if not full and "can't allocate memory" not in str(error):
             raise
-        print(f"seq2seq: error: {OUT_OF_MEMORY}", file=sys.stderr)
-        return 2
+        tell(f"seq2seq: error: {OUT_OF_MEMORY}")
     except OSError as error:
-        # a closed pipe, as after `| head`, is no error; a full or broken disk is an error for the user to mend
-        has_gone = isinstance(error, BrokenPipeError)
-        if not has_gone and error.errno not in DISK_ERRORS:
-            raise
-        place = error.filename or "standard output"
-        if not has_gone:
-            print(f"seq2seq: error: {place}: cannot be written: {error.strerror}; {MAKE_ROOM}", file=sys.stderr)
-        # discard the rest of the output; otherwise Python tries to print it once more at exit
-        if not error.filename:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0 if has_gone else 2
+        place, fix = error.filename or "the system", f"; {MAKE_ROOM}" if error.errno in DISK_ERRORS else ""
+        tell(f"seq2seq: error: {place}: {error.strerror or error}{fix}")
+    except UnicodeEncodeError as error:
+        # Python has surrogates for bytes that are not UTF-8
+        place = error.object[max(0, error.start - 80) : error.end + 80]
+        tell(f"seq2seq: error: {place}: this is not UTF-8; rename the file or the folder")
     except KeyboardInterrupt as stop:
         # a training raises `Stopped`, which says what was saved
         where = f" {stop.where}" if hasattr(stop, "where") else ""
-        if is_first_process():
-            print(f"\nseq2seq: stopped{where}{HOW_TO_CONTINUE.get(args.command, '')}", file=sys.stderr)
+        if command is not train or is_first_process():
+            tell("", f"seq2seq: stopped{where}{HOW_TO_CONTINUE.get(command, '')}")
         return getattr(stop, "exit_code", 130)
+    return 2
 
 
-def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+class Parser(argparse.ArgumentParser):
+    """A parser of arguments whose errors are one line, and whose help is written like the output of a command."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print an error and end with exit code 2."""
+        tell(f"{self.prog}: error: {message}; see {self.prog} --help")
+        raise SystemExit(2)
+
+    def _print_message(self, message: str, file: object = None) -> None:
+        write(message)
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
     # a parser for each command
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="seq2seq",
         description="Train an attention-based translator from parallel text, measure it and use it.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, indent_increment=1),
     )
+    parser.add_argument("--version", action="store_true", help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    options = {}
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
         subparser.set_defaults(command=command)
         if hasattr(command, "add_options"):
             command.add_options(subparser)
+        options[name] = [option for action in subparser._actions for option in action.option_strings]
+
+    # the first word is the command
+    first = argv[0] if argv else ""
+    if first == "--version":
+        say(f"seq2seq {_version()}")
+        raise SystemExit(0)
+    if first.startswith("-") and first not in ("-h", "--help"):
+        owners = [name for name in options if first.partition("=")[0] in options[name]]
+        of = f"is an option of {', '.join(owners)}: write it after the command" if owners else "is no option of seq2seq"
+        parser.error(f"{first} {of}")
+    if first and not first.startswith("-") and first not in options:
+        parser.error(f"{first} is no command; {_guess(first, options) or 'the commands are ' + ', '.join(options)}")
+    if stray := next((word for word in argv if "\0" in word), None):
+        parser.error(f"{stray} holds a NUL character; leave it out")
 
     # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
     if unknown:
-        parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        hint = _guess(unknown[0].partition("=")[0], options[first])
+        subparsers.choices[first].error(f"unrecognized arguments: {' '.join(unknown)}{hint and f'; {hint}'}")
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
+
+
+def _guess(word: str, names: Iterable[str]) -> str:
+    """Return a question with the name that is most like a word, or an empty string if none is close."""
+    import difflib
+
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]}?" if close else ""
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("seq2seq")
+    except PackageNotFoundError:
+        return "(not installed)"

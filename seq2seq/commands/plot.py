@@ -7,6 +7,7 @@ from pathlib import Path
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
+from seq2seq.streams import say
 
 HELP = "draw the learning curves, or the attention of one sentence at each kept checkpoint"
 
@@ -35,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
             raise UserError("--words is for --attention TEXT; add it")
         output = args.output or run.path / "curves.png"
         save_curves(output, run.metrics.records())
-        print(output)
+        say(str(output))
         return
 
     # the best checkpoint translates
@@ -53,4 +54,4 @@ def run(args: argparse.Namespace) -> None:
     map = beside(maps).words() if args.words else beside(maps)
     output = args.output or run.path / "attention.png"
     save_attention(output, map)
-    print(output)
+    say(str(output))

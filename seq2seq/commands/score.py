@@ -6,6 +6,7 @@ import argparse
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
+from seq2seq.streams import write
 
 HELP = "print the log-probability of given translations"
 
@@ -28,5 +29,4 @@ def run(args: argparse.Namespace) -> None:
         scores = score(translator, [src for src, _ in pairs], [tgt for _, tgt in pairs])
     except UserError as error:
         raise UserError(f"{args.src} with {args.tgt}: {error}") from None
-    for number in scores:
-        print(f"{number:.6f}")
+    write("".join(f"{number:.6f}\n" for number in scores))

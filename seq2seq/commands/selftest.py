@@ -4,7 +4,9 @@ train as one. No files are left behind. The exit code is 1 if anything fails.
 """
 
 import argparse
-from textwrap import fill
+from textwrap import wrap
+
+from seq2seq.streams import say
 
 HELP = "show in under a minute that the installation works: it learns, and resumes to the bit"
 
@@ -19,7 +21,7 @@ def run(args: argparse.Namespace) -> None:
         if not outcome.passed:
             failed.append(outcome.name)
         line = f"{outcome.name:<11}{'ok' if outcome.passed else 'FAILED':<8}{outcome.shown}"
-        print(fill(line, 120, subsequent_indent=" " * 19, break_long_words=False, break_on_hyphens=False), flush=True)
-    print(f"{', '.join(failed)} failed" if failed else "everything works", f", in {seconds:.0f} s", sep="")
+        say(*wrap(line, 120, subsequent_indent=" " * 19, break_long_words=False, break_on_hyphens=False))
+    say(f"{', '.join(failed)} failed, in {seconds:.0f} s" if failed else f"everything works, in {seconds:.0f} s")
     if failed:
         raise SystemExit(1)

@@ -1,6 +1,7 @@
 """Train a model, measure it on the test set (on the dev set if there is none), and show some translations."""
 
 import argparse
+import os
 import shlex
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
 from seq2seq.errors import UserError
+from seq2seq.streams import say
 
 HELP = "train a model from a YAML config"
 
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     path = args.run or Path("runs") / file.stem
 
     # train; every process of torchrun takes part
+    console.check_utf8("the working folder", os.getcwd())  # the run's config holds absolute paths
     with console.log_beside_progress_bar():
         source = open_source(args.source) if args.source else None
         config = load_config(file, overrides, source.run.config() if source else None)
@@ -63,9 +66,11 @@ def run(args: argparse.Namespace) -> None:
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)
     for line, reference, translation in islice(lines, 3):
-        print(f"\n  source       {line:.1000}\n  reference    {reference:.1000}\n  translation  {translation:.1000}")
+        shown = {"source": line, "reference": reference, "translation": translation}
+        say("", *(f"  {name:<13}{text:.1000}" for name, text in shown.items()))
     (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:
-        print(f"\n{terminal_attention(AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention))}")
+        map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
+        say("", *terminal_attention(map).split("\n"))
     command = shlex.join(["seq2seq", "translate", str(trained.path)])
-    print(f"\nThe model is in {trained.path}. Translate with it: {command}")
+    say("", f"The model is in {trained.path}. Translate with it: {command}")

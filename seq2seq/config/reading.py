@@ -80,6 +80,7 @@ def resolve_paths(config: Config) -> Config:
     pretrained = keys["model"]["pretrained_embeddings"] or {}
     for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
         section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
+    os.getcwd().encode()  # of a folder whose name is not UTF-8 a config could not tell
     return Config.model_validate(keys)
 
 

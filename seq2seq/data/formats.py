@@ -63,8 +63,9 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; give a file that can be read") from None
+    except (OSError, ValueError) as error:  # ValueError: the path holds a NUL
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: cannot be read: {reason}; give a file that can be read") from None
 
 
 def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:

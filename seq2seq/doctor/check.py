@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +19,7 @@ from seq2seq.devices import choose_device
 from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
+from seq2seq.scratch import temporary_folder
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
@@ -64,9 +64,9 @@ def check(config: Config) -> Iterator[Fact]:
     yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
 
     # the token ids and the batches
-    with TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        save_tokenizers(tokenizers, Path(folder) / "tokenizer")
-        store = prepare_store(config, Path(folder) / "store", Path(folder) / "tokenizer", digests={})
+    with temporary_folder("seq2seq-check-") as folder:
+        save_tokenizers(tokenizers, folder / "tokenizer")
+        store = prepare_store(config, folder / "store", folder / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
         yield Fact("training", [("training", str(store.report))], asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}

@@ -18,7 +18,6 @@ from importlib.util import find_spec
 from io import StringIO
 from itertools import zip_longest
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
@@ -31,6 +30,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import measure
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
+from seq2seq.scratch import ended_with_us, temporary_folder
 from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train
@@ -59,8 +59,8 @@ def outcome(check: Callable[[Path], str]) -> Outcome:
     """Run one check in a folder of its own; a check returns what it has measured, or raises."""
     start = time.perf_counter()
     try:
-        with TemporaryDirectory(prefix="seq2seq-selftest-") as folder, redirect_stderr(StringIO()):
-            passed, shown = True, check(Path(folder))
+        with temporary_folder("seq2seq-selftest-") as folder, redirect_stderr(StringIO()):
+            passed, shown = True, check(folder)
     except UserError as error:
         passed, shown = False, str(error)
     except Exception as error:  # any other exception is a failure too
@@ -207,16 +207,21 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
 
 @contextmanager
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start another Python process with one thread; write its output to a file, and end it with the block."""
+    """Start another Python process with one thread; write its output to a file, and end it with the block.
+
+    It also ends if this process is killed. Signals of a terminal do not reach it.
+    """
     command, variables = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"} | environment
     with (
         open(folder / "log.txt", "wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=file, env=variables) as process,
+        subprocess.Popen(command, stdout=file, stderr=file, env=variables, start_new_session=True) as process,
+        ended_with_us(process, folder),
     ):
         try:
             yield process
         finally:
             process.terminate()  # torchrun then ends its processes
+            process.wait()
 
 
 def _complaint(folder: Path) -> str:

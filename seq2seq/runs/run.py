@@ -47,6 +47,10 @@ class Run:
 
     path: Path
 
+    def __post_init__(self) -> None:
+        if any(c == "\0" or "\ud800" <= c <= "\udfff" for c in str(self.path)):  # safetensors can open no such path
+            raise UserError(f"{self.path}: the name of a run folder must be UTF-8; give it another")
+
     @property
     def checkpoints(self) -> Checkpoints:
         """The saved weights and training states."""

@@ -15,6 +15,7 @@ from seq2seq.decoding.translation import Alternative, Translation
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import AttentionMap, terminal_attention
+from seq2seq.streams import say
 
 COMMANDS = {
     ":help": "show this list",
@@ -48,20 +49,21 @@ def session(translator: Translator, *, beam: int | None, nbest: int, attention: 
     if beam is not None:
         execute(f":beam {beam}", settings)
     shown = execute(f":nbest {nbest}", settings)
-    print(f"Type a sentence to translate it ({shown}); :help lists the commands, Ctrl-D leaves.")
+    say(f"Type a sentence to translate it ({shown}); :help lists the commands, Ctrl-D leaves.")
     if attention and not has_attention:
-        print(NO_ATTENTION)
+        say(NO_ATTENTION)
 
     # answer line by line
     for line in _read_lines(prompt):
         if is_command(line) and line.split()[0] in (":quit", ":q"):
             return
         try:
-            print(execute(line, settings) if is_command(line) else answer(translator, line, settings))
+            shown = execute(line, settings) if is_command(line) else answer(translator, line, settings)
+            say(*shown.split("\n"))
         except UserError as error:
-            print(error)
+            say(str(error))
         except KeyboardInterrupt:
-            print("stopped; Ctrl-D leaves")
+            say("stopped; Ctrl-D leaves")
 
 
 def is_command(line: str) -> bool:
@@ -132,7 +134,7 @@ def _read_lines(prompt: str) -> Iterator[str]:
         try:
             text = terminal.prompt()
         except KeyboardInterrupt:
-            print("line dropped; Ctrl-D or :quit leaves")
+            say("line dropped; Ctrl-D or :quit leaves")
             continue
         except EOFError:
             return

@@ -5,7 +5,6 @@ import gzip
 import io
 import math
 import ssl
-import tempfile
 import zlib
 from codecs import BOM_UTF8
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.scratch import temporary_folder
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
 _FORMAT = "a line is a word and its numbers with single spaces between"
@@ -91,8 +91,8 @@ def _undo_side_effects() -> Iterator[str]:
     """Yield a cache folder for torchtext's `Vectors`, and undo what it does: TLS verification off, a progress bar."""
     https_context = ssl._create_default_https_context
     try:
-        with tempfile.TemporaryDirectory() as cache, contextlib.redirect_stderr(io.StringIO()):
-            yield cache
+        with temporary_folder("seq2seq-vectors-") as cache, contextlib.redirect_stderr(io.StringIO()):
+            yield str(cache)
     finally:
         ssl._create_default_https_context = https_context
 

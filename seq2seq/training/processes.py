@@ -23,7 +23,8 @@ from torch import nn
 
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
-from seq2seq.training.stop import Stopped
+from seq2seq.training.launch import FIX, read_launch
+from seq2seq.training.stop import Stopped, ended_by_signals
 
 T = TypeVar("T")
 
@@ -127,23 +128,31 @@ class Processes:
 ALONE = Processes()
 
 
-def current_rank() -> int:
-    """Return the rank that torchrun gave this process; 0 without torchrun."""
-    return int(os.environ.get("RANK", 0))
-
-
 @contextmanager
 def join_processes() -> Iterator[Processes]:
-    """Connect this process with the others that torchrun started, if any. All but rank 0 keep silent."""
-    size = int(os.environ.get("WORLD_SIZE", 1))
+    """Connect this process with the others that torchrun started, if any. All but rank 0 keep silent.
+
+    Raises:
+        UserError: the environment promises others that cannot be found.
+    """
+    rank, size = read_launch()
     if size == 1:
         yield ALONE
         return
 
-    # connect
-    log, rank = logging.getLogger("seq2seq"), current_rank()
+    # find the others
+    log, address = logging.getLogger("seq2seq"), f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    if "TORCHELASTIC_RUN_ID" not in os.environ:
+        log.warning("waiting at %s for the other processes, because the environment has WORLD_SIZE=%d", address, size)
     log.disabled = rank > 0
-    store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    try:
+        with ended_by_signals():
+            store, _, _ = next(dist.rendezvous("env://", timeout=TIMEOUT))
+    except (dist.DistError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"the other processes cannot be reached at {address}: {reason}; {FIX}") from None
+
+    # connect
     fresh = dist.PrefixStore(_agree_on_name(store, rank, size), store)
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     dist.init_process_group(backend, store=fresh, rank=rank, world_size=size, timeout=TIMEOUT)

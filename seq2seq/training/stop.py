@@ -29,11 +29,28 @@ class Stopped(KeyboardInterrupt):
         return 128 + self.signal
 
 
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Let signals end the process at once: torch's search for other processes, in C++, would go on for a day."""
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handled = [number for number, handler in handlers.items() if callable(handler)]
+    if threading.current_thread() is not threading.main_thread():
+        handled = []
+    for number in handled:
+        signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, handlers[number])
+
+
 class Stop:
     """The signal handler inside a `with` block: the first signal raises `Stopped`, unless signals are deferred.
 
-    Signals that the process was started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread,
-    where Python handles no signals, the block has no effect.
+    SIGHUP is ignored after the first signal: a terminal that closes may send it twice. Signals that the process was
+    started to ignore (nohup, a shell's `&`) stay ignored. Outside the main thread, where Python handles no signals,
+    the block has no effect.
 
     Args:
         ignore_second: ignore a second signal instead of ending the process: torchrun forwards signals that its
@@ -68,7 +85,7 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for each in self._before:
-            signal.signal(each, self._second)
+            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else self._second)
         if not self._deferred:
             raise Stopped(number)
         if self._second == signal.SIG_DFL:
