@@ -8,6 +8,11 @@
 Torch is imported when `train` or `load` is first called, so that `import seq2seq` and `seq2seq --help` answer at once.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    del sys.path[0]  # python -m seq2seq: modules are not looked for in the working folder
+
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

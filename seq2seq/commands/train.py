@@ -40,8 +40,8 @@ def run(args: argparse.Namespace) -> None:
     translator = console.load_translator(trained.path)
     split = "test" if config.data.test else "dev"
     evaluation = evaluate(translator, *split_texts(trained, split))
-    save_evaluation(trained, split, evaluation)
     print_evaluation(f"{split} set", evaluation)
+    save_evaluation(trained, split, evaluation)
 
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)

@@ -15,13 +15,16 @@ from seq2seq.config.dialect import Loader
 from seq2seq.config.explaining import Source, explain, printable, show
 from seq2seq.config.keys import Config
 from seq2seq.errors import UserError
+from seq2seq.files import read_small
+
+LARGEST = 2**20  # bytes of a config
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a config from a YAML file and apply `section.key=value` overrides, whose values are YAML too."""
     # the file
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        text = read_small(Path(path), LARGEST).decode("utf-8-sig")
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a YAML file that can be read") from None
     except UnicodeDecodeError as error:

@@ -207,11 +207,18 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
 
 @contextmanager
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start another Python process with one thread; write its output to a file, and end it with the block."""
-    command, variables = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    """Start another Python process with one thread; write its output to a file, and end it with the block.
+
+    It finds the modules that this process finds, and none in the working folder.
+    """
+    paths = os.pathsep.join(
+        os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path
+    )
+    safe = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": paths}
+    command, variables = [sys.executable, *arguments], os.environ | safe | environment
     with (
         open(folder / "log.txt", "wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=file, env=variables) as process,
+        subprocess.Popen(command, stdout=file, stderr=file, env=variables, cwd=folder) as process,
     ):
         try:
             yield process
