@@ -450,7 +450,7 @@ def test_a_store_that_fills_the_disk_is_an_error_and_goes_on_when_there_is_room(
     assert (tmp_path / "run" / "store" / "tokens.bin").stat().st_size > 30_000
 
 
-def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, refused):
+def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, refused, accepted, caplog):
     pytest.importorskip("matplotlib.pyplot")  # its first import needs permissions that are gone below
     (tmp_path / "closed").mkdir()
     lines, new = write_lines(tmp_path, "lines", SOURCES), tmp_path / "closed" / "new"
@@ -460,4 +460,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, r
         refused(["plot", run, "--output", f"{new}.png"], f"{new}.png: Permission denied; give")
         refused(["attention", run, "cat", "--output", f"{new}.html"], f"{new}.html: ", "Permission denied")
         refused(["train", config, "--run", new], f"{new}: cannot be written: Permission denied; choose another")
-        refused(["evaluate", spare], f"{spare}/test.hyp: cannot be written: Permission denied; mend that")
+        before, said = [*spare.iterdir()], accepted(["evaluate", spare, "--json"])
+        assert json.loads(said)["sentences"] == 12
+        assert caplog.messages[-1] == f"{spare}: the results cannot be kept: Permission denied"
+        assert [*spare.iterdir()] == before

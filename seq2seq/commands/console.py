@@ -95,11 +95,8 @@ def check_output_is_not_input(source: str | None, output: str | None) -> None:
     except (OSError, ValueError, AttributeError):  # nothing is there, or the stream is closed
         return
     if S_ISREG(read.st_mode) and os.path.samestat(read, written):
-        names = (
-            f"--output {output}" if output else "standard output",
-            "the --input file" if source else "standard input",
-        )
-        raise UserError(f"{names[0]} is {names[1]}, which it would overwrite; write to another file")
+        place, file = f"--output {output}" if output else "standard output", "--input" if source else "standard input"
+        raise UserError(f"{place} is the {file} file; give another one")
 
 
 def check_utf8(name: str, text: str) -> None:

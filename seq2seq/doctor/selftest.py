@@ -211,9 +211,7 @@ def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subp
 
     It finds the modules that this process finds, and none in the working folder.
     """
-    paths = os.pathsep.join(
-        os.path.abspath(path) for path in os.environ.get("PYTHONPATH", "").split(os.pathsep) if path
-    )
+    paths = os.pathsep.join(map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))))
     safe = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": paths}
     command, variables = [sys.executable, *arguments], os.environ | safe | environment
     with (

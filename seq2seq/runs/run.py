@@ -13,7 +13,7 @@ shortlist.safetensors   the target tokens that a source token may need; made whe
 
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -171,10 +171,13 @@ class Run:
         return config
 
     def save_data_digests(self, config: Config, data: Digests) -> None:
-        """Replace the digests of the data in `environment.json`, or all of a damaged one."""
+        """Replace the digests of the data in `environment.json` if they differ, or all of a damaged one."""
         file = self.path / "environment.json"
         try:
-            described = self.environment() | {"data": data}
+            before = self.environment()
+            described = before | {"data": data}
+            if described == before:
+                return
         except UserError:
             described = describe_environment(config, data)
         with must_write(file, self._how_to_go_on()):
@@ -198,13 +201,10 @@ class Run:
                 save_tokenizers(tokenizers, unfinished(folder))
                 publish(unfinished(folder), folder)
 
-    def tokenizers(self, digests: Mapping[str, str] | None = None) -> Tokenizers | None:
-        """Read the vocabularies; None if the training was stopped before it had learned them.
-
-        With `digests`, those in the manifest of a checkpoint, a file with another one is an error before it is parsed.
-        """
+    def tokenizers(self) -> Tokenizers | None:
+        """Read the vocabularies; None if the training was stopped before it had learned them."""
         folder = self.path / "tokenizer"
-        return load_tokenizers(folder, digests) if is_folder(folder) else None
+        return load_tokenizers(folder) if is_folder(folder) else None
 
     def shortlist(self) -> Shortlist:
         """Return the shortlist. The first call learns it from the store and keeps it in the run folder.
@@ -269,7 +269,9 @@ class Run:
             try:
                 # check the files that are needed before they are parsed
                 found.verify(weights)
-                tokenizers = self.tokenizers(found.manifest().tokenizer)
+                if changed := found.changed_tokenizer(self.path / "tokenizer"):
+                    raise UserError(f"{changed}: differs from the file that {found.name} was trained with; put it back")
+                tokenizers = self.tokenizers()
                 if tokenizers is None:
                     break
 

@@ -5,13 +5,12 @@ holds one word a line, whose id is its line number, counted from 0.
 """
 
 import hashlib
-from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic import BaseModel
 
 from seq2seq.errors import UserError
-from seq2seq.files import parse_json, read_small, write_json
+from seq2seq.files import read_json, read_small, write_json
 from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
 NAMES = ("tokenizer.json", *(f"{name}.{ending}" for name in ("joint", "src", "tgt") for ending in ("model", "txt")))
@@ -46,30 +45,18 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
 
     Raises UserError: one of them cannot be read.
     """
-    return {name: _digest(_read(folder / name)) for name in sorted(NAMES) if (folder / name).exists()}
+    found = [name for name in sorted(NAMES) if (folder / name).exists()]
+    return {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in found}
 
 
-def load_tokenizers(folder: Path, digests: Mapping[str, str] | None = None) -> Tokenizers:
-    """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged.
+def load_tokenizers(folder: Path) -> Tokenizers:
+    """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
+    settings = read_json(folder / "tokenizer.json", Settings, FIX)
 
-    With `digests`, those of the training, a file with another one is an error before it is parsed.
-    """
-
-    def read(path: Path) -> bytes:
-        content = _read(path)
-        if digests is not None and _digest(content) != digests.get(path.name):
-            raise UserError(f"{path}: differs from the file that the model was trained with; put it back")
-        return content
-
-    # the settings
-    path = folder / "tokenizer.json"
-    settings = parse_json(read(path), Settings, str(path), FIX)
-
-    # the vocabularies
     def load(name: str) -> Tokenizer:
         is_words = settings.type == "word"
         path = folder / (f"{name}.txt" if is_words else f"{name}.model")
-        content = read(path)
+        content = _read(path)
         tokenizer: Tokenizer
         try:
             if is_words:
@@ -96,7 +83,3 @@ def _read(path: Path) -> bytes:
         return read_small(path)
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror}; {FIX}") from None
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -102,8 +102,7 @@ def prepare(
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
-            if any(change.key.startswith("data.") for change in changes):
-                run.save_data_digests(config, digests)
+            run.save_data_digests(config, digests)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
 
