@@ -10,10 +10,10 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from seq2seq.errors import UserError
-from seq2seq.files import read_json, read_small, write_json
+from seq2seq.files import read_json, read_small, status, write_json
 from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
-NAMES = ("tokenizer.json", *(f"{name}.{ending}" for name in ("joint", "src", "tgt") for ending in ("model", "txt")))
+SETTINGS = "tokenizer.json"
 FIX = "copy the run folder again"
 
 
@@ -30,7 +30,7 @@ def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
     settings = Settings.model_validate(tokenizers, from_attributes=True)
-    write_json(folder / "tokenizer.json", settings.model_dump())
+    write_json(folder / SETTINGS, settings.model_dump())
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
         if isinstance(tokenizer, SubwordTokenizer):
@@ -45,13 +45,18 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
 
     Raises UserError: one of them cannot be read.
     """
-    found = [name for name in sorted(NAMES) if (folder / name).exists()]
+    if status(folder / SETTINGS) is None:
+        return {}
+    settings = read_json(folder / SETTINGS, Settings, FIX)
+    ending, sides = "txt" if settings.type == "word" else "model", ["joint"] if settings.joint else ["src", "tgt"]
+    names = [*(f"{side}.{ending}" for side in sides), SETTINGS]
+    found = [name for name in names if status(folder / name)]
     return {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in found}
 
 
 def load_tokenizers(folder: Path) -> Tokenizers:
     """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
-    settings = read_json(folder / "tokenizer.json", Settings, FIX)
+    settings = read_json(folder / SETTINGS, Settings, FIX)
 
     def load(name: str) -> Tokenizer:
         is_words = settings.type == "word"
