@@ -544,6 +544,13 @@ def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, conf
         run.load_model()
 
 
+def error_of(read):
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+
+
 WRONG = [None, -1, "x", [], {"a": []}, True, 10**30]  # put in place of each value of a JSON file
 DEEP = "[" * 100_000
 
@@ -569,12 +576,10 @@ def test_no_value_of_a_json_file_that_we_never_wrote_is_more_than_one_error_of_o
         whole = file.read_text()
         for text in [DEEP, "", "{", *map(json.dumps, wrong(json.loads(whole)))]:
             file.write_text(text + "\n")
-            try:
-                read()
-            except UserError as error:
-                assert str(error).startswith(f"{file}") or file.name == "manifest.json"
-                assert "\n" not in str(error)
-                assert len(str(error)) < 500
+            said = error_of(read)
+            assert said is None or file.name in said or "word_tokenizer" in said or checkpoint.name in said
+            assert "\n" not in (said or "")
+            assert len(said or "") < 500
         file.write_text(whole)
         read()
 

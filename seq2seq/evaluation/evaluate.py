@@ -140,7 +140,8 @@ def name_of_file(src: str) -> str:
     A digest of the whole path follows its last part: two files with the same name have two results.
     """
     plain = re.sub(r"[^\w.+-]+", "-", Path(src).name, flags=re.ASCII).strip("-")[:80]
-    return f"evaluations/{plain}-{hashlib.sha256(os.fsencode(os.path.abspath(src))).hexdigest()[:8]}"
+    path = os.path.abspath(src).encode(errors="surrogatepass")
+    return f"evaluations/{plain}-{hashlib.sha256(path).hexdigest()[:8]}"
 
 
 def can_keep(run: Run, name: str) -> str | None:

@@ -261,8 +261,12 @@ class Checkpoints:
             remove(old.path)
 
     def point(self, pointer: str, update: int) -> None:
-        """Point `best` or `last` at the checkpoint of an update."""
-        replace_text(self.run / pointer, self._of(update).name + "\n")
+        """Point `best` or `last` at the checkpoint of an update; raise UserError if that cannot be written."""
+        file = self.run / pointer
+        try:
+            replace_text(file, self._of(update).name + "\n")
+        except OSError as error:
+            raise unwritten(file, str(error.strerror), self.run) from None
 
     def rewind(self, checkpoint: Checkpoint | None, best: int | None) -> None:
         """Restore the state that the folder had when a checkpoint was saved.
