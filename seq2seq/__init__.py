@@ -9,6 +9,11 @@ Torch is imported when `train` or `load` is first called, so that `import seq2se
 This module imports nothing at all, so that the command handles signals from its first milliseconds.
 """
 
+import sys
+
+if sys.argv[:1] == ["-m"] and not sys.flags.safe_path:
+    del sys.path[0]  # python -m seq2seq: modules are not looked for in the working folder
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,6 +17,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.significance import compare_runs, paired_bootstrap
 from seq2seq.experiments.table import FIELDS, MEASURES, Row, Table
 from seq2seq.experiments.trials import compare, make_grid
+from seq2seq.files import locked
 from seq2seq.plots.comparison import save_comparison
 from seq2seq.runs.run import Run
 
@@ -258,17 +259,18 @@ def test_a_folder_in_which_nothing_was_trained_is_free_for_another_comparison(co
 
 
 def test_a_damaged_compare_json_is_an_error_that_names_it_and_deleting_it_helps(config, comparison, trained):
-    (comparison / "compare.json").write_text("{}")
-    grid = make_grid(config, QUICK, [SCORES], 2)
-    with pytest.raises(UserError, match=r"compare\.json: damaged.*; delete it") as error:
-        compare(grid, comparison, [])
-    assert "\n" not in str(error.value)
+    grid, whole = make_grid(config, QUICK, [SCORES], 2), json.loads((comparison / "compare.json").read_text())
+    for damage in ({"vary": [1]}, {"vary": {"a": 1}}, {"seeds": 3}, {"data": {"train": {}}}, {"config": []}):
+        (comparison / "compare.json").write_text(json.dumps(whole | damage))
+        with pytest.raises(UserError, match=r"compare\.json: damaged.*; delete it") as error:
+            compare(grid, comparison, [])
+        assert "\n" not in str(error.value)
     (comparison / "compare.json").unlink()
     compare(grid, comparison, [])
     assert trained == []
 
 
-@pytest.mark.parametrize("text", ['{"name": "score=dot', "{}"])
+@pytest.mark.parametrize("text", ['{"name": "score=dot', "{}", '{"bleu": 5}', "[]"])
 def test_a_damaged_trial_json_counts_as_not_measured(config, comparison, trained, text):
     file = comparison / "score=dot,seed=3" / "trial.json"
     before = json.loads(file.read_text())
@@ -288,6 +290,11 @@ def test_a_trial_whose_other_files_are_damaged_is_left_out_with_the_reason(confi
     assert "environment.json: cannot be read" in table.left_out["score=dot,seed=3"]
     assert "metrics.jsonl, line 1: damaged" in table.left_out["score=general,seed=4"]
     assert len(table_csv(comparison)) == 2
+
+
+def test_of_two_comparisons_into_one_folder_the_second_is_refused(config, comparison):
+    with locked(comparison), pytest.raises(UserError, match=r"another comparison is writing into it; wait for it"):
+        compare(make_grid(config, QUICK, [SCORES], 2), comparison, [])
 
 
 def test_a_run_folder_is_no_place_for_a_comparison(config, finished):

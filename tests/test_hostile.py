@@ -23,6 +23,7 @@ from seq2seq.data import dataset, store
 from seq2seq.decoding import translator as translation
 from seq2seq.decoding.forced import score
 from seq2seq.decoding.translator import LONGEST, Translator
+from seq2seq.doctor import selftest
 from seq2seq.evaluation.evaluate import evaluate
 
 SOURCES = [src.encode() for src, _ in faults.ROWS]
@@ -439,6 +440,48 @@ def test_an_evaluation_that_cannot_be_kept_leaves_the_last_one_whole(spare, refu
     assert {name: (spare / name).read_bytes() for name in before} == before
 
 
+def test_results_for_a_users_file_have_names_of_their_own(spare, tmp_path, accepted, refused):
+    accepted(["evaluate", spare])
+    before = {path.name: path.read_bytes() for path in spare.iterdir() if path.is_file()}
+    earlier = [path.name for path in spare.glob("evaluations/*")]
+    (tmp_path / "other").mkdir()
+    names = ["environment", "test", "best", "x" * 250, "other/test"]
+    for name in names:
+        src = write_lines(tmp_path, name, SOURCES)
+        for _ in range(2):
+            accepted(["evaluate", spare, "--src", src, "--ref", src])
+    assert {path.name: path.read_bytes() for path in spare.iterdir() if path.is_file()} == before
+    kept = sorted(path.suffix for path in (spare / "evaluations").iterdir() if path.name not in earlier)
+    assert kept == [".hyp"] * len(names) + [".json"] * len(names)
+    shutil.rmtree(spare / "evaluations")
+    (spare / "evaluations").symlink_to(tmp_path)
+    refused(
+        ["evaluate", spare, "--src", src, "--ref", src], f"{spare}/evaluations: cannot be written: a link, which is"
+    )
+
+
+def test_no_command_writes_into_what_it_reads_whatever_its_name(run, tmp_path, monkeypatch, refused):
+    file = write_lines(tmp_path, "lines", SOURCES)
+    (tmp_path / "link").symlink_to(file)
+    (tmp_path / "hard").hardlink_to(file)
+    for command in ("translate", "align"):
+        for output in ("lines", "link", "hard", "../" + tmp_path.name + "/lines"):
+            with open(file) as read:
+                monkeypatch.setattr(sys, "stdin", read)
+                refused([command, run, "--output", tmp_path / output], "is the standard input file; give another one")
+                refused([command, run, "--input", file, "--output", tmp_path / output], "is the --input file")
+    assert file.read_bytes().splitlines() == SOURCES
+
+
+def test_no_process_looks_for_modules_in_the_working_folder(tmp_path):
+    for name in ("random", "queue", "pickle", "pathlib", "torch"):
+        (tmp_path / f"{name}.py").write_text("import os\nos._exit(77)\n")
+    done = in_a_process(["bench", "none.yaml"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+    assert done.returncode == 2, done.stderr
+    with selftest._process(tmp_path, "-c", "import queue, random") as process:
+        assert process.wait() == 0
+
+
 def test_a_store_that_fills_the_disk_is_an_error_and_goes_on_when_there_is_room(tmp_path, refused, accepted):
     write_pairs(tmp_path, "tsv", *rows_as("tsv", faults.ROWS * 60))
     config = write_config(tmp_path, data={"train": str(tmp_path / "pairs")}, training=SHORT)
@@ -450,7 +493,7 @@ def test_a_store_that_fills_the_disk_is_an_error_and_goes_on_when_there_is_room(
     assert (tmp_path / "run" / "store" / "tokens.bin").stat().st_size > 30_000
 
 
-def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, refused):
+def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, refused, accepted, caplog):
     pytest.importorskip("matplotlib.pyplot")  # its first import needs permissions that are gone below
     (tmp_path / "closed").mkdir()
     lines, new = write_lines(tmp_path, "lines", SOURCES), tmp_path / "closed" / "new"
@@ -460,4 +503,7 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, r
         refused(["plot", run, "--output", f"{new}.png"], f"{new}.png: Permission denied; give")
         refused(["attention", run, "cat", "--output", f"{new}.html"], f"{new}.html: ", "Permission denied")
         refused(["train", config, "--run", new], f"{new}: cannot be written: Permission denied; choose another")
-        refused(["evaluate", spare], f"{spare}/test.hyp: cannot be written: Permission denied; mend that")
+        before, said = [*spare.iterdir()], accepted(["evaluate", spare, "--json"])
+        assert json.loads(said)["sentences"] == 12
+        assert caplog.messages[-1] == f"{spare}: the results cannot be kept: Permission denied"
+        assert [*spare.iterdir()] == before

@@ -418,6 +418,18 @@ def test_other_data_are_named_and_go_on_where_that_is_allowed(tmp_path, split):
     train(config, run.path, resume=True)
 
 
+def test_data_that_were_moved_are_the_same_data(tmp_path, monkeypatch):
+    path = write_config(tmp_path)
+    whole = train(load_config(path), tmp_path / "whole")
+    stopped(monkeypatch, load_config(path), tmp_path / "run", before=7)
+    (tmp_path / "moved").mkdir()
+    for split, name in (("train", "corpus"), ("dev", "dev")):
+        for language in ("en", "de"):
+            (tmp_path / f"{split}.{language}").rename(tmp_path / "moved" / f"{name}.{language}")
+    moved = [f"data.train={tmp_path}/moved/corpus", f"data.dev={tmp_path}/moved/dev"]
+    must_be_the_same(train(load_config(path, moved), tmp_path / "run", resume=True), whole)
+
+
 def test_a_damaged_environment_is_named_and_made_anew_where_that_is_allowed(tmp_path):
     path, run = trained(tmp_path)
     (run.path / "environment.json").write_text("{")

@@ -7,11 +7,13 @@ import os
 import resource
 import shutil
 import signal
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from faults import before_the_first, largest_file
 from tiny import write_config
 
 from seq2seq.build import build_model, count_parameters, must_fit
@@ -24,6 +26,8 @@ from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train
+
+checkpoints = importlib.import_module("seq2seq.runs.checkpoints")
 
 
 @pytest.fixture
@@ -165,11 +169,117 @@ def test_a_damaged_checkpoint_is_noticed_and_the_newest_good_one_used_with_a_war
     run.load_model()
 
 
-def test_a_pointer_that_names_nothing_does_not_hide_the_checkpoints(run, config, tokenizers):
+def test_a_pointer_that_names_nothing_does_not_hide_the_checkpoints_and_is_a_warning(
+    run, config, tokenizers, caplog, monkeypatch
+):
+    monkeypatch.setattr(checkpoints, "PAUSE", 0)
     save(run, config, tokenizers, 10)
-    for text in (b"", b"\xff", b"step-000099\n", b"../../elsewhere"):
-        (run.path / "last").write_bytes(text)
+    last = run.path / "last"
+    texts = [b"", b"\xff", b"step-000099\n", b"../../elsewhere", b"step-000010\nstep-000010\n", b"x" * 10_000]
+    damages = [lambda text=text: last.write_bytes(text) for text in texts]
+    damages += [lambda: last.symlink_to(run.path / "best"), lambda: os.mkfifo(last), last.mkdir, lambda: None]
+    for damage in damages:
+        last.unlink(missing_ok=True)
+        damage()
+        caplog.clear()
         assert run.checkpoints.find("last").name == "step-000010"
+        (warning,) = caplog.messages
+        assert f"going on with {run.path}/checkpoints/step-000010 instead" in warning
+        if last.is_dir():
+            last.rmdir()
+
+
+def test_strays_among_the_checkpoints_neither_count_nor_stop_a_training(run, config, tokenizers, tmp_path):
+    for update in (10, 20, 30):
+        save(run, config, tokenizers, update, keep=3)
+    folder, archive = run.path / "checkpoints", tmp_path / "archive"
+    (folder / "step-000010").rename(archive)
+    (folder / "step-000010").symlink_to(archive)
+    (folder / "step-000001").write_text("a file")
+    (folder / "step-000002").symlink_to("nowhere")
+    (folder / ".new-step-000040").symlink_to(archive)
+    for name in (".DS_Store", "joint.txt~", "src.model"):
+        (run.path / "tokenizer" / name).write_text("")
+    (run.path / "tokenizer" / ".ipynb_checkpoints").mkdir()
+    shutil.copytree(folder / "step-000020", folder / "step-000099")
+    assert [each.update for each in run.checkpoints.all()] == [10, 20, 30, 99]
+    with pytest.raises(UserError, match="damaged"):
+        run.checkpoints.all()[-1].verify()
+    run.checkpoints.rewind(run.checkpoints.find("last"), 30)
+    run.load_model()
+    for update in (40, 50):
+        save(run, config, tokenizers, update, keep=1)
+    assert names(run) == [".DS_Store", ".undone-step-000099", "step-000001", "step-000002", "step-000050"][1:]
+    assert len([*archive.iterdir()]) == 3
+
+
+def test_a_link_in_a_run_is_replaced_or_refused_and_what_it_points_to_stays(run, config, tokenizers, tmp_path):
+    save(run, config, tokenizers, 10)
+    victim = tmp_path / "victim"
+    for name in (
+        "best",
+        "last",
+        "metrics.jsonl",
+        ".new-best",
+        ".lock",
+        "environment.json",
+        "config.yaml",
+        "tensorboard",
+    ):
+        file = run.path / name
+        victim.write_bytes(file.read_bytes() if file.is_file() else b"precious")
+        file.unlink(missing_ok=True)
+        file.symlink_to(victim)
+        before = victim.read_bytes()
+        with suppress(UserError), run.writing():
+            run.save_config(config)
+            run.save_data_digests(config, {"train": {}, "dev": {}})
+            save(run, config, tokenizers, 20)
+            run.metrics.with_tensorboard(0).add({"update": 20, "split": "dev"})
+        assert victim.read_bytes() == before, name
+        file.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("kind", [os.mkfifo, lambda path: path.symlink_to("/dev/zero"), Path.mkdir, "sparse"])
+def test_where_a_small_file_is_expected_anything_else_is_an_error_before_it_is_read(run, config, tokenizers, kind):
+    save(run, config, tokenizers, 10)
+    run.metrics.add({"update": 10, "split": "dev"})
+    step = "checkpoints/step-000010"
+    for name in ("config.yaml", "tokenizer/tokenizer.json", "tokenizer/joint.txt", "metrics.jsonl", "environment.json"):
+        must_be_refused(run, name, kind, lambda: (run.load_model(), run.environment(), run.metrics.records()))
+    for name in (f"{step}/manifest.json", f"{step}/model.safetensors", f"{step}/training.pt"):
+        must_be_refused(run, name, kind, lambda: run.checkpoints.find("last"))
+
+
+def must_be_refused(run, name, kind, read):
+    file = run.path / name
+    file.rename(run.path / "whole")
+    if kind == "sparse":
+        file.write_bytes(b"")
+        os.truncate(file, 20 * 2**30)
+    else:
+        kind(file)
+    with pytest.raises(UserError, match=f"{file.name}|{file.parent.name}"):
+        read()
+    file.rmdir() if file.is_dir() else file.unlink()
+    (run.path / "whole").rename(file)
+    read()
+
+
+def test_a_reader_takes_the_next_checkpoint_where_a_training_deletes_the_one_that_it_reads(
+    run, config, tokenizers, monkeypatch
+):
+    save(run, config, tokenizers, 10, keep=1)
+    for name in ("verify", "changed_tokenizer", "load_weights"):
+        update = run.checkpoints.named("last").update + 10
+        with monkeypatch.context() as patched:
+            patched.setattr("seq2seq.runs.run.PAUSE", 0)
+            before_the_first(
+                patched, Checkpoint, name, lambda update=update: save(run, config, tokenizers, update, keep=1)
+            )
+            model, _ = run.load_model()
+        torch.manual_seed(update)
+        assert torch.equal(model.decoder.W_y.weight, build_model(config, tokenizers).decoder.W_y.weight)
 
 
 def test_a_copy_of_a_checkpoint_is_none(run, config, tokenizers):
@@ -300,11 +410,10 @@ def test_a_full_disk_is_one_error_and_what_was_there_is_whole(run, config, token
     assert run.checkpoints.find("last").name == "step-000020"
 
 
-def test_a_disk_that_is_full_for_a_line_of_metrics_is_an_error_too(run, monkeypatch):
+def test_a_disk_that_is_full_for_a_line_of_metrics_is_an_error_too(run):
     run.metrics.add({"update": 1, "split": "train"})
-    (run.path / "metrics.jsonl").rename(run.path / "before")
-    (run.path / "metrics.jsonl").symlink_to("/dev/full")
-    with pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: No space left on device; .* go on with"):
+    full = pytest.raises(UserError, match=r"metrics\.jsonl: cannot be written: File too large; .* go on with")
+    with largest_file(run.metrics.size()), full:
         run.metrics.add({"update": 2, "split": "train"})
 
 
@@ -452,6 +561,46 @@ def test_a_missing_or_damaged_manifest_is_an_error_that_names_the_file(run, conf
     file.unlink() if text is None else file.write_text(text)
     with pytest.raises(UserError, match=r"manifest\.json: (cannot be read|damaged).*; use another checkpoint"):
         run.load_model()
+
+
+def error_of(read):
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+
+
+WRONG = [None, -1, "x", [], {"a": []}, True, 10**30]  # put in place of each value of a JSON file
+DEEP = "[" * 100_000
+
+
+def wrong(value):
+    """Whatever may be at fault in a JSON value: other types and missing keys, at each place."""
+    yield from WRONG
+    for key in value if isinstance(value, dict) else []:
+        yield {other: value[other] for other in value if other != key}
+        yield from ({**value, key: inner} for inner in wrong(value[key]))
+
+
+def test_no_value_of_a_json_file_that_we_never_wrote_is_more_than_one_error_of_one_line(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    run.metrics.add({"update": 10, "split": "dev", "loss": 1.0})
+    checkpoint = run.checkpoints.named("best")
+    for file, read in (
+        (run.path / "environment.json", run.environment),
+        (run.path / "metrics.jsonl", run.metrics.records),
+        (run.path / "tokenizer" / "tokenizer.json", run.tokenizers),
+        (checkpoint.path / "manifest.json", checkpoint.verify),
+    ):
+        whole = file.read_text()
+        for text in [DEEP, "", "{", *map(json.dumps, wrong(json.loads(whole)))]:
+            file.write_text(text + "\n")
+            said = error_of(read)
+            assert said is None or file.name in said or "word_tokenizer" in said or checkpoint.name in said
+            assert "\n" not in (said or "")
+            assert len(said or "") < 500
+        file.write_text(whole)
+        read()
 
 
 def test_metrics_are_cut_back_to_the_checkpoint(run):

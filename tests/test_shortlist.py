@@ -324,6 +324,25 @@ def test_a_damaged_shortlist_is_named_and_learned_again_where_it_is_deleted(run,
     assert file.read_bytes() == whole
 
 
+def test_the_shortlist_and_the_store_of_another_run_are_not_used(run, tmp_path, caplog):
+    ours = run.shortlist()
+    file, store = run.path / "shortlist.safetensors", run.path / "store"
+    whole = file.read_bytes()
+    other = train(
+        load_config(write_config(tmp_path), ["training.max_updates=1", "data.max_length=5"]), tmp_path / "two"
+    )
+    other.shortlist()
+    shutil.copy(other.path / file.name, file)
+    assert run.shortlist().candidates.tolist() == ours.candidates.tolist()
+    assert "not learned from the training text of this run" in caplog.text
+    assert file.read_bytes() == whole
+    file.unlink()
+    shutil.rmtree(store)
+    shutil.copytree(other.path / "store", store)
+    with pytest.raises(UserError, match=r"store: not made from the training text of this run; delete it"):
+        run.shortlist()
+
+
 def test_the_config_says_whether_to_use_it_and_the_command_line_may_say_otherwise(run, tmp_path, capsys):
     (tmp_path / "lines").write_text("the cat\n")
     shutil.rmtree(run.path / "store")  # then using it is an error

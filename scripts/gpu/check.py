@@ -25,6 +25,7 @@ from truths import truths
 from seq2seq.config import parse_config
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
+from seq2seq.fast.precision import choose_precision
 from seq2seq.runs.environment import describe_environment
 
 SECTIONS = {  # in the order of their worth, as time may run out; graphs late, since a failed capture may break the rest
@@ -44,7 +45,7 @@ def describe(device: torch.device, commit: str | None) -> Result:
     """Describe the machine, the versions and the commit."""
     data = {"train": "train", "dev": "dev", "src": "en", "tgt": "de"}
     config = parse_config({"data": data, "training": {"device": str(device)}}, "check")
-    about = describe_environment(config, {})
+    about = describe_environment(config, {}, choose_precision(device, "auto"))
     about["commit"] = about["commit"] or commit
     about |= {"torch": torch.__version__, "cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()}
     if device.type == "cuda":

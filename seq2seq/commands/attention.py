@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output}: write a .png, .svg, .html or .txt file, or add --json")
     if is_drawn and (args.json or args.input is not None):
         raise UserError(f"--output {args.output} shows one TEXT: leave --json and --input out, or name another file")
-    console.check_output_is_not_input(args.input, args.output)
+    if args.input is not None:
+        console.check_output_is_not_input(args.input, args.output)
     console.check_utf8("TEXT", args.text or "")
 
     # check that the model has what they ask for; a page shows whatever there is

@@ -5,6 +5,7 @@ chance.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Compare configs, or runs if the first target is a folder."""
-    (_compare_runs if Path(args.targets[0]).is_dir() else _compare_configs)(args)
+    (_compare_runs if os.path.isdir(args.targets[0]) else _compare_configs)(args)
 
 
 def _compare_configs(args: argparse.Namespace) -> None:
@@ -48,7 +49,7 @@ def _compare_configs(args: argparse.Namespace) -> None:
 
     # check the options
     config, overrides = args.targets[0], [*args.targets[1:], *args.overrides]
-    if strays := [word for word in overrides if "=" not in word or Path(word).is_dir()]:
+    if strays := [word for word in overrides if "=" not in word or os.path.isdir(word)]:
         raise UserError(f"{strays[0]}: after a config come section.key=value; to compare runs give run folders alone")
     if args.split:
         raise UserError("--split is for runs; the models of a config are compared on data.dev")

@@ -2,11 +2,13 @@
 
 import errno
 import logging
+import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
+from stat import S_ISREG
 from typing import TYPE_CHECKING
 
 from seq2seq.errors import OutputError, UserError
@@ -112,9 +114,15 @@ def write_output(path: str | None, texts: Iterable[str]) -> None:
 
 
 def check_output_is_not_input(source: str | None, output: str | None) -> None:
-    """Raise a UserError if writing the output would overwrite the input."""
-    if source and output and Path(output).exists() and Path(source).exists() and Path(output).samefile(source):
-        raise UserError(f"--output {output} is the --input file; give another one")
+    """Raise a UserError if the output is the file that is read, under whatever name; None is a standard stream."""
+    try:
+        read = os.stat(source) if source else os.fstat(sys.stdin.fileno())
+        written = os.stat(output) if output else os.fstat(sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):  # nothing is there, or the stream is closed
+        return
+    if S_ISREG(read.st_mode) and os.path.samestat(read, written):
+        place, file = f"--output {output}" if output else "standard output", "--input" if source else "standard input"
+        raise UserError(f"{place} is the {file} file; give another one")
 
 
 def check_utf8(name: str, text: str) -> None:

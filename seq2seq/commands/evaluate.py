@@ -4,6 +4,7 @@ rate. The translations and the measures are kept in the run folder.
 
 import argparse
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,26 +33,32 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translate, measure, keep the results in the run folder, and print them."""
-    from seq2seq.evaluation.evaluate import evaluate, file_texts, save_evaluation, split_texts
+    from seq2seq.evaluation.evaluate import can_keep, evaluate, file_texts, name_of_file, save_evaluation, split_texts
     from seq2seq.runs.run import Run
 
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
 
-    # translate and measure two files, or a split of the run's data
+    # check that the results can be kept, before the work
     folder = Run.open(args.run)
+    name = name_of_file(args.src) if args.src else args.split
+    unkept = can_keep(folder, name)
+
+    # translate and measure two files, or a split of the run's data
     texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
 
-    # keep and print
-    name = Path(args.src).name if args.src else args.split
-    save_evaluation(folder, name, evaluation)
+    # print first, then keep
     if args.json:
         write(json.dumps(evaluation.as_dict()) + "\n")
     else:
-        print_evaluation(name, evaluation)
+        print_evaluation(Path(args.src).name if args.src else args.split, evaluation)
+    if unkept:
+        logging.getLogger("seq2seq").warning(unkept)
+    else:
+        save_evaluation(folder, name, evaluation)
 
 
 def print_evaluation(name: str, evaluation: "Evaluation") -> None:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> None:
     """Draw a picture and print its path."""
     from seq2seq.decoding.forced import look_at
     from seq2seq.decoding.translator import Translator
-    from seq2seq.plots import beside, save_attention, save_curves
+    from seq2seq.plots import AttentionMap, beside, save_attention, save_curves
     from seq2seq.runs.run import Run
 
     # the learning curves
@@ -46,11 +46,19 @@ def run(args: argparse.Namespace) -> None:
     (found,) = translator.look([args.attention])
 
     # every checkpoint is given the tokens of this translation; the mean of its heads is a head of the picture
-    maps = {}
-    for checkpoint in run.checkpoints.all():
-        look = look_at(Translator.load(run.path, checkpoint=checkpoint), args.attention, found.ids)
-        assert look.decoder, "the model looks, and look_at refuses an empty text"
-        maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
+    maps: dict[str, AttentionMap] = {}
+    while not maps:  # a training may delete a checkpoint meanwhile, even all of them for newer ones
+        for checkpoint in run.checkpoints.all():
+            try:
+                model = Translator.load(run.path, checkpoint=checkpoint)
+            except UserError:
+                if checkpoint.path.is_dir():
+                    raise
+                continue
+            look = look_at(model, args.attention, found.ids)
+            assert look.decoder, "the model looks, and look_at refuses an empty text"
+            maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
+        run.checkpoints.find("best")  # raises UserError where none is left
     map = beside(maps).words() if args.words else beside(maps)
     output = args.output or run.path / "attention.png"
     save_attention(output, map)

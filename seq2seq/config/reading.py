@@ -15,6 +15,9 @@ from seq2seq.config.dialect import DEEPEST, Loader
 from seq2seq.config.explaining import Source, explain, printable, show
 from seq2seq.config.keys import Config
 from seq2seq.errors import UserError
+from seq2seq.files import read_small
+
+LARGEST = 2**20  # bytes of a config
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
@@ -25,7 +28,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
     """
     # the file
     try:
-        text = Path(path).read_text(encoding="utf-8-sig") if path else ""
+        text = read_small(Path(path), LARGEST).decode("utf-8-sig") if path else ""
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a YAML file that can be read") from None
     except UnicodeDecodeError as error:

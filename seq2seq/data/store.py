@@ -8,7 +8,7 @@ A chunk is `CHUNK` pairs of text, which are tokenized, checked and shuffled toge
 """
 
 import hashlib
-import shutil
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate, chain, islice
 from pathlib import Path
@@ -16,14 +16,14 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Int, Integer
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, NonNegativeInt
 
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
-from seq2seq.files import publish, unfinished
+from seq2seq.files import delete, must_write, publish, read_json, replace_text, unfinished
 from seq2seq.text.tokenizer import Tokenizers
-from seq2seq.text.vocabularies import load_tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, vocabulary_digests
 
 CHUNK = 8192  # pairs
 _LENGTH = np.dtype("<i4")
@@ -38,12 +38,16 @@ class Inputs(BaseModel, strict=True, extra="forbid"):
     data: dict[str, str]  # digests of the files of the corpus
     tokenizer: dict[str, str]  # digests of the files of the vocabularies
 
+    def digest(self) -> str:
+        """Return a digest that is the same if the bytes are: the names of the files of the corpus do not count."""
+        return _digest(json.dumps(self.model_dump() | {"data": [*self.data.values()]}, sort_keys=True).encode())
+
 
 class ChunkRecord(BaseModel, strict=True, extra="forbid"):
     """The record of a chunk of text: pairs kept and dropped, tokens written, and digests."""
 
     report: Report
-    tokens: int
+    tokens: NonNegativeInt
     lengths_sha256: str
     tokens_sha256: str
 
@@ -68,17 +72,11 @@ class Store:
     def __init__(self, folder: Path):
         # read store.json
         self._folder = folder
-        try:
-            record = StoreRecord.model_validate_json((folder / "store.json").read_bytes())
-        except OSError as error:
-            raise self._damaged("store.json", str(error.strerror)) from None
-        except ValidationError as error:
-            fault = error.errors()[0]
-            raise self._damaged("store.json", ": ".join(map(str, (*fault["loc"], fault["msg"])))) from None
+        record = read_json(folder / "store.json", StoreRecord, self._fix())
         self.inputs, self.report = record.inputs, record.report()
 
         # where each chunk begins; chunks without a kept pair are left out
-        self._chunks = [chunk for chunk in record.chunks if chunk.report.kept]
+        self._chunks = [chunk for chunk in record.chunks if chunk.report.kept > 0]
         self._unchecked = set(range(len(self._chunks)))
         *self.begins, tokens = accumulate((chunk.tokens for chunk in self._chunks), initial=0)
         *self._first_pairs, pairs = accumulate((chunk.report.kept for chunk in self._chunks), initial=0)
@@ -94,7 +92,8 @@ class Store:
         if chunk in self._unchecked:
             if _digest(self.tokens[begin : begin + record.tokens].tobytes()) != record.tokens_sha256:
                 raise self._damaged("tokens.bin", "not what was written")
-            if _digest(lengths.tobytes()) != record.lengths_sha256:
+            fits = lengths.min() > 0 and lengths.sum() == record.tokens
+            if _digest(lengths.tobytes()) != record.lengths_sha256 or not fits:
                 raise self._damaged("lengths.bin", "not what was written")
             self._unchecked.remove(chunk)
         return lengths
@@ -105,12 +104,25 @@ class Store:
             if found != expected:
                 raise self._damaged(name, f"{found:,} bytes where {expected:,} were written")
             return np.asarray(np.memmap(self._folder / name, dtype, mode="r"))
-        except OSError as error:
-            raise self._damaged(name, str(error.strerror)) from None
+        except (OSError, ValueError) as error:  # ValueError: an empty file
+            raise self._damaged(name, getattr(error, "strerror", None) or str(error)) from None
 
     def _damaged(self, name: str, reason: str) -> UserError:
-        fix = f"delete {self._folder}, and training with --resume makes it again"
-        return UserError(f"{self._folder / name}: damaged, {reason}; {fix}")
+        return UserError(f"{self._folder / name}: damaged, {reason}; {self._fix()}")
+
+    def _fix(self) -> str:
+        return f"delete {self._folder}, and training with --resume makes it again"
+
+
+def store_inputs(tokenizers: Path, vocabularies: Tokenizers, max_length: int, data: Mapping[str, str]) -> Inputs:
+    """Return the inputs of a store; `open_or_build` explains the arguments, and `vocabularies` are the loaded ones."""
+    return Inputs(
+        chunk=CHUNK,
+        dtype="<u2" if max(len(vocabularies.src), len(vocabularies.tgt)) <= 2**16 else "<i4",
+        max_length=max_length,
+        data=dict(data),
+        tokenizer=vocabulary_digests(tokenizers),
+    )
 
 
 def open_or_build(
@@ -125,27 +137,20 @@ def open_or_build(
     """
     # open it if it was built from the same inputs
     vocabularies = load_tokenizers(tokenizers)
-    inputs = Inputs(
-        chunk=CHUNK,
-        dtype="<u2" if max(len(vocabularies.src), len(vocabularies.tgt)) <= 2**16 else "<i4",
-        max_length=max_length,
-        data=dict(data),
-        tokenizer={file.name: _digest(file.read_bytes()) for file in sorted(tokenizers.iterdir())},
-    )
-    if folder.exists() and (store := Store(folder)).inputs == inputs:
+    inputs = store_inputs(tokenizers, vocabularies, max_length, data)
+    if folder.exists() and (store := Store(folder)).inputs.digest() == inputs.digest():
         return store
 
     # build it under a hidden name, and rename it when it is complete
     new = unfinished(folder)
-    shutil.rmtree(new, ignore_errors=True)
+    delete(new)
     try:
-        new.mkdir()
-        _write(new, iter(rows), vocabularies, inputs)
-        publish(new, folder)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; mend that and go on with --resume") from None
+        with must_write(folder, "mend that and go on with --resume"):
+            new.mkdir()
+            _write(new, iter(rows), vocabularies, inputs)
+            publish(new, folder)
     finally:
-        shutil.rmtree(new, ignore_errors=True)  # left only after an error: otherwise it was renamed
+        delete(new)  # left only after an error: otherwise it was renamed
     return Store(folder)
 
 
@@ -164,7 +169,7 @@ def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: In
             store.chunks.append(ChunkRecord(report=report, tokens=len(tokens), **digests))
 
     store.report().must_keep_a_pair()
-    (folder / "store.json").write_text(store.model_dump_json(indent=1) + "\n", encoding="utf-8")
+    replace_text(folder / "store.json", store.model_dump_json(indent=1) + "\n")
 
 
 def flatten(

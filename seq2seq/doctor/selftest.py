@@ -209,12 +209,17 @@ def _interrupt(folder: Path, run: Run, number: signal.Signals, *, after: int) ->
 def _process(folder: Path, *arguments: str, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start another Python process with one thread; write its output to a file, and end it with the block.
 
-    It also ends if this process is killed. Signals of a terminal do not reach it.
+    It also ends if this process is killed. Signals of a terminal do not reach it. It finds the modules that this
+    process finds, and none in the working folder.
     """
-    command, variables = [sys.executable, *arguments], os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    paths = os.pathsep.join(map(os.path.abspath, filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))))
+    safe = {"OMP_NUM_THREADS": "1", "PYTHONSAFEPATH": "1", "PYTHONPATH": paths}
+    command, variables = [sys.executable, *arguments], os.environ | safe | environment
     with (
         open(folder / "log.txt", "wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=file, env=variables, start_new_session=True) as process,
+        subprocess.Popen(
+            command, stdout=file, stderr=file, env=variables, cwd=folder, start_new_session=True
+        ) as process,
         ended_with_us(process, folder),
     ):
         try:

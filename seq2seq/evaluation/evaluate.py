@@ -1,10 +1,14 @@
 """The quality of translations: BLEU, chrF and TER by sacrebleu, exact match, and the character error rate."""
 
-import json
+import errno
+import hashlib
 import logging
+import os
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from rapidfuzz.distance import Levenshtein
@@ -16,12 +20,14 @@ from seq2seq.data.formats import stream_sides
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
-from seq2seq.files import replace_text
+from seq2seq.files import check_writable, must_write, replace_text, write_json
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import Tokenizers
 
 log = logging.getLogger("seq2seq")
+
+MEND = "mend that and repeat"
 
 
 class Texts(NamedTuple):
@@ -131,15 +137,43 @@ def file_texts(src: str, references: Sequence[str]) -> Texts:
     return Texts([source for source, _ in columns[0]], [[reference for _, reference in column] for column in columns])
 
 
-def save_evaluation(run: Run, name: str, evaluation: Evaluation) -> None:
-    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder."""
-    hypotheses = "".join(line + "\n" for line in evaluation.hypotheses)
-    measures = json.dumps(evaluation.as_dict(), indent=2) + "\n"
-    for file, text in ((f"{name}.hyp", hypotheses), (f"{name}.json", measures)):
+def name_of_file(src: str) -> str:
+    """Return the name of the results of a user's file, in a folder of their own, where they replace nothing else.
+
+    A digest of the whole path follows its last part: two files with the same name have two results.
+    """
+    plain = re.sub(r"[^\w.+-]+", "-", Path(src).name, flags=re.ASCII).strip("-")[:80]
+    path = os.path.abspath(src).encode(errors="surrogatepass")
+    return f"evaluations/{plain}-{hashlib.sha256(path).hexdigest()[:8]}"
+
+
+def can_keep(run: Run, name: str) -> str | None:
+    """Return why no results can be kept in a run, of which nothing may be changed; None if they can.
+
+    Raises:
+        UserError: they cannot be kept for a reason that can be mended, such as a full disk.
+    """
+    folder = (run.path / name).parent
+    with must_write(folder, MEND):
         try:
-            replace_text(run.path / file, text)
+            check_writable(folder, is_own=folder != run.path)
         except OSError as error:
-            raise UserError(f"{run.path / file}: cannot be written: {error.strerror}; mend that and repeat") from None
+            if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+                raise
+            return f"{folder}: the results cannot be kept: {error.strerror}"
+    return None
+
+
+def save_evaluation(run: Run, name: str, evaluation: Evaluation) -> None:
+    """Write the translations to `name.hyp` and the measures to `name.json` in the run folder.
+
+    Raises:
+        UserError: they cannot be written.
+    """
+    folder, stem = (run.path / name).parent, Path(name).name
+    with must_write(folder, MEND):
+        replace_text(folder / f"{stem}.hyp", "".join(line + "\n" for line in evaluation.hypotheses))
+        write_json(folder / f"{stem}.json", evaluation.as_dict())
 
 
 def cut_references(references: Sequence[str]) -> list[str]:

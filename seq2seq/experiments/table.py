@@ -1,8 +1,10 @@
 """The table of a comparison: Markdown, CSV with one row for each trial, JSON with everything, and a picture."""
 
 import csv
+import io
 import json
 import shlex
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -12,8 +14,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import LABELS
+from seq2seq.files import must_write, replace_text
 from seq2seq.plots.comparison import save_comparison
 
 COLUMNS = {  # means over the seeds; header: (key of a result, format)
@@ -68,13 +70,11 @@ class Table:
 
     def write(self, folder: Path) -> None:
         """Write table.md, table.csv, table.json, and table.png if matplotlib is installed."""
-        try:
-            (folder / "table.md").write_text(self.markdown(), encoding="utf-8")
-            (folder / "table.json").write_text(self.json(), encoding="utf-8")
-            with (folder / "table.csv").open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file, lineterminator="\n").writerows(self.csv_rows())
-        except OSError as error:
-            raise UserError(f"{folder}: the table cannot be written: {error.strerror}; mend that and repeat") from None
+        rows = io.StringIO()
+        csv.writer(rows, lineterminator="\n").writerows(self.csv_rows())
+        with must_write(folder, "mend that and repeat"):
+            for ending, text in (("md", self.markdown()), ("json", self.json()), ("csv", rows.getvalue())):
+                replace_text(folder / f"table.{ending}", text)
         if find_spec("matplotlib"):
             labels = [", ".join(row.values) for row in self.rows]
             scores = [row.numbers("bleu") for row in self.rows]
@@ -146,11 +146,16 @@ class Table:
 
         # the machine, the commit, the command
         machines = _unique(
-            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(r["environment"]) for r in results
+            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(_known(r)) for r in results
         )
-        commits = _unique(r["environment"]["commit"] or "unknown" for r in results)
+        commits = _unique(_known(r)["commit"] for r in results)
         notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(self.command)}`")
         return notes + [f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()]
+
+
+def _known(result: Result) -> dict[str, Any]:
+    """Return the environment of a result; a value that it lacks is `unknown`."""
+    return defaultdict(lambda: "unknown", {k: v for k, v in result["environment"].items() if v is not None})
 
 
 def _number(result: Result, key: str) -> Any:

@@ -6,7 +6,6 @@ because the table is for choosing a model; the test set is for the chosen model.
 """
 
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Sequence
@@ -18,6 +17,7 @@ from statistics import median
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, FiniteFloat, NonNegativeInt
 
 from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
@@ -27,8 +27,8 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
 from seq2seq.experiments.table import FIELDS, Result, Row, Table
-from seq2seq.files import read_json, replace_text
-from seq2seq.runs.run import Run
+from seq2seq.files import is_file, locked, must_write, read_json, write_json
+from seq2seq.runs.run import DataDigests, Run
 from seq2seq.training.train import train
 
 log = logging.getLogger("seq2seq")
@@ -39,6 +39,50 @@ NOT_TO_VARY = {
     "data.dev": "only scores on the same dev set can be compared",
     "data.test": "models are measured on data.dev",
 }
+
+
+class ComparisonRecord(BaseModel, strict=True):
+    """The content of `compare.json`: a grid, and the digests of its data."""
+
+    config: dict[str, Any]
+    vary: dict[str, list[str]]
+    seeds: list[int]
+    data: DataDigests
+
+
+class Score(BaseModel, strict=True):
+    """A `Measure` in JSON."""
+
+    score: FiniteFloat
+    signature: str
+
+
+class TrialRecord(BaseModel, strict=True):
+    """The content of `trial.json`: a `Result`."""
+
+    seed: int
+    bleu: Score
+    chrf: Score
+    ter: Score
+    exact_match: Score
+    cer: Score
+    perplexity: float
+    parameters: NonNegativeInt
+    tokens_per_second: FiniteFloat
+    sentences_per_second: FiniteFloat
+    attention_entropy: FiniteFloat | None
+    updates: NonNegativeInt
+    best_update: NonNegativeInt
+    training_seconds: FiniteFloat
+    sentences: NonNegativeInt
+    beam: int
+    length_penalty: FiniteFloat
+    name: str
+    shortlist: bool
+    seconds: FiniteFloat
+    best: str
+    last: str
+    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -160,8 +204,14 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
         read_dev(config)
         for _ in training_text(config):
             pass
-    _claim(folder, grid)
+    if Run(folder).exists():
+        raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
+    with locked(folder, "comparison"):
+        _claim(folder, grid)
+        return _train_and_measure(grid, folder, command)
 
+
+def _train_and_measure(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
     # collect the results of earlier calls
     left_out = dict(grid.left_out)
     for name, reason in left_out.items():
@@ -187,23 +237,18 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
 
 
 def _claim(folder: Path, grid: Grid) -> None:
-    """Describe the comparison in `compare.json`, unless the folder holds a run or another comparison."""
-    if Run(folder).exists():
-        raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
+    """Describe the comparison in `compare.json`, unless the folder holds another one."""
     config = resolve_paths(grid.base).model_dump(mode="json")
     now = {"config": config, "vary": grid.vary, "seeds": grid.seeds, "data": data_digests(grid.base)}
 
     # an earlier comparison counts if it has trained anything
     file = folder / "compare.json"
-    if file.is_file() and any(folder.glob("*/config.yaml")):
-        before = read_json(file, now, "delete it, and the same command goes on with the runs in this folder")
-        if difference := _difference(before, now):
+    if is_file(file) and any(folder.glob("*/config.yaml")):
+        fix = "delete it, and the same command goes on with the runs in this folder"
+        if difference := _difference(read_json(file, ComparisonRecord, fix).model_dump(), now):
             raise UserError(f"{folder} holds another comparison: {difference}; choose another folder with --run DIR")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_text(file, json.dumps(now, indent=2) + "\n")
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be written: {error.strerror}; choose another with --run DIR") from None
+    with must_write(folder, "choose another with --run DIR"):
+        write_json(file, now)
 
 
 def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
@@ -216,8 +261,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
         if missing := [value for value in old[key] if value not in values]:
             return f"it has {key}={missing[0]}, but now the values are {', '.join(values)}"
 
-    # all other keys must be the same
-    free = tuple(f"{key}." for key in new)
+    # all other keys must be the same, except where the data are
+    free = tuple(f"{key}." for key in (*new, "data.train", "data.dev"))
     values = dict(flatten_keys(before["config"]))
     for key, value in flatten_keys(now["config"]):
         if values.get(key) != value and not f"{key}.".startswith(free):
@@ -225,7 +270,8 @@ def _difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
 
     # so must the data
     for split in ("train", "dev"):
-        if before["data"][split] != now["data"][split] and f"data.{split}" not in now["vary"]:
+        old_digests, new_digests = ([*grid["data"][split].values()] for grid in (before, now))
+        if old_digests != new_digests and f"data.{split}" not in now["vary"]:
             return f"the files of data.{split} have changed since"
     return None
 
@@ -257,14 +303,15 @@ def _measure(trial: Trial, run: Run) -> Result:
     }
     values = trained | evaluation.as_dict() | measured
     result = {key: values[key] for key in (*FIELDS, "environment", "notes")}
-    replace_text(run.path / "trial.json", json.dumps(result, indent=2) + "\n")
+    with must_write(run.path, "mend that and repeat"):
+        write_json(run.path / "trial.json", result)
     return result
 
 
 def _read_result(trial: Trial, path: Path) -> Result | None:
     """Return the result of a finished trial, or None if it must still be trained or measured."""
     try:
-        result = read_json(path / "trial.json", (*FIELDS, "environment"), "it is measured again")
+        result = read_json(path / "trial.json", TrialRecord, "it is measured again").model_dump()
     except UserError:
         return None
     run = Run(path)

@@ -27,6 +27,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
+from seq2seq.files import LARGEST, opened
 
 FREQUENT = 500  # number of target tokens that are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
@@ -48,25 +49,28 @@ class Shortlist:
         tokens = np.unique(np.concatenate(sources))
         return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
 
-    def save(self, file: Path) -> None:
-        """Write a file that `load` reads."""
-        save_file({"always": self.always, "candidates": self.candidates}, file, {"sha256": self._digest()})
+    def save(self, file: Path, origin: str) -> None:
+        """Write a file that `load` reads; `origin` names the store that the shortlist was learned from."""
+        known = f"{self._digest(origin)} {origin}"  # one entry: safetensors writes several in any order
+        save_file({"always": self.always, "candidates": self.candidates}, file, {"sha256": known})
 
     @classmethod
-    def load(cls, file: Path) -> "Shortlist":
-        """Read a file that `save` wrote; raise UserError if it is damaged."""
+    def load(cls, file: Path) -> tuple["Shortlist", str]:
+        """Read a file that `save` wrote, and its origin; raise UserError if it is damaged."""
         try:
-            with safe_open(file, framework="numpy") as opened:
-                shortlist = cls(opened.get_tensor("always"), opened.get_tensor("candidates"))
-                digest = (opened.metadata() or {}).get("sha256")
-            if digest != shortlist._digest():
+            with opened(file, LARGEST):  # an ordinary file, and not a huge one
+                pass
+            with safe_open(file, framework="numpy") as tensors:
+                shortlist = cls(tensors.get_tensor("always"), tensors.get_tensor("candidates"))
+                digest, _, origin = (tensors.metadata() or {}).get("sha256", "").partition(" ")
+            if digest != shortlist._digest(origin):
                 raise SafetensorError("not what was written")
-            return shortlist
+            return shortlist, origin
         except (OSError, SafetensorError) as error:
             raise UserError(f"{file}: damaged ({error}); delete it, and the next search learns it again") from None
 
-    def _digest(self) -> str:
-        return hashlib.sha256(self.always.tobytes() + self.candidates.tobytes()).hexdigest()
+    def _digest(self, origin: str) -> str:
+        return hashlib.sha256(origin.encode() + self.always.tobytes() + self.candidates.tobytes()).hexdigest()
 
 
 def learn_shortlist(

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.errors import UserError
+from seq2seq.files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -42,7 +43,8 @@ def save(figure: "Figure", path: Path) -> None:
     with warnings.catch_warnings(), rc_context({"svg.fonttype": "none"}):
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # `fonts` has warned already, and says what to do
         try:
-            figure.savefig(path, dpi=dpi, bbox_inches="tight", pad_inches=0.2)
+            with replacing(path) as new:
+                figure.savefig(new, format=path.suffix[1:].lower(), dpi=dpi, bbox_inches="tight", pad_inches=0.2)
         except OSError as error:
             raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 

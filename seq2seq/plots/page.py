@@ -11,6 +11,7 @@ import numpy as np
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
+from seq2seq.files import replace_text
 
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # could end the script, or a line in it
 
@@ -50,7 +51,7 @@ def save_page(
     template = files("seq2seq.plots").joinpath("page.html").read_text(encoding="utf-8")
     page = re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
     try:
-        path.write_text(page, encoding="utf-8", newline="\n")
+        replace_text(path, page)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
 

@@ -24,6 +24,7 @@ from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, choose_precision
+from seq2seq.files import is_folder
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS, square_rate
 from seq2seq.profiling.parts import data_range, profile_updates, synchronized_time
@@ -104,7 +105,7 @@ class Subject(NamedTuple):
 def _read(target: Path, overrides: Sequence[str]) -> Subject:
     """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
-    run = Run.open(target) if target.is_dir() else None
+    run = Run.open(target) if is_folder(target) else None
     if run and overrides:
         raise UserError(f"{overrides[0]}: {target} is a run, whose config is settled; bench {target / 'config.yaml'}")
     config = run.config() if run else load_config(target, overrides)

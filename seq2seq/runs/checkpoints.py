@@ -6,26 +6,32 @@ checkpoints/step-000500/   model.safetensors   the weights
 best, last                 one-line text files beside `checkpoints`; each names a checkpoint
 """
 
+import errno
 import logging
-import pickle
 import re
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, NonNegativeInt
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
 from seq2seq.errors import UserError, unwritten
 from seq2seq.files import (
+    LINK,
+    delete,
     fingerprint,
+    is_folder,
     open_to_readers,
     publish,
     read_json,
+    read_small,
     remove,
     replace_text,
     sync,
@@ -33,6 +39,7 @@ from seq2seq.files import (
     unfinished,
     write_json,
 )
+from seq2seq.text.vocabularies import vocabulary_digests
 
 log = logging.getLogger("seq2seq")
 
@@ -40,6 +47,22 @@ DISK_IS_FULL = 2**20  # with fewer free bytes the reason of a failed save is "no
 
 _FILES = ("model.safetensors", "training.pt")
 _NAME = re.compile("step-[0-9]+")
+TRIES, PAUSE = 10, 0.1  # a training may delete the checkpoint that another process reads: try so often, after so many s
+
+
+class FileRecord(BaseModel, strict=True):
+    """The size of a file in bytes and its SHA-256."""
+
+    bytes: NonNegativeInt
+    sha256: str
+
+
+class Manifest(BaseModel, strict=True):
+    """The content of `manifest.json`."""
+
+    update: NonNegativeInt
+    files: dict[str, FileRecord]
+    tokenizer: dict[str, str]  # SHA-256 of the files of the vocabularies
 
 
 @dataclass(frozen=True)
@@ -64,19 +87,24 @@ class Checkpoint:
         Raises:
             UserError: a file is missing or damaged.
         """
-        known = self._manifest()["files"]
+        manifest = self.manifest()
         try:
             for name in files:
-                file = self.path / name
-                if fingerprint(file) != known.get(name):
+                file, known = self.path / name, manifest.files.get(name)
+                is_same = known and fingerprint(file, known.bytes) == known.model_dump()
+                if not is_same or manifest.update != self.update:
                     raise UserError(f"{file}: damaged, its content is not what was saved; use another checkpoint")
         except OSError as error:
             raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
 
+    def manifest(self) -> Manifest:
+        """Read the manifest; raise UserError if it is missing or damaged."""
+        return read_json(self.path / "manifest.json", Manifest, "use another checkpoint")
+
     def changed_tokenizer(self, folder: Path) -> Path | None:
         """Return a tokenizer file in `folder` that differs from those of the training; None if all are the same."""
-        known, found = self._manifest()["tokenizer"], _digests(folder)
-        different = [name for name in {**known, **found} if known.get(name) != found.get(name)]
+        known, found = self.manifest().tokenizer, vocabulary_digests(folder)
+        different = [name for name in known or found if known.get(name) != found.get(name)]
         return folder / different[0] if different else None
 
     def load_weights(self, model: nn.Module) -> None:
@@ -87,6 +115,8 @@ class Checkpoint:
         """
         try:
             load_model(model, str(self.path / "model.safetensors"))
+        except OSError as error:
+            raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
         except (RuntimeError, SafetensorError) as error:
             reason = " ".join(str(error).split())[:200]
             raise UserError(
@@ -107,19 +137,11 @@ class Checkpoint:
         file = self.path / "training.pt"
         try:
             state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
+        except Exception:  # torch raises many kinds
             raise UserError(
                 f"{file}: refused, it holds more than tensors, numbers and strings; use another checkpoint"
             ) from None
         return state
-
-    def _manifest(self) -> dict[str, Any]:
-        file, fix = self.path / "manifest.json", "use another checkpoint"
-        found = read_json(file, ("files", "tokenizer"), fix)
-        for key in ("files", "tokenizer"):
-            if not isinstance(found[key], dict):
-                raise UserError(f"{file}: damaged, {key!r} is {str(found[key])[:40]!r}, not an object; {fix}")
-        return found
 
 
 @dataclass(frozen=True)
@@ -129,15 +151,31 @@ class Checkpoints:
     run: Path
 
     def named(self, pointer: str) -> Checkpoint | None:
-        """Return the checkpoint that `best` or `last` names; None before the first one."""
+        """Return the checkpoint that `best` or `last` names; None if there is no such file, or it is damaged."""
+        try:
+            return self._read(pointer)
+        except UserError:
+            return None
+
+    def _read(self, pointer: str) -> Checkpoint:
+        """Return the checkpoint that `best` or `last` names; raise UserError if it names none."""
         file = self.run / pointer
-        name = file.read_text("utf-8", "replace").strip() if file.is_file() else ""
-        return Checkpoint(self.run / "checkpoints" / name) if _NAME.fullmatch(name) else None
+        try:
+            if file.is_symlink():
+                raise OSError(errno.ELOOP, LINK)
+            name = read_small(file, 100).decode("utf-8", "replace").removesuffix("\n")
+        except FileNotFoundError:
+            raise UserError(f"{file}: there is none") from None
+        except OSError as error:
+            raise UserError(f"{file}: damaged, {error.strerror}") from None
+        if not _NAME.fullmatch(name):
+            raise UserError(f"{file}: damaged, {name[:40]!r} is not the name of a checkpoint")
+        return Checkpoint(self.run / "checkpoints" / name)
 
     def all(self) -> list[Checkpoint]:
-        """List the checkpoints, oldest first."""
-        found = [Checkpoint(path) for path in (self.run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
-        return sorted(found, key=lambda checkpoint: checkpoint.update)
+        """List the checkpoints, oldest first; what is no folder is none."""
+        found = [path for path in (self.run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
+        return sorted(map(Checkpoint, filter(is_folder, found)), key=lambda checkpoint: checkpoint.update)
 
     def find(self, pointer: str, files: Sequence[str] = _FILES) -> Checkpoint | None:
         """Return the checkpoint that `best` or `last` names; if it is damaged, warn and return the newest good one.
@@ -152,12 +190,25 @@ class Checkpoints:
         Raises:
             UserError: all checkpoints are damaged.
         """
-        # the one that is named, then the others from the newest on
-        damage = None
-        for checkpoint in filter(None, [self.named(pointer), *reversed(self.all())]):
+        # the one that is named; if it is not there, a training may just have replaced it
+        for _ in range(TRIES):
+            named = self.named(pointer)
+            if named is None or is_folder(named.path):
+                break
+            time.sleep(PAUSE)
+
+        # then the others from the newest on
+        damage, others = None, [*reversed(self.all())]
+        try:
+            others = [self._read(pointer), *others]
+        except UserError as error:
+            damage = error if others or (self.run / pointer).exists() else None
+        for checkpoint in others:
             try:
                 checkpoint.verify(files)
             except UserError as error:
+                if not is_folder(checkpoint.path) and self.named(pointer) not in (None, checkpoint):
+                    return self.find(pointer, files)  # a training has deleted it meanwhile
                 damage = damage or error
             else:
                 if damage:
@@ -184,13 +235,13 @@ class Checkpoints:
         new = unfinished(saved.path)
         try:
             # write the files in a hidden folder
-            shutil.rmtree(new, ignore_errors=True)
+            delete(new)
             new.mkdir(parents=True)
             save_model(model, str(new / "model.safetensors"))
             open_to_readers(new / "model.safetensors", self.run)
             torch.save(training, new / "training.pt")
             files = {file.name: fingerprint(file) for file in sorted(new.iterdir())}
-            manifest = {"update": update, "files": files, "tokenizer": _digests(self.run / "tokenizer")}
+            manifest = {"update": update, "files": files, "tokenizer": vocabulary_digests(self.run / "tokenizer")}
             write_json(new / "manifest.json", manifest)
 
             # give the folder its name; the metrics up to here must be on disk before
@@ -203,7 +254,7 @@ class Checkpoints:
                 self.point(pointer, update)
         except (OSError, SafetensorError, RuntimeError) as error:
             full = shutil.disk_usage(self.run).free < DISK_IS_FULL
-            shutil.rmtree(new, ignore_errors=True)
+            delete(new)
             reason = "No space left on device" if full else " ".join(str(error).split())
             raise unwritten(saved.path, reason, self.run) from None
 
@@ -212,8 +263,12 @@ class Checkpoints:
             remove(old.path)
 
     def point(self, pointer: str, update: int) -> None:
-        """Point `best` or `last` at the checkpoint of an update."""
-        replace_text(self.run / pointer, self._of(update).name + "\n")
+        """Point `best` or `last` at the checkpoint of an update; raise UserError if that cannot be written."""
+        file = self.run / pointer
+        try:
+            replace_text(file, self._of(update).name + "\n")
+        except OSError as error:
+            raise unwritten(file, str(error.strerror), self.run) from None
 
     def rewind(self, checkpoint: Checkpoint | None, best: int | None) -> None:
         """Restore the state that the folder had when a checkpoint was saved.
@@ -233,7 +288,3 @@ class Checkpoints:
 
     def _of(self, update: int) -> Checkpoint:
         return Checkpoint(self.run / "checkpoints" / f"step-{update:06d}")
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    return {file.name: fingerprint(file)["sha256"] for file in sorted(folder.iterdir())} if folder.is_dir() else {}

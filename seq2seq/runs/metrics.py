@@ -5,12 +5,24 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from seq2seq.errors import unwritten
-from seq2seq.files import json_object
+from pydantic import BaseModel, NonNegativeInt
+
+from seq2seq.errors import UserError, unwritten
+from seq2seq.files import is_file, open_own, parse_json, read_small
 
 log = logging.getLogger("seq2seq")
+
+LARGEST = 2**30  # bytes: five million records
+
+
+class Record(BaseModel, strict=True, extra="allow"):
+    """A line of the metrics; all other keys are numbers, or null."""
+
+    __pydantic_extra__: dict[str, float | None]
+    update: NonNegativeInt
+    split: Literal["train", "dev"]
 
 
 @dataclass(frozen=True)
@@ -26,11 +38,16 @@ class Metrics:
         Args:
             update: the last update so far; TensorBoard hides later records of an interrupted training.
         """
+        folder = self.file.parent / "tensorboard"
         try:
             from torch.utils.tensorboard import SummaryWriter
+
+            return Metrics(self.file, SummaryWriter(str(folder), purge_step=update + 1))
         except ImportError:
             return self
-        return Metrics(self.file, SummaryWriter(str(self.file.parent / "tensorboard"), purge_step=update + 1))
+        except OSError as error:
+            log.warning("%s: cannot be written: %s; training without it", folder, error.strerror)
+            return self
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a record.
@@ -39,7 +56,7 @@ class Metrics:
             UserError: it cannot be written, for instance on a full disk.
         """
         try:
-            with open(self.file, "a", encoding="utf-8") as file:
+            with open(open_own(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "a", encoding="utf-8") as file:
                 file.write(json.dumps(record) + "\n")
         except OSError as error:
             raise unwritten(self.file, str(error.strerror), self.file.parent) from None
@@ -53,17 +70,25 @@ class Metrics:
         """Read all records; ignore a last line that a kill cut short.
 
         Raises:
-            UserError: another line is damaged.
+            UserError: another line is damaged, or the file cannot be read.
         """
-        lines = self.file.read_bytes().split(b"\n")[:-1] if self.file.is_file() else []
+        lines = self._content().split(b"\n")[:-1]
         return [
-            json_object(line, ("update", "split"), f"{self.file}, line {number}", "delete the line")
+            parse_json(line, Record, f"{self.file}, line {number}", "delete the line").model_dump()
             for number, line in enumerate(lines, 1)
         ]
 
+    def _content(self) -> bytes:
+        try:
+            return read_small(self.file, LARGEST)
+        except FileNotFoundError:
+            return b""
+        except OSError as error:
+            raise UserError(f"{self.file}: cannot be read: {error.strerror}; put the old file back") from None
+
     def size(self) -> int:
         """Return the size of the file in bytes; 0 if there is none."""
-        return self.file.stat().st_size if self.file.is_file() else 0
+        return self.file.stat().st_size if is_file(self.file) else 0
 
     def cut(self, update: int, size: int) -> None:
         """Delete the records after a checkpoint.
@@ -71,10 +96,18 @@ class Metrics:
         Args:
             update: the update of the checkpoint; later records are deleted.
             size: the size of the file at that time in bytes; later bytes are deleted.
+
+        Raises:
+            UserError: the file is damaged, or cannot be written.
         """
         if self.size() < size:
             log.warning("%s lacks lines that were there at the last checkpoint; they will not come back", self.file)
-        if self.file.is_file():
-            lines = zip(self.file.read_bytes().splitlines(keepends=True), self.records(), strict=False)
-            until = sum(len(line) for line, record in lines if record["update"] <= update)
-            os.truncate(self.file, min(size, until))
+        lines = zip(self._content().splitlines(keepends=True), self.records(), strict=False)
+        until = sum(len(line) for line, record in lines if record["update"] <= update)
+        if (end := min(size, until)) >= self.size():
+            return
+        try:
+            with open(open_own(self.file, os.O_WRONLY), "wb") as file:
+                file.truncate(end)
+        except OSError as error:
+            raise unwritten(self.file, str(error.strerror), self.file.parent) from None

@@ -5,13 +5,14 @@ environment.json        versions, commit, machine, command, digests of the data 
 tokenizer/              the vocabularies
 metrics.jsonl           losses and scores (metrics.py)
 checkpoints/            weights and training states; `best` and `last` name two of them (checkpoints.py)
+test.hyp, test.json     the translations of the test set and their scores; dev.hyp, dev.json
+evaluations/            the same of files of the user (evaluation/evaluate.py)
 store/                  the training text as token ids (data/store.py); made again if it is deleted
 shortlist.safetensors   the target tokens that a source token may need; made when first asked for (fast/shortlist.py)
 """
 
-import json
 import logging
-import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,18 +20,34 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.data.dataset import shortlist_of
-from seq2seq.data.store import Store
+from seq2seq.data.store import Store, store_inputs
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.fast.shortlist import Shortlist
-from seq2seq.files import locked, open_to_readers, publish, read_json, recover, replace_text, unfinished
+from seq2seq.files import (
+    delete,
+    is_file,
+    is_folder,
+    locked,
+    must_write,
+    open_to_readers,
+    publish,
+    read_json,
+    recover,
+    replace_text,
+    replacing,
+    status,
+    unfinished,
+    write_json,
+)
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.runs.checkpoints import Checkpoint, Checkpoints
+from seq2seq.runs.checkpoints import PAUSE, TRIES, Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.tokenizer import Tokenizers
@@ -39,6 +56,20 @@ from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 log = logging.getLogger("seq2seq")
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
+
+
+class DataDigests(BaseModel, strict=True):
+    """The digests of the data of a run; only those of train and dev are needed."""
+
+    train: dict[str, str]
+    dev: dict[str, str]
+    test: dict[str, str] | None = None
+
+
+class Environment(BaseModel, strict=True, extra="allow"):
+    """The content of `environment.json`: all but the digests is for people."""
+
+    data: DataDigests
 
 
 @dataclass(frozen=True)
@@ -86,13 +117,11 @@ class Run:
         """
         run = cls(path)
         run.must_be_new()
-        try:
+        with must_write(path, "choose another with --run DIR"):
             path.mkdir(parents=True, exist_ok=True)
             described = describe_environment(config, data, precision) | ({"from": source} if source else {})
-            run._write_environment(described)
+            write_json(path / "environment.json", described)
             run.save_config(config)
-        except OSError as error:
-            raise UserError(f"{path}: cannot be written: {error.strerror}; choose another with --run DIR") from None
         return run
 
     @classmethod
@@ -114,7 +143,7 @@ class Run:
 
     def exists(self) -> bool:
         """Return whether the folder holds a run, even without its config."""
-        return (self.path / "config.yaml").is_file() or (self.path / "checkpoints").is_dir()
+        return status(self.path / "config.yaml") is not None or is_folder(self.path / "checkpoints")
 
     def must_be_new(self) -> None:
         """Raise UserError if the folder already holds a run."""
@@ -133,13 +162,19 @@ class Run:
         with locked(self.path):
             recover(self.path)
             recover(self.path / "checkpoints")
+            recover(self.path / "evaluations")
             yield
 
     # ------------------------------------------------------------------------------------------------ what it holds
 
     def save_config(self, config: Config) -> None:
-        """Write `config.yaml`, with absolute paths."""
-        replace_text(self.path / "config.yaml", resolve_paths(config).to_yaml())
+        """Write `config.yaml`, with absolute paths; raise UserError if it cannot be written."""
+        file = self.path / "config.yaml"
+        with must_write(file, self._how_to_go_on()):
+            replace_text(file, resolve_paths(config).to_yaml())
+
+    def _how_to_go_on(self) -> str:
+        return f"mend that, and go on with `{resume_command(self.path)}`"
 
     def config(self) -> Config:
         """Read `config.yaml`.
@@ -154,20 +189,24 @@ class Run:
         return config
 
     def save_data_digests(self, config: Config, data: Digests, precision: Precision = FP32) -> None:
-        """Replace the digests of the data in `environment.json`, or all of a damaged one; delete the old shortlist."""
-        (self.path / "shortlist.safetensors").unlink(missing_ok=True)
+        """Replace the digests of the data in `environment.json` if they differ, or all of a damaged one."""
+        file = self.path / "environment.json"
         try:
-            described = self.environment() | {"data": data}
+            before = self.environment()
+            described = before | {"data": data}
+            if described == before:
+                return
         except UserError:
             described = describe_environment(config, data, precision)
-        self._write_environment(described)
+        with must_write(file, self._how_to_go_on()):
+            write_json(file, described)
 
     def add_to_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to `environment.json`, or replace them."""
-        self._write_environment(self.environment() | facts)
-
-    def _write_environment(self, described: dict[str, Any]) -> None:
-        replace_text(self.path / "environment.json", json.dumps(described, indent=2) + "\n")
+        file, before = self.path / "environment.json", self.environment()
+        if before != before | facts:
+            with must_write(file, self._how_to_go_on()):
+                write_json(file, before | facts)
 
     def environment(self) -> dict[str, Any]:
         """Read `environment.json`.
@@ -176,52 +215,61 @@ class Run:
             UserError: it is missing or damaged.
         """
         file, fix = self.path / "environment.json", "train again in another folder with --run DIR"
-        found = read_json(file, ("data",), fix)
-        data = found["data"]
-        if not isinstance(data, dict) or not all(isinstance(data.get(split), dict) for split in ("train", "dev")):
-            raise UserError(f"{file}: damaged, 'data' does not hold the digests of train and dev; {fix}")
-        return found
+        return read_json(file, Environment, fix).model_dump(exclude_none=True)
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
-        """Write the vocabularies, unless they are there already."""
+        """Write the vocabularies, unless they are there already; raise UserError if they cannot be written."""
         folder = self.path / "tokenizer"
-        if not folder.is_dir():
-            save_tokenizers(tokenizers, unfinished(folder))
-            publish(unfinished(folder), folder)
+        if not is_folder(folder):
+            with must_write(folder, self._how_to_go_on()):
+                delete(unfinished(folder))
+                save_tokenizers(tokenizers, unfinished(folder))
+                publish(unfinished(folder), folder)
 
     def tokenizers(self) -> Tokenizers | None:
         """Read the vocabularies; None if the training was stopped before it had learned them."""
         folder = self.path / "tokenizer"
-        return load_tokenizers(folder) if folder.is_dir() else None
+        return load_tokenizers(folder) if is_folder(folder) else None
 
     def shortlist(self) -> Shortlist:
         """Return the shortlist. The first call learns it from the store and keeps it in the run folder.
 
         Raises:
-            UserError: its file is damaged, or the run has no store to learn it from.
+            UserError: its file is damaged, or the run has no store to learn it from, or that of another run.
         """
-        file = self.path / "shortlist.safetensors"
-        if file.is_file():
-            return Shortlist.load(file)
+        # the store that it must be learned from
+        file, folder = self.path / "shortlist.safetensors", self.path / "store"
+        tokenizers = self.tokenizers()
+        if tokenizers is None:
+            raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
+        data = self.environment()["data"]["train"]
+        inputs = store_inputs(self.path / "tokenizer", tokenizers, self.config().data.max_length, data)
+
+        # the one that is kept, if it was learned from that
+        if is_file(file):
+            shortlist, origin = Shortlist.load(file)
+            if origin == inputs.digest():
+                return shortlist
+            log.warning("%s: not learned from the training text of this run", file)
 
         # learn it
-        tokenizers = self.tokenizers()
-        if tokenizers is None or not (self.path / "store").is_dir():
+        if not is_folder(folder):
             raise UserError(
                 f"{self.path} has no shortlist and no store/ to learn it from: `{resume_command(self.path)}` makes it;"
                 " or search without, with --exact or search.shortlist: false"
             )
+        store = Store(folder)
+        if store.inputs.digest() != inputs.digest():
+            raise UserError(f"{folder}: not made from the training text of this run; delete it, and --resume makes it")
         log.warning("learning the shortlist from the training text, once")
-        shortlist = shortlist_of(Store(self.path / "store"), tokenizers)
+        shortlist = shortlist_of(store, tokenizers)
 
         # keep it, if the folder is writable
-        new = unfinished(self.path / f"shortlist-{os.getpid()}.safetensors")  # others may learn it at the same time
         try:
-            shortlist.save(new)
-            open_to_readers(new, self.path)
-            publish(new, file)
+            with replacing(file) as new:
+                shortlist.save(new, inputs.digest())
+                open_to_readers(new, self.path)
         except (OSError, SafetensorError) as error:
-            new.unlink(missing_ok=True)
             log.warning("%s: cannot be written, the next search will learn it again: %s", file, error)
         return shortlist
 
@@ -231,27 +279,35 @@ class Run:
         """Load a model in eval mode, and its tokenizers.
 
         Args:
-            checkpoint: the checkpoint whose weights to load; by default the best one.
+            checkpoint: the checkpoint whose weights to load; by default the best one. If a training deletes that while
+                it is read, the newer one is taken.
             device: where to put the model.
 
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
-        # find the checkpoint; only its weights must be undamaged
         weights = ("model.safetensors",)
-        if checkpoint:
-            checkpoint.verify(weights)
-        else:
-            checkpoint = self.checkpoints.find("best", weights)
-        tokenizers = self.tokenizers()
-        if checkpoint is None or tokenizers is None:
-            raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
-        if changed := checkpoint.changed_tokenizer(self.path / "tokenizer"):
-            raise UserError(f"{changed}: differs from the file that {checkpoint.name} was trained with; put it back")
+        for _ in range(TRIES):
+            found = checkpoint or self.checkpoints.find("best", weights)
+            if found is None:
+                break
+            try:
+                # check the files that are needed before they are parsed
+                found.verify(weights)
+                if changed := found.changed_tokenizer(self.path / "tokenizer"):
+                    raise UserError(f"{changed}: differs from the file that {found.name} was trained with; put it back")
+                tokenizers = self.tokenizers()
+                if tokenizers is None:
+                    break
 
-        # build the model and fill it
-        config = self.config()
-        must_fit(config, tokenizers, torch.device(device), training=False)
-        model = build_model(config, tokenizers)
-        checkpoint.load_weights(model)
-        return model.to(device).eval(), tokenizers
+                # build the model and fill it
+                config = self.config()
+                must_fit(config, tokenizers, torch.device(device), training=False)
+                model = build_model(config, tokenizers)
+                found.load_weights(model)
+                return model.to(device).eval(), tokenizers
+            except UserError:
+                if checkpoint or is_folder(found.path):
+                    raise
+                time.sleep(PAUSE)
+        raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")

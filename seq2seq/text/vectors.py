@@ -15,10 +15,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
+from seq2seq.files import is_file
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.scratch import temporary_folder
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
+LONGEST_LINE = 2**20  # bytes
 _FORMAT = "a line is a word and its numbers with single spaces between"
 
 
@@ -60,11 +62,16 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, 
     from torchtext.vocab import Vectors
 
     # read the file
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise UserError(f"{path}: no such file; give a local text file of word vectors")
     try:
         with _open(path) as file:
-            first = file.readline()
+            first = file.read(LONGEST_LINE)
+            block = first
+            while block:
+                if len(block) == LONGEST_LINE and b"\n" not in block:
+                    raise UserError(f"{path}: a line of more than {LONGEST_LINE:,} bytes; {_FORMAT}")
+                block = file.read(LONGEST_LINE)
         with _undo_side_effects() as cache:
             vectors = Vectors(name=str(path), cache=cache)
     except (RuntimeError, ValueError, TypeError, EOFError, OSError, zlib.error):

@@ -4,19 +4,33 @@ A joint vocabulary is called `joint`, others `src` and `tgt`. A `.model` is an o
 holds one word a line, whose id is its line number, counted from 0.
 """
 
+import hashlib
 from pathlib import Path
-from typing import get_args
+
+from pydantic import BaseModel
 
 from seq2seq.errors import UserError
-from seq2seq.files import read_json, write_json
+from seq2seq.files import read_json, read_small, status, write_json
 from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
+
+SETTINGS = "tokenizer.json"
+FIX = "copy the run folder again"
+
+
+class Settings(BaseModel, strict=True):
+    """The content of `tokenizer.json`."""
+
+    type: TokenizerType
+    joint: bool
+    lowercase: bool
+    word_tokenizer: str
 
 
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    keys = {"type": tokenizers.type, "joint": tokenizers.joint, "lowercase": tokenizers.lowercase}
-    write_json(folder / "tokenizer.json", {**keys, "word_tokenizer": tokenizers.word_tokenizer})
+    settings = Settings.model_validate(tokenizers, from_attributes=True)
+    write_json(folder / SETTINGS, settings.model_dump())
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
         if isinstance(tokenizer, SubwordTokenizer):
@@ -26,34 +40,51 @@ def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
             (folder / f"{name}.txt").write_bytes("".join(f"{word}\n" for word in words).encode("utf-8"))
 
 
+def vocabulary_digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of the files that `save_tokenizers` wrote, by name; other files do not count.
+
+    Raises UserError: one of them cannot be read.
+    """
+    if status(folder / SETTINGS) is None:
+        return {}
+    settings = read_json(folder / SETTINGS, Settings, FIX)
+    ending, sides = "txt" if settings.type == "word" else "model", ["joint"] if settings.joint else ["src", "tgt"]
+    names = [*(f"{side}.{ending}" for side in sides), SETTINGS]
+    found = [name for name in names if status(folder / name)]
+    return {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in found}
+
+
 def load_tokenizers(folder: Path) -> Tokenizers:
     """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
-    # the settings
-    path, fix = folder / "tokenizer.json", "copy the run folder again"
-    keys = ("type", "joint", "lowercase", "word_tokenizer")
-    found = read_json(path, keys, fix)
-    type, joint, lowercase, word_tokenizer = (found[key] for key in keys)
-    if type not in get_args(TokenizerType) or not (isinstance(joint, bool) and isinstance(lowercase, bool)):
-        raise UserError(f"{path}: damaged, a value is not what was written; {fix}")
+    settings = read_json(folder / SETTINGS, Settings, FIX)
 
-    # the vocabularies
     def load(name: str) -> Tokenizer:
-        path = folder / (f"{name}.txt" if type == "word" else f"{name}.model")
+        is_words = settings.type == "word"
+        path = folder / (f"{name}.txt" if is_words else f"{name}.model")
+        content = _read(path)
         tokenizer: Tokenizer
         try:
-            if type == "word":
-                words = path.read_bytes().decode("utf-8").removesuffix("\n").split("\n")
-                tokenizer = WordTokenizer(words[len(SPECIALS) :], word_tokenizer, lowercase)
+            if is_words:
+                words = content.decode("utf-8").removesuffix("\n").split("\n")
+                tokenizer = WordTokenizer(words[len(SPECIALS) :], settings.word_tokenizer, settings.lowercase)
                 is_ours = tokenizer.pieces(range(len(tokenizer))) == words
             else:
-                tokenizer = SubwordTokenizer(path.read_bytes(), lowercase)
+                tokenizer = SubwordTokenizer(content, settings.lowercase)
                 is_ours = tokenizer.pieces(range(len(SPECIALS))) == SPECIALS
-        except (OSError, UnicodeDecodeError, RuntimeError, IndexError):  # IndexError: the file is empty
+        except (UnicodeDecodeError, RuntimeError, IndexError):  # IndexError: the file is empty
             is_ours = False
         if not is_ours:
-            kind = "word list" if type == "word" else "sentencepiece model"
-            raise UserError(f"{path}: not a readable {kind}; {fix}")
+            kind = "word list" if is_words else "sentencepiece model"
+            raise UserError(f"{path}: not a readable {kind}; {FIX}")
         return tokenizer
 
-    src = load("joint" if joint else "src")
-    return Tokenizers(src, src if joint else load("tgt"), type, lowercase, word_tokenizer)
+    src = load("joint" if settings.joint else "src")
+    tgt = src if settings.joint else load("tgt")
+    return Tokenizers(src, tgt, settings.type, settings.lowercase, settings.word_tokenizer)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return read_small(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}; {FIX}") from None

@@ -28,6 +28,8 @@ MAY_CHANGE = (  # keys that do not affect the updates
     "training.keep",
     "training.save_every",
     "training.device",
+    "data.train",  # where the files are; `_changed_data` looks at their content
+    "data.dev",
     "data.test",
     "search.",
 )
@@ -210,9 +212,10 @@ def _changed_data(run: Run, digests: Digests) -> Iterator[Change]:
         yield Change("data.train", f"it is unknown whether the data of {run.path} have changed: {error}")
         return
     for split in ("train", "dev"):
-        for name, digest in digests[split].items():
-            if known[split].get(name) != digest:
-                yield Change(f"data.{split}", f"{name} of data.{split} has changed since {run.path} was begun")
+        names, before, now = [*digests[split]], [*known[split].values()], [*digests[split].values()]
+        different = [i for i in range(len(now)) if len(before) != len(now) or before[i] != now[i]]
+        for i in different:
+            yield Change(f"data.{split}", f"{names[i]} of data.{split} has changed since {run.path} was begun")
 
 
 def describe_processes(state: TrainingState, processes: Processes, accumulate: int) -> str | None:

@@ -135,8 +135,7 @@ def prepare(
         if first:
             run.save_config(config)
             run.save_tokenizers(tokenizers)
-            if any(change.key.startswith("data.") for change in changes):
-                run.save_data_digests(config, digests, precision)
+            run.save_data_digests(config, digests, precision)
             run.add_to_environment({"early_stopping_metric": choice.metric})
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
