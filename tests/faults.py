@@ -59,7 +59,7 @@ LINES = {  # of any file of text: what happens to its lines, what is said after 
     ),
     "UTF-16": (
         lambda lines: b"\n".join(lines).decode().encode("utf-16").split(b"\n"),
-        ":1: byte 1 of the line (0xff) is not UTF-8; convert the file to UTF-8",
+        ": not plain text in UTF-8: it is UTF-16; convert the file to UTF-8",
     ),
 }
 FILES = {  # what happens to the file as it is on disk

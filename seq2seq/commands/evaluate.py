@@ -23,6 +23,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
     add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; several files are alternatives")
+    add("--data", metavar="FILE", help="translate the pairs of this table instead, or of two files by their prefix")
+    options.add_table(parser)
     options.add_search(parser)
     add("--tokenize", default="13a", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: 13a)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
@@ -31,20 +33,28 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translate, measure, keep the results in the run folder, and print them."""
-    from seq2seq.evaluation.evaluate import evaluate, file_texts, save_evaluation, split_texts
+    from seq2seq.data.dataset import form_of
+    from seq2seq.evaluation.evaluate import corpus_texts, evaluate, file_texts, save_evaluation, split_texts
     from seq2seq.runs.run import Run
 
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
 
-    # translate and measure two files, or a split of the run's data
+    options.check_data(args, args.src)
+
+    # translate and measure two files, a table, or a split of the run's data
     folder = Run.open(args.run)
-    texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
+    if args.data:
+        texts = corpus_texts(args.data, options.read_form(args, form_of(folder.config())))
+    else:
+        texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
+    if not texts.sources:
+        raise UserError(f"{args.src}: empty; there is nothing to measure")
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase)
 
     # keep and print
-    name = Path(args.src).name if args.src else args.split
+    name = Path(args.src or args.data).name if args.src or args.data else args.split
     save_evaluation(folder, name, evaluation)
     if args.json:
         print(json.dumps(evaluation.as_dict()))

@@ -30,6 +30,7 @@ Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
@@ -43,7 +44,8 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """The parallel text. A path is a .tsv or .jsonl file, or a prefix: `data/train` means `train.en` and `train.de`."""
+    """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl), or a prefix: `data/train` means `train.en` and
+    `train.de`."""
 
     train: Text
     """sentence pairs to learn from"""
@@ -52,9 +54,15 @@ class DataConfig(Section):
     test: Text | None = None
     """sentence pairs to measure the trained model on"""
     src: Text
-    """source language: the file suffix, the first column of a TSV, the key in a JSONL"""
+    """source language: the file suffix, the first column of a table, the key in a JSONL"""
     tgt: Text
-    """target language: the file suffix, the second column of a TSV, the key in a JSONL"""
+    """target language: the file suffix, the second column of a table, the key in a JSONL"""
+    columns: Columns | None = None
+    """the columns of a table that hold source and target, by number, `[2, 3]`, or by name in its header, `[english,
+    french]`; in a JSONL two keys; null: the table has only these two"""
+    header: bool | Literal["auto"] = "auto"
+    """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if it
+    names both languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
     """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
 
@@ -284,6 +292,8 @@ def _text_rules(config: Config) -> Iterator[str]:
     pretrained = model.pretrained_embeddings
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
+    if data.columns and data.columns[0] == data.columns[1]:
+        yield f"data.columns has {data.columns[0]} twice; choose two columns, such as [1, 2]"
     if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
         yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
     if model.tie_embeddings == "all" and not tokenizer.joint:

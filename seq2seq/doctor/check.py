@@ -12,7 +12,16 @@ import torch
 
 from seq2seq.build import build_model, count_parameters
 from seq2seq.config import Config
-from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, prepare_store, read_dev, training_text
+from seq2seq.data.dataset import (
+    describe_headers,
+    form_of,
+    learn_tokenizers,
+    make_batches,
+    padding_share,
+    prepare_store,
+    read_dev,
+    training_text,
+)
 from seq2seq.data.formats import corpus_files, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
@@ -43,6 +52,8 @@ def check(config: Config) -> Iterator[Fact]:
     device = choose_device(config.training.device)
     autocast(device, config.training.precision)  # raises where the device cannot compute in this precision
     splits = _splits(config)
+    if headers := describe_headers(config):
+        yield Fact("headers", [("header", line) for line in headers], headers)
     diagnosis = diagnose(splits)
     for name, counts in diagnosis.counts.items():
         shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
@@ -117,7 +128,7 @@ def _splits(config: Config) -> list[Split]:
             # in a table both languages have the same file
             files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
             train = partial(training_text, config)
-            rows = train if name == "train" else partial(stream_pairs, prefix, data.src, data.tgt)
+            rows = train if name == "train" else partial(stream_pairs, prefix, *form_of(config))
             splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows))
     return splits
 

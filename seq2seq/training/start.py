@@ -12,6 +12,7 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
     data_digests,
+    describe_headers,
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
@@ -108,7 +109,13 @@ def prepare(
         batches = make_batches(config, store, tokenizers)
 
     # log a summary
-    for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):
+    headers = describe_headers(config)
+    for line in (
+        *headers,
+        f"training pairs: {store.report}",
+        *vectors,
+        f"{count_parameters(model):,} parameters, on {device}",
+    ):
         log.info(line)
     changes = processes.on_first(lambda: changes)
     for change in changes:
