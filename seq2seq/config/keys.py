@@ -25,12 +25,29 @@ def _canonical_score(name: Any) -> Any:
     return SCORE_ALIASES.get(name, name)
 
 
+def _two_columns(columns: Any) -> Any:
+    """Return two columns of a table; raise ValueError, with an example, for anything else."""
+    chosen = columns if isinstance(columns, list) else []
+    allowed = [(type(c) is int and c > 0) or (isinstance(c, str) and c.strip()) for c in chosen]
+    if len(chosen) == 2 and all(allowed) and chosen[0] != chosen[1]:
+        return columns
+    raise ValueError(f'data.columns is {columns!r:.80}; write two numbers, [2, 3], or two names, ["en", "no"]')
+
+
+def _yes_no_or_auto(header: Any) -> Any:
+    """Return a value of `data.header`; raise ValueError for anything else."""
+    if isinstance(header, bool) or header == "auto":
+        return header
+    raise ValueError(f"data.header is {header!r:.80}; it must be auto, true or false")
+
+
 Positive = Annotated[int, Field(ge=1)]
 Natural = Annotated[int, Field(ge=0)]
 Text = Annotated[str, Field(min_length=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
-Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2)]
+Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2), BeforeValidator(_two_columns)]
+Header = Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
@@ -44,8 +61,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl), or a prefix: `data/train` means `train.en` and
-    `train.de`."""
+    """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
     train: Text
     """sentence pairs to learn from"""
@@ -60,7 +76,7 @@ class DataConfig(Section):
     columns: Columns | None = None
     """the columns of a table that hold source and target, by number, `[2, 3]`, or by name in its header, `[english,
     french]`; in a JSONL two keys; null: the table has only these two"""
-    header: bool | Literal["auto"] = "auto"
+    header: Header = "auto"
     """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if it
     names both languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
@@ -292,8 +308,6 @@ def _text_rules(config: Config) -> Iterator[str]:
     pretrained = model.pretrained_embeddings
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
-    if data.columns and data.columns[0] == data.columns[1]:
-        yield f"data.columns has {data.columns[0]} twice; choose two columns, such as [1, 2]"
     if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
         yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
     if model.tie_embeddings == "all" and not tokenizer.joint:

@@ -22,7 +22,7 @@ from seq2seq.data.dataset import (
     read_dev,
     training_text,
 )
-from seq2seq.data.formats import corpus_files, stream_pairs
+from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import autocast, choose_device
@@ -54,7 +54,7 @@ def check(config: Config) -> Iterator[Fact]:
     splits = _splits(config)
     if headers := describe_headers(config):
         yield Fact("headers", [("header", line) for line in headers], headers)
-    diagnosis = diagnose(splits)
+    diagnosis = diagnose(splits, config.tokenizer.lowercase)
     for name, counts in diagnosis.counts.items():
         shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
         yield Fact(name, [(name, shown.format(**counts))], counts)
@@ -129,7 +129,8 @@ def _splits(config: Config) -> list[Split]:
             files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
             train = partial(training_text, config)
             rows = train if name == "train" else partial(stream_pairs, prefix, *form_of(config))
-            splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows))
+            first = 1 if describe_table(prefix, form_of(config)) is None else 2
+            splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows, first))
     return splits
 
 
