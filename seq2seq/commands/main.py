@@ -12,12 +12,25 @@ import time
 from collections.abc import Sequence
 from io import TextIOWrapper
 
-from seq2seq.commands import align, attention, bench, check, compare, evaluate, plot, score, selftest, train, translate
+from seq2seq.commands import (
+    align,
+    attention,
+    bench,
+    check,
+    compare,
+    evaluate,
+    plot,
+    score,
+    selftest,
+    split,
+    train,
+    translate,
+)
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process
 from seq2seq.errors import UserError
 from seq2seq.fast.allocator import keep_freed_memory
 
-COMMANDS = [train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
+COMMANDS = [split, train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
 HOW_TO_CONTINUE = {train: "; --resume goes on from there", compare: "; the same command goes on from there"}
 
 

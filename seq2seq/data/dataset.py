@@ -52,13 +52,17 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
 
     Raises UserError: a line is at fault, or a file has changed while it was read.
     """
-    rows = stream_pairs(config.data.train, *form_of(config))
     try:
-        yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
+        yield from with_bar(stream_pairs(config.data.train, *form_of(config)))
     except UserError:
         _must_be_unchanged(config, digests)  # if a file has changed, this is the better explanation
         raise
     _must_be_unchanged(config, digests)
+
+
+def with_bar(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield pairs; on a terminal a bar shows the progress if this takes long."""
+    yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
 
 
 def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> None:
