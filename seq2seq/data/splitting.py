@@ -1,7 +1,7 @@
 """One corpus divided into train, dev and test, so that what a model is measured on was never seen in training.
 
-Pairs that share a source or a target form a group, which is never divided. Hashes of the sources, with the seed as their
-key, decide where a group goes. So the order of the lines does not matter, and equal texts are divided equally.
+Pairs that share a source or a target form a group, which is never divided. Hashes of the sources, with the seed as key,
+decide where a group goes. So the order of the lines does not matter, and equal texts are divided equally.
 """
 
 import shutil
