@@ -392,3 +392,105 @@ def test_what_stops_a_training_is_an_error_before_any_json(tmp_path, capsys):
     config, _ = damaged_config(tmp_path)
     assert main(["check", config, "--json", "data.max_length=1"]) == 2
     assert capsys.readouterr().out == ""
+
+
+# --------------------------------------------------------------------------------------- text as people bring it
+
+
+BROUGHT = {  # what is planted in lines 3 and 7 of the target, the finding
+    "an entity": ("er &amp; sie", "entity"),
+    "a numbered entity": ("das war&#39;s", "entity"),
+    "a tag": ('<seg id="3">ja</seg>', "markup"),
+    "a unit of TMX": ("<tuv xml:lang='de'><seg>ja", "markup"),
+    "a line break of HTML": ("ja<br/>nein", "markup"),
+}
+
+
+@pytest.mark.parametrize("case", BROUGHT)
+def test_entities_and_mark_up_are_found(case):
+    text, kind = BROUGHT[case]
+    pairs = plant(sentences(0, 100), {3, 7}, lambda src, tgt: (src, f"{tgt} {text}"))
+    assert found(split("train", pairs)) == {(kind, "train", "de"): [3, 7]}
+
+
+@pytest.mark.parametrize(
+    "text", ["A & B; C", "x < y > z", "R&D", "<2ko> ja", "a <- b -> c", "<3", "Q&A: ja;", '"ja"', '""']
+)
+def test_signs_that_people_write_are_no_entities_mark_up_or_quotes_of_csv(text):
+    pairs = plant(sentences(0, 100), {3}, lambda src, _: (src, text))
+    assert not {kind for kind, *_ in found(split("train", pairs))} & {"entity", "markup", "quotes"}
+
+
+def test_quotation_marks_of_csv_are_found_by_doubled_ones_or_around_most_lines():
+    pairs = sentences(0, 100)
+    doubled = plant(pairs, {5}, lambda src, tgt: (f'"{src}, ""so"" "', f'"{tgt}"'))
+    assert found(split("train", doubled)) == {("quotes", "train", "en"): [5]}
+    around = [(src, f'"{tgt}"') for src, tgt in pairs]
+    assert found(split("train", around)) == {("quotes", "train", "de"): list(range(1, 101))}
+
+
+def test_a_first_pair_that_names_languages_or_columns_is_a_suspect():
+    for header in (("English", "Deutsch"), ("source_text", "target"), ("en", "Satz"), ("id", "Text")):
+        lines = found(split("train", [header, *sentences(0, 100)]), split("dev", [*sentences(200, 220), header]))
+        assert lines.get(("header", "train", "")) == [1], header
+        assert ("header", "dev", "") not in lines
+
+
+def test_characters_that_training_never_has_are_named():
+    train = [*sentences(0, 100), ("q", "q")]
+    dev = plant(sentences(200, 220), {2, 9}, lambda src, tgt: (f"{src} Ж😀", tgt))
+    dev = plant(dev, {9}, lambda src, tgt: (f"{src} Ъ", f"{tgt} Q"))
+    findings = {f.side: f for f in diagnose([split("train", train), split("dev", dev)]).findings}
+    assert findings["en"].lines == [9, 2]  # the most first
+    assert sorted(findings["en"].says.removeprefix("train never has ").split()) == sorted("Ж😀Ъ")
+    assert findings["de"].lines == [9]
+    assert "de" not in {f.side for f in diagnose([split("train", train), split("dev", dev)], lowercase=True).findings}
+
+
+def test_exchanged_columns_are_found_by_the_script_of_the_language_or_of_the_training_text():
+    korean = sentences(0, 100, KO)
+    turned = [(tgt, src) for src, tgt in korean]
+    both = {("columns", "train", "en"), ("columns", "train", "ko")}
+    assert set(found(split("train", turned, ("en", "ko")))) == both
+    assert found(split("train", korean, ("en", "ko"))) == {}
+    lines = found(
+        split("train", korean, ("a", "b")), split("dev", [(t, s) for s, t in sentences(200, 220, KO)], ("a", "b"))
+    )
+    assert {key for key in lines if key[0] == "columns"} == {("columns", "dev", "a"), ("columns", "dev", "b")}
+    numbers = [(src, str(n / 100)) for n, (src, _) in enumerate(korean)]
+    assert ("columns", "train", "de") in found(split("train", numbers))
+
+
+def test_where_most_targets_equal_their_source_that_is_the_task_and_nothing_is_to_be_deleted():
+    corrected = plant(sentences(0, 100), range(1, 81), lambda src, _: (src, src))
+    (finding,) = diagnose([split("train", corrected)]).findings
+    assert (finding.kind, finding.count) == ("task", 80)
+    assert "keep these lines" in finding.advice
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        sentences(0, 100) * 4,
+        plant(sentences(0, 100), range(1, 70), lambda src, _: (src, "")),
+        plant(sentences(0, 100, KO), range(1, 70), lambda src, _: (src, "Они все в саду у реки, там и тут")),
+        plant(sentences(0, 100), range(1, 70), lambda src, _: (src, src)),
+    ],
+    ids=["repeated", "blank", "script", "copied"],
+)
+def test_nobody_is_told_to_delete_most_of_a_corpus(pairs):
+    for splits in ([split("train", pairs)], [split("train", sentences(0, 100)), split("dev", pairs)]):
+        for finding in diagnose(splits).findings:
+            if finding.count > finding.of / 2:
+                assert "delete them" not in finding.advice
+                assert "delete these" not in finding.advice
+
+
+def test_lines_are_counted_with_the_header(tmp_path, capsys):
+    config, _ = damaged_config(tmp_path)
+    rows = list(stream_pairs(tmp_path / "dev", "en", "de"))
+    (tmp_path / "head.tsv").write_text("English\tGerman\n" + "".join(f"{s}\t{t}\n" for s, t in rows), encoding="utf-8")
+    assert main(["check", config, f"data.dev={tmp_path / 'head.tsv'}"]) == 0
+    out = capsys.readouterr().out
+    assert "head.tsv:2 = train.en:101" in out
+    assert "head.tsv:1 is a header, no pair: 'English' and 'German'; en is column 1, de is column 2" in out

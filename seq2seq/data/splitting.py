@@ -25,7 +25,7 @@ PARTS = ("train", "dev", "test")
 DROPPED = -1
 MOST = 1000  # pairs of dev and of test, by default
 SPELLED_WORD = 15  # characters of a line that is one word, at most
-SPELLED_SIGN = 3.0  # characters of a word, at most, where lines are signs with spaces between, such as phones
+SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
 
 _PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
 
