@@ -55,12 +55,17 @@ def run(args: argparse.Namespace) -> None:
     if header:
         print(header)
     print(f"{len(division.part):,} pairs; {division.blank:,} blank and {division.repeated:,} repeated ones left out")
-    print(", ".join(f"{part} {size:,}" for part, size in division.sizes().items()))
+    sizes = division.sizes()
+    print(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
+    for part, wanted in (("dev", args.dev), ("test", args.test)):
+        if wanted and sizes[part] < wanted:
+            print(f"--{part} {wanted}: only {sizes[part]:,} pairs can be kept apart from all others")
     if division.by_source:
         print("no source stands in two of them; targets do, since most pairs are connected by equal targets")
     else:
         print("no source and no target stands in two of them")
-    print(f"{config}: a config with sizes for so many pairs{', read letter by letter' if division.is_spelled else ''}")
+    letters = ", which are words and are read letter by letter" if division.is_spelled else ""
+    print(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}")
 
     # and what can be done next
     print("\nNext:")
