@@ -430,10 +430,13 @@ def _strange_lengths(seen: dict[str, np.ndarray], ratio: float, languages: list[
 
 
 def _shown(text: str, kind: str) -> str:
-    """Return a text cut to one line; of a broken text, the part that is broken."""
+    """Return a text cut to one line; of a text with something broken, an entity or mark-up, that part."""
     if kind == "broken":
         begin = max(0, next(i for i in range(len(text)) if _is_broken(text[i : i + 2])) - WIDTH // 2)
         part = text[begin : begin + WIDTH]
         text = "…" * (begin > 0) + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
     text = normalize(text)
+    if (pattern := {"entity": _ENTITY, "markup": _MARKUP}.get(kind)) and (match := pattern.search(text)):
+        begin = max(0, min(match.start() - WIDTH // 2, len(text) - WIDTH))
+        text = "…" * (begin > 0) + text[begin + (begin > 0) :]
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
