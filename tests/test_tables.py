@@ -41,6 +41,14 @@ READ = {  # the file, its text, columns, header; whether a header is found
         True,
     ),
     "a header of codes with regions": ("t.tsv", "en_US\tfr-FR\n" + PLAIN, None, "auto", True),
+    "a header of another language": ("t.tsv", "English\tGerman\n" + PLAIN, None, "auto", True),
+    "the same, in the other order": (
+        "t.tsv",
+        "German\tEnglish\n" + "".join(f"{t}\t{s}\n" for s, t in PAIRS),
+        None,
+        "auto",
+        True,
+    ),
     "a header of sides": ("t.tsv", "Source\tTarget\n" + PLAIN, None, "auto", True),
     "a header in other words": ("t.tsv", "one\tother\n" + PLAIN, None, True, True),
     "columns by number, in another order": ("t.tsv", SCORED, [4, 3], "auto", True),
@@ -96,13 +104,20 @@ def test_a_table_is_read_by_its_columns_and_its_header_is_no_pair(tmp_path, case
     assert (describe_table(file, form) is not None) == has_header
 
 
-@pytest.mark.parametrize(
-    ("first", "src", "tgt"),
-    [("Deutsch\tGerman", "de", "en"), ("English\tanglais", "en", "fr"), ("id\tIch", "en", "de")],
-)
-def test_a_pair_that_names_a_language_is_no_header(tmp_path, first, src, tgt):
+PAIRS_OF_WORDS = {  # no headers
+    "Deutsch\tGerman": "de en",
+    "English\tanglais": "en fr",
+    "id\tIch": "en de",
+    "Latin\tLatin": "en de",
+    "it\tla": "en es",
+    "no\tde": "en nl",
+}
+
+
+@pytest.mark.parametrize("first", PAIRS_OF_WORDS)
+def test_a_pair_that_names_a_language_is_no_header(tmp_path, first):
     file = write(tmp_path, "t.tsv", f"{first}\na\tb\n")
-    assert read_pairs(file, src, tgt) == [tuple(first.split("\t")), ("a", "b")]
+    assert read_pairs(file, *PAIRS_OF_WORDS[first].split()) == [tuple(first.split("\t")), ("a", "b")]
 
 
 def test_blank_rows_and_empty_cells_are_blank_sides(tmp_path):

@@ -36,7 +36,7 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a table is read."""
     columns = "the columns of a table that hold source and target, by number or by name in its header: 2,3"
-    header = "whether the first row of a table is a header (default: auto, if it names both languages)"
+    header = "whether the first row of a table is a header (default: auto, if it names languages)"
     parser.add_argument("--columns", metavar="A,B", help=columns)
     parser.add_argument("--header", choices=("auto", "true", "false"), help=header)
 

@@ -77,8 +77,8 @@ class DataConfig(Section):
     """the columns of a table that hold source and target, by number, `[2, 3]`, or by name in its header, `[english,
     french]`; in a JSONL two keys; null: the table has only these two"""
     header: Header = "auto"
-    """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if it
-    names both languages (`en`, `English`) or sides (`source`, `target`)"""
+    """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if its
+    two cells name languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
     """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
 

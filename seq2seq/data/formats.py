@@ -267,8 +267,9 @@ class Choice(NamedTuple):
 
 _SOURCE = {"source", "src", "input", "original"}
 _TARGET = {"target", "tgt", "trg", "output", "translation"}
-_OTHER = {"id", "score", "sentence", "text", "lang", "language"}
-COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | {name for name, _ in LANGUAGES.values()}
+_OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "pronunciation", "phonemes"}
+_LANGUAGE_NAMES = {name for name, _ in LANGUAGES.values()}
+COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | _LANGUAGE_NAMES
 """Names that a column often has, as `fold_name` returns them."""
 
 
@@ -279,16 +280,19 @@ def fold_name(name: str) -> str:
 
 def _names_side(name: str, code: str, usual: set[str]) -> bool:
     """Return whether a folded name is that of a side's column: for French `fr`, `fr fr`, `french`, `french text`."""
-    words = [word for word in name.split() if word not in ("text", "sentence")]
     known = usual | {code, LANGUAGES.get(code.split()[0], (code,))[0]}
-    return name == code or " ".join(words) in known or (len(words) == 2 and words[0] == code)
+    return name == code or _without_text(name) in known or (len(name.split()) == 2 and name.split()[0] == code)
+
+
+def _without_text(name: str) -> str:
+    return " ".join(word for word in name.split() if word not in ("text", "sentence"))
 
 
 def choose_columns(path: str, first: Cells, form: Form) -> Choice:
     """Choose the columns of a table by its first row.
 
     Without `form.columns` there must be two, and the source is the first, unless a header says otherwise. With `header:
-    auto`, the row is a header if columns are chosen by name, or if both cells name their language or side.
+    auto`, the row is a header if columns are chosen by name, or if its two cells name languages or sides.
 
     Raises UserError, which shows the row: it has no such column, or not two where none are chosen.
     """
@@ -317,10 +321,13 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
 
     # is it a header? one that names the two columns in the other order turns them
     sides = (fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)
-    straight = _names_side(names[src], *sides[0]) and _names_side(names[tgt], *sides[1])
-    turned = _names_side(names[tgt], *sides[0]) and _names_side(names[src], *sides[1])
-    is_header = by_name or straight or turned if form.header == "auto" else form.header
-    if is_header and turned and not straight and columns is None:
+    straight, turned = (
+        sum(_names_side(names[n], *side) for n, side in zip(order, sides, strict=True))
+        for order in ((src, tgt), (tgt, src))
+    )
+    both_languages = names[src] != names[tgt] and {_without_text(names[n]) for n in found} <= _LANGUAGE_NAMES
+    is_header = by_name or both_languages or max(straight, turned) == 2 if form.header == "auto" else form.header
+    if is_header and turned > straight and columns is None:
         src, tgt = tgt, src
     return Choice(src, tgt, 2 if columns is None else len(names), is_header)
 
