@@ -238,7 +238,8 @@ def test_findings_do_not_depend_on_how_python_hashes():
         from seq2seq.doctor.findings import Split, diagnose
         pairs = [(f"{i * i % 97} and {i % 13}", f"{i * i % 97} und {i % 13}") for i in range(300)]
         files = {"en": "en", "de": "de"}
-        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: pairs[9:50])]))"""
+        dev = [*pairs[9:50], ("äöü", "ß€")]
+        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: dev)]))"""
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],

@@ -79,6 +79,7 @@ READ = {  # the file, its text, columns, header; whether a header is found
         False,
     ),
     "trailing tabs": ("t.tsv", PLAIN.replace("\n", "\t\t\n"), None, "auto", False),
+    "empty cells at the end": ("t.tsv", PLAIN.replace("\n", "\t\n", 1).replace(".\n", ".\tx\n"), [1, 2], "auto", False),
     "two keys": (
         "t.jsonl",
         "".join(json.dumps({"a": s, "b": t, "n": 1}) + "\n" for s, t in PAIRS),
@@ -118,6 +119,11 @@ PAIRS_OF_WORDS = {  # no headers
 def test_a_pair_that_names_a_language_is_no_header(tmp_path, first):
     file = write(tmp_path, "t.tsv", f"{first}\na\tb\n")
     assert read_pairs(file, *PAIRS_OF_WORDS[first].split()) == [tuple(first.split("\t")), ("a", "b")]
+
+
+def test_an_empty_last_cell_of_the_first_row_is_a_column(tmp_path):
+    file = write(tmp_path, "t.tsv", "a\tb\t\nc\td\te\n")
+    assert read_pairs(file, "en", "fr", [1, 3]) == [("a", ""), ("c", "e")]
 
 
 def test_blank_rows_and_empty_cells_are_blank_sides(tmp_path):

@@ -38,9 +38,12 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
         characters: the number of different characters in the text; the vocabulary has room for all.
         is_spelled: whether the lines are words, which then are read letter by letter.
     """
+    # the sizes
     size = next(size for size in SIZES if pairs < size.pairs)
     needed = SPECIAL + characters
     vocabulary = needed if is_spelled else max(size.vocabulary, needed + size.vocabulary // 2)
+
+    # the config
     states = {"cell": "lstm", "hidden_size": size.hidden}
     config: dict[str, Any] = {
         "data": data,
@@ -64,5 +67,7 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
     }
     if is_spelled:
         config["training"]["early_stopping_metric"] = "chrf"
+
+    # as YAML, when it is valid
     parse_config(config, "--src and --tgt")
     return yaml.dump(config, Dumper=Dumper, sort_keys=False, allow_unicode=True)

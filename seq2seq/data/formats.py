@@ -47,11 +47,11 @@ _OTHER_FILES = {
     b"\xff\xfe": "it is UTF-16; convert the file to UTF-8, for example with iconv -f UTF-16 -t UTF-8",
     b"\xfe\xff": "it is UTF-16; convert the file to UTF-8, for example with iconv -f UTF-16 -t UTF-8",
     b"\x1f\x8b": "it is packed by gzip; add .gz to its name",
-    b"BZh": "it is packed by bzip2; unpack it with bunzip2",
+    b"BZh91AY&SY": "it is packed by bzip2; unpack it with bunzip2",
     b"\xfd7zXZ": "it is packed by xz; unpack it with unxz",
     b"\x28\xb5\x2f\xfd": "it is packed by zstd; unpack it with unzstd",
     b"PK\x03\x04": "it is a zip archive, or a table of a spreadsheet; unpack it, or save the table as CSV in UTF-8",
-    b"PAR1": "it is Parquet; write it as JSON lines",
+    b"PAR1\x15": "it is Parquet; write it as JSON lines",
 }
 
 
@@ -296,15 +296,17 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
 
     Raises UserError, which shows the row: it has no such column, or not two where none are chosen.
     """
+    columns = form.columns
+    first = first if columns else _trimmed(first, 2)
     place = f"{path}:{first.line}: {first}"
-    names, columns = [fold_name(cell) for cell in first.cells], form.columns
+    names = [fold_name(cell) for cell in first.cells]
     by_name = any(isinstance(column, str) for column in columns or ())
     if columns is None and len(names) != 2:
         raise UserError(f"{place}; a row needs exactly 2, the source and the target{_way_out(path, first, form)}")
     if by_name and form.header is False:
         raise UserError(f"{place}; data.columns has names, but data.header is false: choose columns by number")
 
-    # find the columns
+    # the columns
     found = []
     for column in columns or (1, 2):
         if isinstance(column, int):
@@ -361,7 +363,7 @@ def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form)
 
         # the first row chooses the columns
         if choice is None:
-            choice = choose_columns(path, _trimmed(row, 2), form)
+            choice = choose_columns(path, row, form)
             needed, first = max(choice.src, choice.tgt) + 1, row
             if choice.is_header:
                 continue
@@ -389,7 +391,7 @@ def describe_table(prefix: str | Path, form: Form) -> str | None:
     file, *others = corpus_files(prefix, form.src, form.tgt)
     read = None if others else _CELLS.get(table_ending(file))
     first = next((row for row in read(file) if any(map(str.strip, row.cells))), None) if read else None
-    choice = choose_columns(file, _trimmed(first, 2), form) if first else None
+    choice = choose_columns(file, first, form) if first else None
     if not first or not choice or not choice.is_header:
         return None
     src, tgt = (f"{code} is column {n + 1}" for code, n in ((form.src, choice.src), (form.tgt, choice.tgt)))

@@ -275,7 +275,10 @@ def _read(
     if len(marks) > 1 and _is_header(first[0], list(split.files)):
         findings += _finding("header", split.name, "", np.arange(len(marks)) == 0, "names of languages or columns")
     for side, (language, lines) in enumerate(zip(split.files, novel, strict=True)):
-        listed = " ".join(character for character, _ in lines.most_common(NOVEL)) + " ..." * (len(lines) > NOVEL)
+        most = sorted(lines, key=lambda character: (-lines[character], character))
+        listed = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in most[:NOVEL]) + " ..." * (
+            len(most) > NOVEL
+        )
         counts = marks["novel"][:, side] * look_up
         findings += _finding("novel", split.name, language, counts > 0, f"train never has {listed}", counts)
     return marks, findings
