@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.commands.main import main
+from seq2seq.config import load_config
 from seq2seq.config.sizes import SIZES, fitting_config
 from seq2seq.data.corpus import read_pairs
 from seq2seq.data.splitting import DROPPED, divide
@@ -182,6 +183,12 @@ def test_options_that_do_not_fit_are_an_error(table, tmp_path, capsys, options, 
     assert main([*SPLIT, *options]) == 2
     assert says in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["songs.txt"]
+
+
+def test_a_config_without_dev_is_told_of_split(tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {train: a.tsv, src: en, tgt: fr}")
+    with pytest.raises(UserError, match=r"data\.dev is missing; `seq2seq split FILE` makes train, dev and test of one"):
+        load_config(tmp_path / "c.yaml")
 
 
 def test_a_division_takes_the_memory_of_hashes():

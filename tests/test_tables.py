@@ -79,6 +79,13 @@ READ = {  # the file, its text, columns, header; whether a header is found
         False,
     ),
     "trailing tabs": ("t.tsv", PLAIN.replace("\n", "\t\t\n"), None, "auto", False),
+    "a separator that is named": (
+        "t.csv",
+        "sep=\t\nEnglish\tFrench\n" + QUOTED.replace(",L", "\tL").replace(",I", "\tI"),
+        None,
+        "auto",
+        True,
+    ),
     "empty cells at the end": ("t.tsv", PLAIN.replace("\n", "\t\n", 1).replace(".\n", ".\tx\n"), [1, 2], "auto", False),
     "two keys": (
         "t.jsonl",

@@ -411,13 +411,14 @@ def _read_csv(path: str) -> Iterator[Cells]:
     """Yield the rows of a CSV file; a quoted cell may hold separators, line breaks and doubled quotes."""
     lines = (line.replace("\r", " ") + "\n" for line in stream_lines(path))
     sample = list(islice(lines, 100))
-    separator = _separator(sample)
-    rows = csv.reader(chain(sample, lines), delimiter=separator, strict=True)
-    line = 1
+    is_named = bool(sample and re.fullmatch("sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
+    separator = sample[0][4] if is_named else _separator(sample)
+    rows = csv.reader(chain(sample[is_named:], lines), delimiter=separator, strict=True)
+    line = 1 + is_named
     try:
         for cells in rows:
             yield Cells(line, cells, _SEPARATORS[separator])
-            line = rows.line_num + 1
+            line = rows.line_num + 1 + is_named
     except csv.Error as error:
         fix = 'a cell that begins with " must end with ", and a " inside of it is doubled'
         raise UserError(f"{path}:{line}: not CSV ({error}); {fix}") from None
