@@ -53,6 +53,8 @@ def allowed(key: dict[str, Any]) -> str:
         return ", ".join(f"`{literal(name)}`" for name in key.get("enum", [key.get("const")]))
     if "pattern" in key:
         return "`auto`, `cpu`, `mps`, `cuda`, `cuda:N`"
+    if key["type"] == "array":
+        return f"list of {key['minItems']}, each a {allowed(key['items'])}"
     kind = {
         "integer": "whole number",
         "number": "number",

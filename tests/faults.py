@@ -15,8 +15,8 @@ ROWS = [("the cat sees the old dog", "die Katze sieht die alte Hund"), ("old dog
 TEN_MB = 10_000_000
 NOBODY = 65534
 
-SIDES, TSV, JSONL = ["en", "en.gz"], ["tsv", "tsv.gz"], ["jsonl", "jsonl.gz"]
-READERS = [*SIDES, *TSV, *JSONL]
+SIDES, TSV, JSONL, CSV = ["en", "en.gz"], ["tsv", "tsv.gz"], ["jsonl", "jsonl.gz"], ["csv", "csv.gz"]
+READERS = [*SIDES, *TSV, *JSONL, *CSV]
 
 
 def packed(name, content):
@@ -32,6 +32,8 @@ def rows_as(reader, rows):
     """The lines of the file that is damaged, and of the other side."""
     if reader in TSV:
         return [f"{src}\t{tgt}".encode() for src, tgt in rows], None
+    if reader in CSV:
+        return [f'"{src}","{tgt}"'.encode() for src, tgt in rows], None
     if reader in JSONL:
         return [json.dumps({"en": src, "de": tgt}).encode() for src, tgt in rows], None
     return [src.encode() for src, _ in rows], [tgt.encode() for _, tgt in rows]
@@ -59,7 +61,7 @@ LINES = {  # of any file of text: what happens to its lines, what is said after 
     ),
     "UTF-16": (
         lambda lines: b"\n".join(lines).decode().encode("utf-16").split(b"\n"),
-        ":1: byte 1 of the line (0xff) is not UTF-8; convert the file to UTF-8",
+        ": not plain text in UTF-8: it is UTF-16; convert the file to UTF-8",
     ),
 }
 FILES = {  # what happens to the file as it is on disk

@@ -202,8 +202,8 @@ def test_a_sample_is_evenly_spaced_and_all_where_there_are_few(number, most):
 # ------------------------------------------------------------------------------------------- every fault, every reader
 
 ROWS_AT_FAULT = {
-    "one cell": (TSV, b"the cat", ": 1 tab-separated cells; a row needs exactly 2"),
-    "three cells": (TSV, b"the\tcat\tdie Katze", ": 3 tab-separated cells; a row needs exactly 2"),
+    "one cell": (TSV, b"the cat", ": 1 tab-separated cell (1 'the cat'); a row needs exactly 2"),
+    "three cells": (TSV, b"the\tcat\tdie Katze", ": 3 tab-separated cells (1 'the', 2 'cat', 3 'die Katze'); a row"),
     "not JSON": (JSONL, b'{"en": "the', ": not JSON"),
     "a list": (JSONL, b'["the", "die"]', ': \'["the", "die"]\' is not an object; write {'),
     "a key is missing": (JSONL, b'{"en": "the"}', ": key \"de\" is missing among ['en']; give"),
@@ -247,7 +247,7 @@ SIDES_AT_FAULT = {  # the sides, what is said
     "one empty side": ("", "x\n", "pairs.en has 0 lines but {}.de has 1: {}.de:1 has no partner"),
     "empty": ("", "", "pairs.en: empty; a corpus needs at least one sentence pair"),
     "one side": ("a\n", None, "pairs: only {}.en exists; looked for {}.en with {}.de"),
-    "nothing": (None, None, "pairs: nothing found; looked for {}.en with {}.de, {}.tsv and {}.jsonl"),
+    "nothing": (None, None, "pairs: nothing found; looked for {}.en with {}.de, {}.tsv, {}.jsonl, {}.csv and {}.txt"),
 }
 
 

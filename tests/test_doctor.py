@@ -111,7 +111,7 @@ def test_other_translations_of_a_source_are_counted_and_no_fault():
 
 def test_overlap_names_the_lines_on_both_sides_and_whole_pairs_first():
     train, dev, test = sentences(0, 200), sentences(200, 230), sentences(230, 260)
-    dev[3] = (train[50][0], "Das war es, was wir alle am Ende gesehen haben, und mehr nicht")
+    dev[3] = (train[50][0], "Das war es, was wir alle am Garten gesehen haben, und mehr nicht")
     dev[7] = train[20]
     train[10] = (train[20][0], "Das steht weiter oben und ist anders übersetzt, also das falsche")
     test[0] = dev[9]
@@ -147,12 +147,13 @@ def test_lost_and_added_text_is_found_from_either_side_but_short_lines_are_left_
     pairs = plant(pairs, {17, 200}, lambda src, tgt: (src, tgt[: len(tgt) // 3]))
     pairs = plant(pairs, {40}, lambda src, tgt: (src, f"{tgt}, {tgt}, {tgt}, {tgt}"))
     turned = [(tgt, src) for src, tgt in pairs]
-    for corpus in (pairs, turned):
-        (finding,) = diagnose([split("train", corpus)]).findings
+    other = "ko" if words is KO else "de"
+    for corpus, languages in ((pairs, ("en", other)), (turned, (other, "en"))):
+        (finding,) = diagnose([split("train", corpus, languages)]).findings
         assert finding.kind == "ratio"
         assert sorted(finding.lines) == [17, 40, 200]
     longer = plant(pairs, {99}, lambda src, tgt: (src, " ".join([tgt] * 30)))
-    (finding,) = diagnose([split("train", longer)]).findings
+    (finding,) = diagnose([split("train", longer, ("en", other))]).findings
     assert finding.lines[0] == 99  # the worst
 
 
@@ -200,7 +201,7 @@ def test_single_words_tell_no_script_to_expect():
     train = split(
         "train", [(f"{src}{number}", f"{tgt}{number}") for number, (src, tgt) in enumerate(zip(EN, DE, strict=True))]
     )
-    assert found(train, split("dev", sentences(0, 5))) == {}
+    assert not [kind for kind, *_ in found(train, split("dev", sentences(0, 5))) if kind != "novel"]
 
 
 def test_a_script_that_many_lines_are_in_is_usual():
@@ -237,7 +238,8 @@ def test_findings_do_not_depend_on_how_python_hashes():
         from seq2seq.doctor.findings import Split, diagnose
         pairs = [(f"{i * i % 97} and {i % 13}", f"{i * i % 97} und {i % 13}") for i in range(300)]
         files = {"en": "en", "de": "de"}
-        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: pairs[9:50])]))"""
+        dev = [*pairs[9:50], ("äöü", "ß€")]
+        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: dev)]))"""
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -391,3 +393,105 @@ def test_what_stops_a_training_is_an_error_before_any_json(tmp_path, capsys):
     config, _ = damaged_config(tmp_path)
     assert main(["check", config, "--json", "data.max_length=1"]) == 2
     assert capsys.readouterr().out == ""
+
+
+# --------------------------------------------------------------------------------------- text as people bring it
+
+
+BROUGHT = {  # what is planted in lines 3 and 7 of the target, the finding
+    "an entity": ("er &amp; sie", "entity"),
+    "a numbered entity": ("das war&#39;s", "entity"),
+    "a tag": ('<seg id="3">ja</seg>', "markup"),
+    "a unit of TMX": ("<tuv xml:lang='de'><seg>ja", "markup"),
+    "a line break of HTML": ("ja<br/>nein", "markup"),
+}
+
+
+@pytest.mark.parametrize("case", BROUGHT)
+def test_entities_and_mark_up_are_found(case):
+    text, kind = BROUGHT[case]
+    pairs = plant(sentences(0, 100), {3, 7}, lambda src, tgt: (src, f"{tgt} {text}"))
+    assert found(split("train", pairs)) == {(kind, "train", "de"): [3, 7]}
+
+
+@pytest.mark.parametrize(
+    "text", ["A & B; C", "x < y > z", "R&D", "<2ko> ja", "a <- b -> c", "<3", "Q&A: ja;", '"ja"', '""']
+)
+def test_signs_that_people_write_are_no_entities_mark_up_or_quotes_of_csv(text):
+    pairs = plant(sentences(0, 100), {3}, lambda src, _: (src, text))
+    assert not {kind for kind, *_ in found(split("train", pairs))} & {"entity", "markup", "quotes"}
+
+
+def test_quotation_marks_of_csv_are_found_by_doubled_ones_or_around_most_lines():
+    pairs = sentences(0, 100)
+    doubled = plant(pairs, {5}, lambda src, tgt: (f'"{src}, ""so"" "', f'"{tgt}"'))
+    assert found(split("train", doubled)) == {("quotes", "train", "en"): [5]}
+    around = [(src, f'"{tgt}"') for src, tgt in pairs]
+    assert found(split("train", around)) == {("quotes", "train", "de"): list(range(1, 101))}
+
+
+def test_a_first_pair_that_names_languages_or_columns_is_a_suspect():
+    for header in (("English", "Deutsch"), ("source_text", "target"), ("en", "Satz"), ("id", "Text")):
+        lines = found(split("train", [header, *sentences(0, 100)]), split("dev", [*sentences(200, 220), header]))
+        assert lines.get(("header", "train", "")) == [1], header
+        assert ("header", "dev", "") not in lines
+
+
+def test_characters_that_training_never_has_are_named():
+    train = [*sentences(0, 100), ("q", "q")]
+    dev = plant(sentences(200, 220), {2, 9}, lambda src, tgt: (f"{src} Ж😀", tgt))
+    dev = plant(dev, {9}, lambda src, tgt: (f"{src} Ъ", f"{tgt} Q"))
+    findings = {f.side: f for f in diagnose([split("train", train), split("dev", dev)]).findings}
+    assert findings["en"].lines == [9, 2]  # the most first
+    assert sorted(findings["en"].says.removeprefix("train never has ").split()) == sorted("Ж😀Ъ")
+    assert findings["de"].lines == [9]
+    assert "de" not in {f.side for f in diagnose([split("train", train), split("dev", dev)], lowercase=True).findings}
+
+
+def test_exchanged_columns_are_found_by_the_script_of_the_language_or_of_the_training_text():
+    korean = sentences(0, 100, KO)
+    turned = [(tgt, src) for src, tgt in korean]
+    both = {("columns", "train", "en"), ("columns", "train", "ko")}
+    assert set(found(split("train", turned, ("en", "ko")))) == both
+    assert found(split("train", korean, ("en", "ko"))) == {}
+    lines = found(
+        split("train", korean, ("a", "b")), split("dev", [(t, s) for s, t in sentences(200, 220, KO)], ("a", "b"))
+    )
+    assert {key for key in lines if key[0] == "columns"} == {("columns", "dev", "a"), ("columns", "dev", "b")}
+    numbers = [(src, str(n / 100)) for n, (src, _) in enumerate(korean)]
+    assert ("columns", "train", "de") in found(split("train", numbers))
+
+
+def test_where_most_targets_equal_their_source_that_is_the_task_and_nothing_is_to_be_deleted():
+    corrected = plant(sentences(0, 100), range(1, 81), lambda src, _: (src, src))
+    (finding,) = diagnose([split("train", corrected)]).findings
+    assert (finding.kind, finding.count) == ("task", 80)
+    assert "keep these lines" in finding.advice
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        sentences(0, 100) * 4,
+        plant(sentences(0, 100), range(1, 70), lambda src, _: (src, "")),
+        plant(sentences(0, 100, KO), range(1, 70), lambda src, _: (src, "Они все в саду у реки, там и тут")),
+        plant(sentences(0, 100), range(1, 70), lambda src, _: (src, src)),
+    ],
+    ids=["repeated", "blank", "script", "copied"],
+)
+def test_nobody_is_told_to_delete_most_of_a_corpus(pairs):
+    for splits in ([split("train", pairs)], [split("train", sentences(0, 100)), split("dev", pairs)]):
+        for finding in diagnose(splits).findings:
+            if finding.count > finding.of / 2:
+                assert "delete them" not in finding.advice
+                assert "delete these" not in finding.advice
+
+
+def test_lines_are_counted_with_the_header(tmp_path, capsys):
+    config, _ = damaged_config(tmp_path)
+    rows = list(stream_pairs(tmp_path / "dev", "en", "de"))
+    (tmp_path / "head.tsv").write_text("English\tGerman\n" + "".join(f"{s}\t{t}\n" for s, t in rows), encoding="utf-8")
+    assert main(["check", config, f"data.dev={tmp_path / 'head.tsv'}"]) == 0
+    out = capsys.readouterr().out
+    assert "head.tsv:2 = train.en:101" in out
+    assert "head.tsv:1 is a header, no pair: 'English' and 'German'; en is column 1, de is column 2" in out

@@ -1,23 +1,33 @@
-"""Every command of the README, in its order, on a shortened corpus and a shortened training."""
+"""Every command of the README and of docs/start.md, in its order, on a shortened corpus and a shortened training."""
 
 import io
 import re
 import shlex
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from seq2seq.commands.main import main
+from seq2seq.config.sizes import SIZES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
 LINES = {"train": 300, "dev": 15, "test": 15, "pronouns": 15}
 
 
-def blocks(language):
-    return re.findall(rf"```{language}\n(.*?)```", README, flags=re.DOTALL)
+def blocks(language, page=README):
+    return re.findall(rf"```{language}\n(.*?)```", page, flags=re.DOTALL)
+
+
+def shortened(config):
+    """The text of a config, with a tiny model and a training of four updates."""
+    text = re.sub(r"max_updates: \d+", "max_updates: 4", config.read_text(encoding="utf-8"))
+    text = re.sub(r"warmup_updates: \d+", "warmup_updates: 2", text)
+    return re.sub(r"size: 256", "size: 32", text)
 
 
 def commands():
@@ -36,9 +46,7 @@ def clone(tmp_path_factory):
         short.write_text("".join(lines[: LINES.get(path.name.split(".")[0], 300)]), encoding="utf-8")
     shutil.copytree(ROOT / "configs", clone / "configs")
     for config in (clone / "configs").glob("*.yaml"):
-        text = re.sub(r"max_updates: \d+", "max_updates: 4", config.read_text(encoding="utf-8"))
-        text = re.sub(r"warmup_updates: \d+", "warmup_updates: 2", text)
-        config.write_text(re.sub(r"size: 256", "size: 32", text), encoding="utf-8")
+        config.write_text(shortened(config), encoding="utf-8")
     (clone / "mine").mkdir()
     for split in ("train", "dev", "test"):
         for toy, mine in (("en", "fr"), ("de", "oc")):
@@ -66,6 +74,29 @@ def test_make_train_trains_the_toy_config(in_clone):
 def test_each_command_of_the_readme_works(in_clone, command, capsys):
     assert main(command) == 0, capsys.readouterr().err
     assert capsys.readouterr().out
+
+
+def test_the_way_from_one_file_to_a_translator_works(in_clone, clone, capsys):
+    make_table, *rest = blocks("sh", START)
+    subprocess.run(make_table, shell=True, check=True)
+    for number, command in enumerate(rest, start=1):
+        assert main(shlex.split(command)[1:]) == 0, capsys.readouterr().err
+        if number == 1:
+            next_commands = START.split("Next:\n")[1].split("```")[0]
+            assert capsys.readouterr().out.endswith(f"Next:\n{next_commands}")
+            config = clone / "sentences/sentences.yaml"
+            config.write_text(shortened(config), encoding="utf-8")
+    assert number == 5
+    assert capsys.readouterr().out.count("\n") > 30
+
+
+def test_the_sizes_on_the_page_are_those_of_the_config():
+    numbers = [
+        re.findall(r"[\d.]+", row.replace(",", "")) for row in re.findall(r"^\| (?:below|more).*", START, re.MULTILINE)
+    ]
+    assert [[float(number) for number in row] for row in numbers] == [
+        [float(number) for number in size if number != float("inf")] for size in SIZES
+    ]
 
 
 @pytest.mark.parametrize("block", blocks("python"))

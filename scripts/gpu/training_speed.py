@@ -25,6 +25,7 @@ from seq2seq.config import parse_config
 from seq2seq.config.keys import TrainingConfig
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import EncodedPair
+from seq2seq.fast.precision import choose_precision
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import real_positions
 from seq2seq.model.seq2seq import Seq2Seq
@@ -176,10 +177,11 @@ def random_pairs(count: int, src_vocab: int, tgt_vocab: int) -> list[EncodedPair
 
 def updating(setup: Setup, subject: Subject) -> Callable[[], int]:
     """Return a function that makes an update of the next batch, copying it to the device, and returns its tokens."""
+    precision = choose_precision(setup.device, subject.training.precision)
 
     def run() -> int:
         _, batch = next(subject.batches)
-        update(subject.model, subject.optimizer, [batch.to(setup.device)], subject.training)
+        update(subject.model, subject.optimizer, [batch.to(setup.device)], subject.training, precision=precision)
         return batch.tokens
 
     return run

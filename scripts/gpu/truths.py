@@ -19,6 +19,7 @@ from seq2seq.config import TrainingConfig, load_config
 from seq2seq.data.batches import Batch, make_batch
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search
 from seq2seq.errors import UserError
+from seq2seq.fast.precision import choose_precision
 from seq2seq.model.attention import SCORES
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
@@ -96,8 +97,9 @@ def _batch(seed: int = 1) -> Batch:
 def _loss_and_gradient(model: Seq2Seq, batch: Batch, precision: str = "fp32") -> tuple[float, Tensor]:
     """Return the loss in nats a token, and the gradient of all weights, from an update that leaves them as they are."""
     still = {"learning_rate": 0.0}
-    training = TrainingConfig(precision=precision, optimizer="sgd", clip_norm=0.0).model_copy(update=still)  # type: ignore[arg-type]
-    loss = update(model, make_optimizer(training, model), [batch], training).loss
+    training = TrainingConfig(optimizer="sgd", clip_norm=0.0).model_copy(update=still)
+    chosen = choose_precision(batch.src.device, precision)
+    loss = update(model, make_optimizer(training, model), [batch], training, precision=chosen).loss
     gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in model.parameters()]
     return loss, torch.cat([gradient.flatten() for gradient in gradients]).double().cpu()
 

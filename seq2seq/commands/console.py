@@ -70,12 +70,12 @@ def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     The first batch is read at once. So an input that cannot be read, or is not UTF-8, is a UserError before the output
     is opened, which would empty the file.
     """
-    from seq2seq.data.formats import decode_lines, stream_lines
+    from seq2seq.data.formats import decode_lines, stream_lines, warn_of_tabs
 
     if path is None and sys.stdin.isatty():
         tell("reading lines from the terminal, until Ctrl-D")
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    batches = _batched(lines, size)
+    batches = _batched(warn_of_tabs(lines, path or "standard input"), size)
     return chain(list(islice(batches, 1)), batches)
 
 

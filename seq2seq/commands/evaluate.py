@@ -25,6 +25,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
     add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; several files are alternatives")
+    add("--data", metavar="FILE", help="translate the pairs of this table instead, or of two files by their prefix")
+    options.add_table(parser)
     options.add_search(parser)
     add("--tokenize", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: evaluation.bleu_tokenize)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
@@ -33,19 +35,35 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translate, measure, keep the results in the run folder, and print them."""
-    from seq2seq.evaluation.evaluate import can_keep, evaluate, file_texts, name_of_file, save_evaluation, split_texts
+    from seq2seq.data.dataset import form_of
+    from seq2seq.evaluation.evaluate import (
+        can_keep,
+        corpus_texts,
+        evaluate,
+        file_texts,
+        name_of_file,
+        save_evaluation,
+        split_texts,
+    )
     from seq2seq.runs.run import Run
 
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
 
+    options.check_data(args, args.src)
+
     # check that the results can be kept, before the work
-    folder = Run.open(args.run)
-    name = name_of_file(args.src) if args.src else args.split
+    folder, file = Run.open(args.run), args.src or args.data
+    name = name_of_file(file) if file else args.split
     unkept = can_keep(folder, name)
 
-    # translate and measure two files, or a split of the run's data
-    texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
+    # translate and measure two files, a table, or a split of the run's data
+    if args.data:
+        texts = corpus_texts(args.data, options.read_form(args, form_of(folder.config())))
+    else:
+        texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
+    if not texts.sources:
+        raise UserError(f"{args.src}: empty; there is nothing to measure")
     translator = console.load_translator(args.run, args.batch_size, args.shortlist)
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
@@ -54,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         write(json.dumps(evaluation.as_dict()) + "\n")
     else:
-        print_evaluation(Path(args.src).name if args.src else args.split, evaluation)
+        print_evaluation(Path(file).name if file else args.split, evaluation)
     if unkept:
         logging.getLogger("seq2seq").warning(unkept)
     else:

@@ -2,7 +2,12 @@
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.data.formats import Form
 
 NUMBER = {"type": int, "metavar": "N"}
 SHARED: dict[str, dict[str, Any]] = {
@@ -26,6 +31,35 @@ def add_shared(parser: argparse.ArgumentParser, *names: str) -> None:
     """Add some of the shared arguments and options by their names."""
     for name in names:
         parser.add_argument(name, **SHARED[name])
+
+
+def add_table(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say how a table is read."""
+    columns = "the columns of a table that hold source and target, by number or by name in its header: 2,3"
+    header = "whether the first row of a table is a header (default: auto, if it names languages)"
+    parser.add_argument("--columns", metavar="A,B", help=columns)
+    parser.add_argument("--header", choices=("auto", "true", "false"), help=header)
+
+
+def check_data(args: argparse.Namespace, other: str | None) -> None:
+    """Raise UserError if `--data` is given beside the option of another file, or an option of tables without it."""
+    if args.data and other:
+        raise UserError(f"--data {args.data} and --src {other} are both given; give one of them")
+    if (args.columns or args.header) and not args.data:
+        raise UserError("--columns and --header say how --data is read; give --data FILE")
+
+
+def read_form(args: argparse.Namespace, form: "Form") -> "Form":
+    """Return a form with the columns of `--columns` and the header of `--header`, where they are given."""
+    if args.columns:
+        names = [name.strip() for name in args.columns.split(",")]
+        columns = [int(name) if name.isdecimal() else name for name in names]
+        if len(columns) != 2 or not all(columns):
+            raise UserError(f"--columns {args.columns}: give two columns, such as 1,2 or english,french")
+        form = form._replace(columns=columns)
+    if args.header:
+        form = form._replace(header={"true": True, "false": False}.get(args.header, "auto"))
+    return form
 
 
 def add_search(parser: argparse.ArgumentParser) -> None:

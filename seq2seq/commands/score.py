@@ -12,21 +12,35 @@ HELP = "print the log-probability of given translations"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the two files."""
+    """Add the files."""
     options.add_shared(parser, "run")
-    parser.add_argument("--src", required=True, metavar="FILE", help="source lines")
-    parser.add_argument("--tgt", required=True, metavar="FILE", help="their translations")
+    parser.add_argument("--src", metavar="FILE", help="source lines; needs --tgt")
+    parser.add_argument("--tgt", metavar="FILE", help="their translations")
+    parser.add_argument("--data", metavar="FILE", help="both, in a table or in two files by their prefix")
+    options.add_table(parser)
 
 
 def run(args: argparse.Namespace) -> None:
     """Score each pair of lines."""
-    from seq2seq.data.formats import stream_sides
+    from seq2seq.data.dataset import form_of
     from seq2seq.decoding.forced import score
+    from seq2seq.evaluation.evaluate import corpus_texts, file_texts
+    from seq2seq.runs.run import Run
 
-    pairs = list(stream_sides(args.src, args.tgt))
+    options.check_data(args, args.src)
+    if bool(args.src) != bool(args.tgt) or not (args.src or args.data):
+        raise UserError("give --src and --tgt, or --data: source lines and their translations")
+
+    # the pairs
+    if args.data:
+        sources, (targets,) = corpus_texts(args.data, options.read_form(args, form_of(Run.open(args.run).config())))
+    else:
+        sources, (targets,) = file_texts(args.src, [args.tgt])
+
+    # their scores
     translator = console.load_translator(args.run)
     try:
-        scores = score(translator, [src for src, _ in pairs], [tgt for _, tgt in pairs])
+        scores = score(translator, sources, targets)
     except UserError as error:
-        raise UserError(f"{args.src} with {args.tgt}: {error}") from None
+        raise UserError(f"{args.data or f'{args.src} with {args.tgt}'}: {error}") from None
     write("".join(f"{number:.6f}\n" for number in scores))

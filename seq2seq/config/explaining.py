@@ -94,7 +94,8 @@ def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
     if kind == "value_error":
         return str(error["ctx"]["error"])
     if kind == "missing":
-        return f"{key} is missing"
+        split = "; `seq2seq split FILE` makes train, dev and test of one file" if key == "data.dev" else ""
+        return f"{key} is missing{split}"
     if kind in UNKNOWN_KEY:
         return f"{key} is not a key; {_suggest(path)}"
     if kind == "model_type":

@@ -30,9 +30,29 @@ Positive = Annotated[int, Field(ge=1, le=10**9)]
 Natural = Annotated[int, Field(ge=0, le=10**9)]
 Size = Annotated[int, Field(ge=1, le=10**6)]  # of a vector
 Layers = Annotated[int, Field(ge=1, le=1000)]
+
+
+def _two_columns(columns: Any) -> Any:
+    """Return two columns of a table; raise ValueError, with an example, for anything else."""
+    chosen = columns if isinstance(columns, list) else []
+    allowed = [(type(c) is int and c > 0) or (isinstance(c, str) and c.strip()) for c in chosen]
+    if len(chosen) == 2 and all(allowed) and chosen[0] != chosen[1]:
+        return columns
+    raise ValueError(f'data.columns is {columns!r:.80}; write two numbers, [2, 3], or two names, ["en", "no"]')
+
+
+def _yes_no_or_auto(header: Any) -> Any:
+    """Return a value of `data.header`; raise ValueError for anything else."""
+    if isinstance(header, bool) or header == "auto":
+        return header
+    raise ValueError(f"data.header is {header!r:.80}; it must be auto, true or false")
+
+
 Text = Annotated[str, Field(min_length=1)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
+Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2), BeforeValidator(_two_columns)]
+Header = Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
@@ -46,7 +66,7 @@ class Section(BaseModel):
 
 
 class DataConfig(Section):
-    """The parallel text. A path is a .tsv or .jsonl file, or a prefix: `data/train` means `train.en` and `train.de`."""
+    """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
     train: Text
     """sentence pairs to learn from"""
@@ -55,9 +75,15 @@ class DataConfig(Section):
     test: Text | None = None
     """sentence pairs to measure the trained model on"""
     src: Text
-    """source language: the file suffix, the first column of a TSV, the key in a JSONL"""
+    """source language: the file suffix, the first column of a table, the key in a JSONL"""
     tgt: Text
-    """target language: the file suffix, the second column of a TSV, the key in a JSONL"""
+    """target language: the file suffix, the second column of a table, the key in a JSONL"""
+    columns: Columns | None = None
+    """the columns of a table that hold source and target, by number, `[2, 3]`, or by name in its header, `[english,
+    french]`; in a JSONL two keys; null: the table has only these two"""
+    header: Header = "auto"
+    """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if its
+    two cells name languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
     """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
 

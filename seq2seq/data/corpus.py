@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from seq2seq.data.formats import Row, stream_pairs
+from seq2seq.data.formats import Columns, Header, Row, stream_pairs
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
@@ -55,9 +55,11 @@ class Report:
         return f"kept {self.kept:,} of {read:,} pairs; {dropped}{cleaned}"
 
 
-def read_pairs(prefix: str | Path, src: str, tgt: str) -> list[Pair]:
+def read_pairs(
+    prefix: str | Path, src: str, tgt: str, columns: Columns | None = None, header: Header = "auto"
+) -> list[Pair]:
     """Return the pairs of `stream_pairs`, blank ones included, normalized."""
-    return [Pair.normalized(*row) for row in stream_pairs(prefix, src, tgt)]
+    return [Pair.normalized(*row) for row in stream_pairs(prefix, src, tgt, columns, header)]
 
 
 def encode_pairs(

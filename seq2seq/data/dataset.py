@@ -11,7 +11,7 @@ from tqdm import tqdm
 from seq2seq.config import Config
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
-from seq2seq.data.formats import Row, corpus_files, stream_pairs
+from seq2seq.data.formats import Form, Row, corpus_files, describe_table, stream_pairs
 from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
@@ -25,11 +25,24 @@ SHORTLIST_CHUNKS = 16  # most chunks that a shortlist is learned from
 T = TypeVar("T")
 
 
+def form_of(config: Config) -> Form:
+    """Return how a config reads its corpora."""
+    data = config.data
+    return Form(data.src, data.tgt, data.columns, data.header)
+
+
 def read_dev(config: Config) -> list[Pair]:
     """Return the dev pairs of a config; raise UserError for the first fault in its dev and test sets."""
-    data = config.data
-    sets = [read_pairs(prefix, data.src, data.tgt) for prefix in (data.dev, data.test) if prefix]
+    data, form = config.data, form_of(config)
+    sets = [read_pairs(prefix, *form) for prefix in (data.dev, data.test) if prefix]
     return sets[0]
+
+
+def describe_headers(config: Config) -> list[str]:
+    """Say which lines of the data are taken for headers of tables; raise UserError where a table cannot be read."""
+    data, form = config.data, form_of(config)
+    described = [describe_table(prefix, form) for prefix in (data.train, data.dev, data.test) if prefix]
+    return [line for line in described if line]
 
 
 def training_text(config: Config, digests: Mapping[str, str] | None = None) -> Iterator[Row]:
@@ -39,13 +52,17 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
 
     Raises UserError: a line is at fault, or a file has changed while it was read.
     """
-    rows = stream_pairs(config.data.train, config.data.src, config.data.tgt)
     try:
-        yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
+        yield from with_bar(stream_pairs(config.data.train, *form_of(config)))
     except UserError:
         _must_be_unchanged(config, digests)  # if a file has changed, this is the better explanation
         raise
     _must_be_unchanged(config, digests)
+
+
+def with_bar(rows: Iterator[Row]) -> Iterator[Row]:
+    """Yield pairs; on a terminal a bar shows the progress if this takes long."""
+    yield from tqdm(rows, "reading", unit=" pairs", unit_scale=True, delay=2, leave=False, disable=None)
 
 
 def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> None:
@@ -100,7 +117,8 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
 
     `digests` are those of the files when the run was begun. If one has changed since, no store is made of it.
     """
-    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, digests)
+    inputs = {**digests, "read as": str(tuple(form_of(config)))}
+    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, inputs)
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:

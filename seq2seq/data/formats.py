@@ -6,21 +6,55 @@ against the other. The readers do not change the text; `normalize` cleans it lat
 To add a format of one file, write one function and add one line to `TABLES`.
 """
 
+import csv
 import gzip
 import io
 import json
+import logging
+import re
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import zip_longest
+from functools import partial
+from itertools import chain, islice, zip_longest
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
 from seq2seq.errors import UserError
+from seq2seq.text.languages import LANGUAGES
+from seq2seq.text.normalize import normalize
+
+log = logging.getLogger("seq2seq")
 
 LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
+Columns = Sequence[int | str]  # of the source and of the target: a number from 1 on, or a name in the header
+Header = bool | Literal["auto"]
+
+
+class Form(NamedTuple):
+    """How the pairs of a corpus are found in its files."""
+
+    src: str  # language codes
+    tgt: str
+    columns: Columns | None = None  # of a table; None: the only two
+    header: Header = "auto"  # whether the first row of a table holds names of columns
+
+
+# ---------------------------------------------------------------------------------------------------------- lines
+
+# the first bytes of files that are no plain UTF-8, and what to do with them
+_OTHER_FILES = {
+    b"\xff\xfe": "it is UTF-16; convert the file to UTF-8, for example with iconv -f UTF-16 -t UTF-8",
+    b"\xfe\xff": "it is UTF-16; convert the file to UTF-8, for example with iconv -f UTF-16 -t UTF-8",
+    b"\x1f\x8b": "it is packed by gzip; add .gz to its name",
+    b"BZh91AY&SY": "it is packed by bzip2; unpack it with bunzip2",
+    b"\xfd7zXZ": "it is packed by xz; unpack it with unxz",
+    b"\x28\xb5\x2f\xfd": "it is packed by zstd; unpack it with unzstd",
+    b"PK\x03\x04": "it is a zip archive, or a table of a spreadsheet; unpack it, or save the table as CSV in UTF-8",
+    b"PAR1\x15": "it is Parquet; write it as JSON lines",
+}
 
 
 def stream_lines(path: str | Path) -> Iterator[str]:
@@ -32,7 +66,7 @@ def stream_lines(path: str | Path) -> Iterator[str]:
     its line and byte).
     """
     with _reading_errors(path), open(path, "rb") as file:
-        unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).endswith(".gz") else file
+        unpacked = io.BufferedReader(gzip.GzipFile(fileobj=file)) if str(path).lower().endswith(".gz") else file
         yield from decode_lines(unpacked, str(path))
 
 
@@ -42,8 +76,9 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
         for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), b""), start=1):
             if len(line) == LONGEST_LINE:
                 raise UserError(f"{name}:{number}: a line of over {LONGEST_LINE:,} bytes; write a sentence a line")
-            # a file that holds nothing but a byte order mark is empty
+            # a file of another kind; one that holds nothing but a byte order mark is empty
             if number == 1:
+                _must_be_utf_8(line, name)
                 line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line:
                     return
@@ -57,6 +92,15 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
                 ) from None
 
 
+def _must_be_utf_8(line: bytes, name: str) -> None:
+    """Raise UserError if the first line of a file shows that it is of another kind."""
+    kind = next((kind for begin, kind in _OTHER_FILES.items() if line.startswith(begin)), None)
+    if kind is None and len(line) >= 8 and any(line[odd:400:2].count(0) > 0.4 * len(line[:400]) for odd in (0, 1)):
+        kind = _OTHER_FILES[b"\xff\xfe"]  # without a byte order mark
+    if kind:
+        raise UserError(f"{name}: not plain text in UTF-8: {kind}")
+
+
 @contextmanager
 def _reading_errors(path: str | Path) -> Iterator[None]:
     try:
@@ -68,8 +112,26 @@ def _reading_errors(path: str | Path) -> Iterator[None]:
         raise UserError(f"{path}: cannot be read: {reason}; give a file that can be read") from None
 
 
-def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
-    """Yield the sentence pairs of a corpus; only one is in memory at a time. `corpus_files` explains the arguments.
+def warn_of_tabs(lines: Iterable[str], name: str) -> Iterator[str]:
+    """Yield lines of plain text; after the last, warn if some had a tab, or if the name is that of a table."""
+    count = 0
+    for line in lines:
+        count += "\t" in line
+        yield line
+    if count or table_ending(name) not in ("", ".txt"):
+        tabs = f"; {count:,} line{' has' if count == 1 else 's have'} tabs, which become spaces" if count else ""
+        log.warning(f"{name}: read as plain text, a sentence a line{tabs}; of a table, give one column alone")
+
+
+# -------------------------------------------------------------------------------------------------------- corpora
+
+
+def stream_pairs(
+    prefix: str | Path, src: str, tgt: str, columns: Columns | None = None, header: Header = "auto"
+) -> Iterator[Row]:
+    """Yield the sentence pairs of a corpus; only one is in memory at a time.
+
+    `corpus_files` explains the first arguments, `choose_columns` those for a table.
 
     Raises UserError: nothing was found, the corpus is empty, the sides have different lengths, or a row is wrong (with
     its file and line). A fault in a file is raised when the stream reaches it.
@@ -78,8 +140,7 @@ def stream_pairs(prefix: str | Path, src: str, tgt: str) -> Iterator[Row]:
     if len(files) == 2:
         rows = stream_sides(*files)
     else:
-        read = next(read for ending, read in TABLES.items() if files[0].removesuffix(".gz").endswith(ending))
-        rows = read(files[0], src, tgt)
+        rows = TABLES[table_ending(files[0])](files[0], Form(src, tgt, columns, header))
 
     first = next(rows, None)
     if first is None:
@@ -92,14 +153,12 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     """Return the names of the files that hold a corpus: one table, or the two sides.
 
     `src` and `tgt` are language codes. The first that exists: `prefix` itself, if its name is that of a table;
-    `prefix.src` and `prefix.tgt`; `prefix.tsv`; `prefix.jsonl`. Each of these may be packed and have `.gz` at the end.
-    A UserError lists the names that were tried.
+    `prefix.src` and `prefix.tgt`; `prefix` with the ending of a table, in the order of `TABLES`. Each of these may be
+    packed and have `.gz` at the end. A UserError lists the names that were tried.
     """
     # a table by its whole name
     prefix = str(prefix)
-    if prefix.removesuffix(".gz").endswith(tuple(TABLES)):
-        if not _exists(prefix):
-            raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
+    if table_ending(prefix) and _exists(prefix):
         return [prefix]
 
     # two sides, else a table by its prefix
@@ -113,9 +172,13 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
         return [table]
 
     # nothing: say what exists, and what was looked for
+    if table_ending(prefix):
+        raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
     if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
+    elif _exists(prefix) and not (src_file or tgt_file):
+        raise UserError(f"no corpus at {prefix}: {_why_not(prefix, src, tgt)}")
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
     message = f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz"
@@ -123,6 +186,30 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     # the repository has scripts that fetch some corpora
     scripts = [script for script in Path("scripts").glob("download_*.py") if script.stem[9:] in prefix]
     raise UserError(f"{message}; `python {scripts[0]}` fetches it" if scripts else message)
+
+
+_CONVERT = {  # how to make a table, or two files, of a file with another ending
+    ".tmx": "TMX is mark-up: convert it, for example with tmx2corpus, or take the Moses format where OPUS offers both",
+    ".sgm": "SGM is mark-up: keep what stands inside <seg>; for WMT's test sets, sacrebleu --echo prints it",
+    ".xml": "XML is mark-up: convert it to a table, or to two files with a sentence a line",
+    ".json": "JSON must have one object a line, and the name must end in .jsonl",
+    ".xlsx": "a spreadsheet must be saved as CSV in UTF-8",
+    ".zip": "an archive must be unpacked",
+}
+
+
+def _why_not(file: str, src: str, tgt: str) -> str:
+    """Say why a file or folder that exists is not read as a corpus, and what to do."""
+    if Path(file).is_dir():
+        return f"that is a folder; {Path(file) / 'NAME'} means NAME.{src} and NAME.{tgt} in it, or NAME.tsv"
+    ending = Path(file.lower().removesuffix(".gz")).suffix
+    expected = f"the name of a table ends in {', '.join(TABLES)}, and then .gz if it is packed; rename it"
+    return f"the file exists, but {_CONVERT.get(ending.replace('sgml', 'sgm'), expected)}"
+
+
+def table_ending(file: str) -> str:
+    """Return the ending, in `TABLES`, of the name of a table in any case; empty for other files."""
+    return next((ending for ending in TABLES if file.lower().removesuffix(".gz").endswith(ending)), "")
 
 
 def _find(path: str) -> str | None:
@@ -157,35 +244,245 @@ def stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:
         )
 
 
-def _stream_tsv(path: str, src: str, tgt: str) -> Iterator[Row]:
+# --------------------------------------------------------------------------------------------------------- tables
+
+
+# a table of cells: the columns are chosen by its first row
+
+
+class Cells(NamedTuple):
+    """A row of a table."""
+
+    line: int  # the number of the line at which it begins
+    cells: list[str]
+    separator: str = "tab"
+
+    def __str__(self) -> str:
+        cut = (f"{n} {shorten(cell)}" for n, cell in enumerate(self.cells[:6], start=1))
+        count = f"{len(self.cells)} {self.separator}-separated cell{'s' * (len(self.cells) != 1)}"
+        return f"{count} ({', '.join(cut)}{', ...' * (len(self.cells) > 6)})"
+
+
+def shorten(cell: str) -> str:
+    """Return a cell in quotation marks, cut to some 20 characters."""
+    text = normalize(cell)
+    return f"'{text if len(text) <= 20 else text[:19] + '…'}'"
+
+
+class Choice(NamedTuple):
+    """The columns of a table, as its first row decides."""
+
+    src: int  # indices, from 0 on
+    tgt: int
+    width: int  # cells of a row, at most; empty ones at the end are not counted
+    is_header: bool  # whether that row is a header, and no pair
+
+
+_SOURCE = {"source", "src", "input", "original"}
+_TARGET = {"target", "tgt", "trg", "output", "translation"}
+_OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "pronunciation", "phonemes"}
+_LANGUAGE_NAMES = {name for name, _ in LANGUAGES.values()}
+COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | _LANGUAGE_NAMES
+"""Names that a column often has, as `fold_name` returns them."""
+
+
+def fold_name(name: str) -> str:
+    """Return the name of a column in lower case, with single spaces for spaces, `_` and `-`."""
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+
+
+def _names_side(name: str, code: str, usual: set[str]) -> bool:
+    """Return whether a folded name is that of a side's column: for French `fr`, `fr fr`, `french`, `french text`."""
+    known = usual | {code, LANGUAGES.get(code.split()[0], (code,))[0]}
+    return name == code or _without_text(name) in known or (len(name.split()) == 2 and name.split()[0] == code)
+
+
+def _without_text(name: str) -> str:
+    return " ".join(word for word in name.split() if word not in ("text", "sentence"))
+
+
+def choose_columns(path: str, first: Cells, form: Form) -> Choice:
+    """Choose the columns of a table by its first row.
+
+    Without `form.columns` there must be two, and the source is the first, unless a header says otherwise. With `header:
+    auto`, the row is a header if columns are chosen by name, or if its two cells name languages or sides.
+
+    Raises UserError, which shows the row: it has no such column, or not two where none are chosen.
+    """
+    columns = form.columns
+    first = first if columns else _trimmed(first, 2)
+    place = f"{path}:{first.line}: {first}"
+    names = [fold_name(cell) for cell in first.cells]
+    by_name = any(isinstance(column, str) for column in columns or ())
+    if columns is None and len(names) != 2:
+        raise UserError(f"{place}; a row needs exactly 2, the source and the target{_way_out(path, first, form)}")
+    if by_name and form.header is False:
+        raise UserError(f"{place}; data.columns has names, but data.header is false: choose columns by number")
+
+    # the columns
+    found = []
+    for column in columns or (1, 2):
+        if isinstance(column, int):
+            matches = [column - 1] if column <= len(names) else []
+        else:
+            matches = [n for n, name in enumerate(names) if name == fold_name(column)]
+        if len(matches) != 1:
+            problem = f"{len(matches)} columns have the name" if matches else "there is no column"
+            raise UserError(f"{place}; {problem} {column}, which data.columns (--columns) asks for")
+        found += matches
+    src, tgt = found
+    if src == tgt:
+        raise UserError(f"{place}; data.columns (--columns) asks for column {src + 1} twice: choose two columns")
+
+    # is it a header? one that names the two columns in the other order turns them
+    sides = (fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)
+    straight, turned = (
+        sum(_names_side(names[n], *side) for n, side in zip(order, sides, strict=True))
+        for order in ((src, tgt), (tgt, src))
+    )
+    both_languages = names[src] != names[tgt] and {_without_text(names[n]) for n in found} <= _LANGUAGE_NAMES
+    is_header = by_name or both_languages or max(straight, turned) == 2 if form.header == "auto" else form.header
+    if is_header and turned > straight and columns is None:
+        src, tgt = tgt, src
+    return Choice(src, tgt, 2 if columns is None else len(names), is_header)
+
+
+def _way_out(path: str, first: Cells, form: Form) -> str:
+    """Say what to do about a table that does not have two columns, where none are chosen."""
+    # more: the columns that the header names, else an example
+    if len(first.cells) > 2:
+        named = []
+        for side in ((fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)):
+            named += [cell.strip() for cell in first.cells if _names_side(fold_name(cell), *side)][:1]
+        example = ", ".join(named) if len(named) == 2 else "1, 2"
+        return f"; choose two by number or by name: data.columns: [{example}], or --columns {example.replace(' ', '')}"
+
+    # one: another separator, or no table
+    if first.separator == "tab" and re.search("[,;]", first.cells[0]):
+        return "; if commas or semicolons separate them, let the name end in .csv"
+    if table_ending(path) == ".txt":
+        return f"; if it is one side of a corpus, name the two files NAME.{form.src} and NAME.{form.tgt}"
+    return ""
+
+
+def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form) -> Iterator[Row]:
+    """Yield the pairs of the chosen columns, without the header; a blank row is a blank pair."""
+    choice = None
+    for row in read(path):
+        cells = row.cells
+        if not any(map(str.strip, cells)):
+            yield "", ""
+            continue
+
+        # the first row chooses the columns
+        if choice is None:
+            choice = choose_columns(path, row, form)
+            needed, first = max(choice.src, choice.tgt) + 1, row
+            if choice.is_header:
+                continue
+
+        # every other has as many
+        if len(cells) != choice.width:
+            row = _trimmed(row, needed)
+            if not needed <= len(row.cells) <= choice.width:
+                quoted = "; if cells are quoted as in CSV, let its name end in .csv" if cells[0][:1] == '"' else ""
+                as_first = f"as line {first.line} has" if form.columns else "the source and the target"
+                raise UserError(f"{path}:{row.line}: {row}; a row needs exactly {choice.width}, {as_first}{quoted}")
+        yield cells[choice.src], cells[choice.tgt]
+
+
+def _trimmed(row: Cells, width: int) -> Cells:
+    """Return a row without the empty cells at its end, as far as it has more than `width` cells."""
+    cells = row.cells
+    while len(cells) > width and not cells[-1].strip():
+        cells = cells[:-1]
+    return row._replace(cells=cells)
+
+
+def describe_table(prefix: str | Path, form: Form) -> str | None:
+    """Say in words which row of a table is taken for a header; None if there is none. Raises what reading raises."""
+    file, *others = corpus_files(prefix, form.src, form.tgt)
+    read = None if others else _CELLS.get(table_ending(file))
+    first = next((row for row in read(file) if any(map(str.strip, row.cells))), None) if read else None
+    choice = choose_columns(file, first, form) if first else None
+    if not first or not choice or not choice.is_header:
+        return None
+    src, tgt = (f"{code} is column {n + 1}" for code, n in ((form.src, choice.src), (form.tgt, choice.tgt)))
+    names = " and ".join(shorten(first.cells[n]) for n in sorted((choice.src, choice.tgt)))
+    return f"{file}:{first.line} is a header, no pair: {names}; {src}, {tgt} (data.header: false keeps the line)"
+
+
+def _read_tabs(path: str) -> Iterator[Cells]:
     for number, line in enumerate(stream_lines(path), start=1):
-        cells = line.split("\t") if line.strip() else ["", ""]
-        if len(cells) != 2:
-            found = f"{len(cells)} tab-separated cells"
-            raise UserError(f"{path}:{number}: {found}; a row needs exactly 2, the source and the target")
-        yield cells[0], cells[1]
+        yield Cells(number, line.split("\t"))
 
 
-def _stream_jsonl(path: str, src: str, tgt: str) -> Iterator[Row]:
+_SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab"}
+
+
+def _read_csv(path: str) -> Iterator[Cells]:
+    """Yield the rows of a CSV file; a quoted cell may hold separators, line breaks and doubled quotes."""
+    lines = (line.replace("\r", " ") + "\n" for line in stream_lines(path))
+    sample = list(islice(lines, 100))
+    is_named = bool(sample and re.fullmatch("sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
+    separator = sample[0][4] if is_named else _separator(sample)
+    rows = csv.reader(chain(sample[is_named:], lines), delimiter=separator, strict=True)
+    line = 1 + is_named
+    try:
+        for cells in rows:
+            yield Cells(line, cells, _SEPARATORS[separator])
+            line = rows.line_num + 1 + is_named
+    except csv.Error as error:
+        fix = 'a cell that begins with " must end with ", and a " inside of it is doubled'
+        raise UserError(f"{path}:{line}: not CSV ({error}); {fix}") from None
+
+
+def _separator(sample: Sequence[str]) -> str:
+    """Return what separates the cells of a CSV file: the first that cuts all rows of a sample into equally many."""
+    for separator in _SEPARATORS:
+        try:
+            widths = [len(cells) for cells in csv.reader(sample, delimiter=separator) if cells]
+        except csv.Error:
+            continue
+        if widths and min(widths[:-1] or widths) == max(widths[:-1] or widths) > 1:
+            return separator
+    return max(_SEPARATORS, key=lambda separator: sample[0].count(separator)) if sample else ","
+
+
+def _stream_objects(path: str, form: Form) -> Iterator[Row]:
+    """Yield the pairs of JSON lines: an object a line, with the texts under two keys."""
+    # the keys are the language codes, unless `columns` names others
+    if any(isinstance(column, int) for column in form.columns or ()):
+        raise UserError(f"{path}: data.columns (--columns) has a number, but JSON lines have keys: name them")
+    src, tgt = map(str, form.columns or (form.src, form.tgt))
     for number, line in enumerate(stream_lines(path), start=1):
         place = f"{path}:{number}"
         if not line.strip():
             yield "", ""
             continue
 
-        # an object, of which both texts are strings
+        # an object, of which both texts are strings; some data sets wrap it in {"translation": ...}
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
             raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
+        if isinstance(inner := row.get("translation"), dict):
+            row = inner
         for key in (src, tgt):
             if not isinstance(row.get(key), str):
                 found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)!r:.80}"
-                raise UserError(f'{place}: key "{key}" is {found}; give "{src}" and "{tgt}" a text each')
+                fix = f'give "{src}" and "{tgt}" a text each, or name other keys: data.columns: [KEY, KEY]'
+                raise UserError(f'{place}: key "{key}" is {found}; {fix}')
         yield row[src], row[tgt]
 
 
-TABLES: dict[str, Callable[[str, str, str], Iterator[Row]]] = {".tsv": _stream_tsv, ".jsonl": _stream_jsonl}
-"""The formats of one file, by the ending of its name: a reader of (file, language code of source, of target)."""
+_CELLS = {".tsv": _read_tabs, ".csv": _read_csv, ".txt": _read_tabs}  # formats that may have a header
+TABLES: dict[str, Callable[[str, Form], Iterator[Row]]] = {
+    ".tsv": partial(_stream_cells, _read_tabs),
+    ".jsonl": _stream_objects,
+    ".csv": partial(_stream_cells, _read_csv),
+    ".txt": partial(_stream_cells, _read_tabs),
+}
+"""The formats of one file, by the ending of its name: a reader of the pairs of a file."""

@@ -11,8 +11,17 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
-from seq2seq.data.dataset import learn_tokenizers, make_batches, padding_share, prepare_store, read_dev, training_text
-from seq2seq.data.formats import corpus_files, stream_pairs
+from seq2seq.data.dataset import (
+    describe_headers,
+    form_of,
+    learn_tokenizers,
+    make_batches,
+    padding_share,
+    prepare_store,
+    read_dev,
+    training_text,
+)
+from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
@@ -46,7 +55,9 @@ def check(config: Config) -> Iterator[Fact]:
     choose_precision(device, config.training.precision)  # raises where the device cannot compute in this precision
     choose_precision(device, config.search.precision, "search.precision")
     splits = _splits(config)
-    diagnosis = diagnose(splits)
+    if headers := describe_headers(config):
+        yield Fact("headers", [("header", line) for line in headers], headers)
+    diagnosis = diagnose(splits, config.tokenizer.lowercase)
     for name, counts in diagnosis.counts.items():
         shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
         yield Fact(name, [(name, shown.format(**counts))], counts)
@@ -124,8 +135,9 @@ def _splits(config: Config) -> list[Split]:
             # in a table both languages have the same file
             files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
             train = partial(training_text, config)
-            rows = train if name == "train" else partial(stream_pairs, prefix, data.src, data.tgt)
-            splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows))
+            rows = train if name == "train" else partial(stream_pairs, prefix, *form_of(config))
+            first = 1 if describe_table(prefix, form_of(config)) is None else 2
+            splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows, first))
     return splits
 
 

@@ -1,22 +1,23 @@
 """The faults of a parallel corpus: which lines look wrong, and what to do about them.
 
-A corpus may have any size: of each pair only 27 bytes are kept. The few texts that are shown are read a second time.
+A corpus may have any size: of each pair only 42 bytes are kept. The few texts that are shown are read a second time.
 """
 
 import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
-from itertools import combinations, groupby, islice, zip_longest
+from itertools import chain, combinations, groupby, islice, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, Shaped
 
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import Row
+from seq2seq.data.formats import COLUMN_NAMES, Row, fold_name
+from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
@@ -35,29 +36,63 @@ ADDED = 10
 DEVIATIONS = 4.5  # standard deviations: 7 of a million pairs of a normal distribution are further away
 FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
+TASK = 0.3  # share of the training pairs: where so many targets equal their source, copying is part of the task
+NOVEL = 20  # characters that are listed
 
 ADVICE = {  # the most serious finding first
+    "columns": "the wrong columns, files or codes may be named: look at data.columns, data.src and data.tgt",
+    "header": "if these are the names of the columns, they are no pair: set data.header: true for a table, or delete "
+    "the line on both sides",
     "overlap": "a score on these lines measures memory, not translation: delete them from one of the two files",
     "blank": "training drops these pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops pairs of this length, so no model learns it: raise data.max_length, or split the lines",
     "broken": "these are control characters, or text that was decoded wrongly: convert the original file again",
+    "markup": "a model learns the mark-up too: keep the text alone. TMX: tmx2corpus, or the Moses format of OPUS; SGM "
+    "of WMT: sacrebleu --echo, or the text inside <seg>; HTML: a parser, such as Python's html.parser",
+    "entity": "&amp; stands for &, and so on: convert them in all files, and in what you will translate, for example "
+    "with Python's html.unescape",
+    "quotes": "CSV encloses a cell in quotation marks and doubles those inside, and here they are still there: let the "
+    "name of the table end in .csv, where tabs are read too",
     "script": "these lines are most likely in another language, or code: delete them on both sides, or translate them",
+    "task": "so it is in error correction, normalization or inflection, where copying is part of the task: keep these "
+    "lines, and measure beside the score how well copying alone does. Only in translation they are faults",
     "copy": "a model learns from these lines to copy the source: delete them on both sides, or translate them",
     "ratio": "a part is missing, or was added, or this is no translation: mend these lines, or delete them on both "
     "sides; if all of them come after one line, one side is missing a line there",
     "duplicate": "these pairs count twice, in training or in a score: keep one of each, unless they really are that "
     "frequent",
+    "novel": "no model learns a character that its training text never has: add training pairs with it, or expect that "
+    "these words come out wrong",
     "unknown": "a model cannot translate unknown words: raise tokenizer.vocab_size, or set tokenizer.type to bpe",
+}
+_LOOK = "this is most of the split: look for the reason, such as a wrong file or column, before you delete anything"
+OF_MOST = {  # advice where most lines of a split are found
+    "overlap": "most of the split is seen in training. If the lines are the words of a text, that is usual: measure "
+    "the unseen ones apart (`seq2seq split` makes such sets). Otherwise a wrong file is named",
+    "duplicate": "most of the split is repeated. If the lines are the words of a text, that is usual: how often a "
+    "word occurs tells a model something. `seq2seq split` keeps one of each",
+    "copy": "most targets equal their source: if copying is part of the task, keep them; otherwise a wrong file or "
+    "column is named",
+    **dict.fromkeys(("blank", "script", "ratio", "broken"), _LOOK),
 }
 _NONE = "none: no line is repeated, blank, too long, broken, in another script, untranslated, or of an unusual length"
 
 # replacement characters, and those of private use; UTF-8 that was read as Latin-1 or Windows-1252
 _BROKEN = re.compile("[\ufffd-\uffff\ue000-\uf8ff]|[ÂÃ][\x80-\xbf]|â€")
+_ENTITY = re.compile(r"&(#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z]{2,8}[0-9]{0,2});")
+_MARKUP = re.compile(
+    r"</[A-Za-z][\w:]*>|<[A-Za-z][\w:]*( [^<>]*)?=[^<>]*>|<(br|b|i|u|p|tu|seg|doc)( ?/)?>|<[!?](xml|DOCTYPE|--)", re.I
+)
+_QUOTED = re.compile(r'".*"')
 _WORD = re.compile(r"[^\W\d_]+")
 _JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
+_EACH = ("broken", "letters", "entity", "markup", "quoted", "quotes")  # a mark for each side
 _MARKS = np.dtype(
-    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("broken", "?", 2), ("copy", "?")]
+    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("copy", "?"), ("same", "?")]
+    + [(name, "?", 2) for name in _EACH]
+    + [("novel", "u2", 2)]
 )
+SIGNS = {"broken": "broken characters", "entity": "HTML entities", "markup": "mark-up"}  # of a faulty line of a side
 
 Lines = Bool[np.ndarray, " lines"]
 Rows = Shaped[np.ndarray, " lines"] | None
@@ -69,6 +104,7 @@ class Split(NamedTuple):
     name: str  # `train`, `dev` or `test`
     files: dict[str, str]  # the name of each language's file, which is printed before a line number; the source's first
     rows: Callable[[], Iterable[Row]]  # reads the pairs, not normalized
+    first: int = 1  # the number of the first pair: 2 after a header
 
 
 @dataclass(frozen=True)
@@ -85,9 +121,14 @@ class Finding:
     other: str  # for a repeated line, the split that has it too
     twins: list[int]  # for a repeated line, its number there
 
+    @property
+    def advice(self) -> str:
+        """What to do about the lines. It never is to delete most of a split."""
+        return OF_MOST.get(self.kind, ADVICE[self.kind]) if self.count > self.of / 2 else ADVICE[self.kind]
+
     def as_dict(self) -> dict[str, Any]:
         """Return the finding with its share and its advice, for JSON."""
-        return {**asdict(self), "share": self.count / self.of, "advice": ADVICE[self.kind]}
+        return {**asdict(self), "share": self.count / self.of, "advice": self.advice}
 
 
 class Diagnosis(NamedTuple):
@@ -99,17 +140,21 @@ class Diagnosis(NamedTuple):
     findings: list[Finding]  # all that need no tokens
 
 
-def diagnose(splits: Sequence[Split]) -> Diagnosis:
-    """Read all splits once, the training text first, and return what looks wrong."""
+def diagnose(splits: Sequence[Split], lowercase: bool = False) -> Diagnosis:
+    """Read all splits once, the training text first, and return what looks wrong; `lowercase` is the tokenizer's."""
     # read
     scripts = {"": 0}  # their numbers in the marks
-    seen = {split.name: np.fromiter((_mark(row, scripts) for row in split.rows()), _MARKS) for split in splits}
+    alphabets: tuple[set[str], set[str]] = (set(), set())  # the characters of the training text
+    findings, seen = [], {}
+    for each in splits:
+        seen[each.name], found = _read(each, scripts, alphabets, each is not splits[0], lowercase)
+        findings += found
     train, languages = seen[splits[0].name], list(splits[0].files)
 
     # compare pairs with each other
     src, tgt = train["length"][_whole(train)].T
     ratio = float(np.median(tgt / src)) if len(src) else 1.0
-    findings = [*_overlaps(seen), *_duplicates(seen), *_strange_lengths(seen, ratio, languages)]
+    findings += [*_overlaps(seen), *_duplicates(seen), *_strange_lengths(seen, ratio, languages)]
 
     # count the scripts
     shares, known = {}, list(scripts)
@@ -119,6 +164,11 @@ def diagnose(splits: Sequence[Split]) -> Diagnosis:
         order = np.argsort(-lines, kind="stable")
         shares[language] = {known[i]: float(lines[i] / lines.sum()) for i in order if lines[i]}
 
+    # does the task copy most lines?
+    same = train["same"] & _whole(train)
+    is_task = same.sum() > TASK * _whole(train).sum()
+    findings += _finding("task", splits[0].name, "", same & is_task, "the target equals the source")
+
     # look at each pair alone
     counts = {}
     for split, marks in seen.items():
@@ -126,14 +176,20 @@ def diagnose(splits: Sequence[Split]) -> Diagnosis:
         blank = int((~_whole(marks)).sum())
         counts[split] = {"pairs": len(marks), "blank": blank, "different": different, "sources": sources}
         findings += _finding("blank", split, "", ~_whole(marks), "a side is blank")
-        findings += _finding("copy", split, "", marks["copy"], "the target is the untranslated source")
+        findings += _finding("copy", split, "", marks["copy"] & ~is_task, "the target is the untranslated source")
         for side, language in enumerate(languages):
             usual = [name for name, share in shares[language].items() if share >= USUAL]
             allowed = [0, *(scripts[name] for name in usual)]
             strange = ~np.isin(marks["script"][:, side], allowed) & bool(usual)  # single words show no usual script
-            findings += _finding("script", split, language, strange, f"not in {' or '.join(usual)}")
-            findings += _finding("broken", split, language, marks["broken"][:, side], "broken characters")
-    return Diagnosis(counts, ratio, shares, findings)
+            letters = marks["letters"][:, side] | ~_whole(marks)
+            wrong = _wrong_column(split, language, marks["script"][:, side], letters, usual, scripts)
+            findings += wrong or _finding("script", split, language, strange, f"not in {' or '.join(usual)}")
+            for kind, says in SIGNS.items():
+                findings += _finding(kind, split, language, marks[kind][:, side], says)
+            quoted = marks["quoted"][:, side]
+            quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
+            findings += _finding("quotes", split, language, quotes, "quotation marks of CSV")
+    return Diagnosis(counts, ratio, shares, _numbered(findings, splits))
 
 
 def diagnose_tokens(split: Split, tokenizers: Tokenizers, max_length: int) -> tuple[dict[str, float], list[Finding]]:
@@ -159,7 +215,7 @@ def diagnose_tokens(split: Split, tokenizers: Tokenizers, max_length: int) -> tu
         if rate >= UNKNOWN:
             says, counts = f"unknown tokens: {rate:.1%} of all tokens", tokens[:, side, 1]
             findings += _finding("unknown", split.name, language, counts > 0, says, counts)
-    return rates, findings
+    return rates, _numbered(findings, [split])
 
 
 def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:
@@ -168,11 +224,12 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
     named, texts = {split.name: split for split in splits}, {}
     for split in splits:
         numbers = {number for finding in findings if finding.split == split.name for number in finding.lines[:SHOWN]}
-        rows = enumerate(islice(split.rows(), max(numbers)), start=1) if numbers else ()
+        rows = enumerate(islice(split.rows(), max(numbers, default=0)), start=split.first) if numbers else ()
         texts[split.name] = {number: row for number, row in rows if number in numbers}
 
     yield "findings", "none of them stops a training" if findings else _NONE
-    for kind, group in groupby(findings, key=lambda finding: finding.kind):
+    for kind, each in groupby(findings, key=lambda finding: finding.kind):
+        group = list(each)
         for finding in group:
             # what is wrong, and how often
             files, where = named[finding.split].files, f"{finding.split} {finding.side}".rstrip()
@@ -187,20 +244,98 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
                 sides = dict(zip(files, texts[finding.split][number], strict=True))
                 text = [_shown(sides[side], kind) for side in ([finding.side] if finding.side else files)]
                 yield "", f"  {place}  {' | '.join(text)}"
-        yield "", f"> {ADVICE[kind]}"
+        for advice in dict.fromkeys(finding.advice for finding in group):
+            yield "", f"> {advice}"
 
 
-def _mark(row: Row, scripts: dict[str, int]) -> tuple[object, ...]:
-    """Return the `_MARKS` of a pair; give numbers to new scripts."""
-    pair = Pair.normalized(*row)
+def _read(
+    split: Split, scripts: dict[str, int], alphabets: tuple[set[str], set[str]], look_up: bool, lowercase: bool
+) -> tuple[np.ndarray, list[Finding]]:
+    """Return the `_MARKS` of a split and what its characters and its first pair show.
+
+    With `look_up`, characters that are not in the `alphabets` of the two sides are found; otherwise they are added.
+    """
+    novel: tuple[Counter[str], Counter[str]] = (Counter(), Counter())  # in how many lines a new character is
+
+    def mark(row: Row) -> tuple[object, ...]:
+        pair, counts = Pair.normalized(*row), []
+        for text, alphabet, lines in zip(pair, alphabets, novel, strict=True):
+            new = set(text.lower() if lowercase else text) - alphabet
+            (lines if look_up else alphabet).update(new)
+            counts.append(len(new))
+        return (*_mark(row, pair, scripts), tuple(counts))
+
+    # read
+    rows = iter(split.rows())
+    first = list(islice(rows, 1))
+    marks = np.fromiter(map(mark, chain(first, rows)), _MARKS)
+
+    # what was found
+    findings = []
+    if len(marks) > 1 and _is_header(first[0], list(split.files)):
+        findings += _finding("header", split.name, "", np.arange(len(marks)) == 0, "names of languages or columns")
+    for side, (language, lines) in enumerate(zip(split.files, novel, strict=True)):
+        most = sorted(lines, key=lambda character: (-lines[character], character))
+        listed = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in most[:NOVEL]) + " ..." * (
+            len(most) > NOVEL
+        )
+        counts = marks["novel"][:, side] * look_up
+        findings += _finding("novel", split.name, language, counts > 0, f"train never has {listed}", counts)
+    return marks, findings
+
+
+def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
+    """Return the `_MARKS` of a pair up to `novel`, from the row and its normalized texts; number new scripts."""
+    quoted = tuple(_QUOTED.fullmatch(text) is not None for text in pair)
     return (
         hash(pair.src),  # 64 bits: no two of ten million texts have the same
         hash(pair),
         tuple(min(len(text) - text.count(" "), 0xFFFF) for text in pair),
         tuple(scripts.setdefault(_script(text), len(scripts)) for text in pair),
-        tuple(_is_broken(text) for text in row),
         pair.src == pair.tgt and _is_sentence(pair.src),
+        pair.src == pair.tgt,
+        tuple(_is_broken(text) for text in row),
+        tuple(any(map(str.isalpha, text)) for text in pair),
+        tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
+        tuple("<" in text and _MARKUP.search(text) is not None for text in pair),
+        quoted,
+        tuple(is_quoted and '""' in text[1:-1] for is_quoted, text in zip(quoted, pair, strict=True)),
     )
+
+
+def _is_header(row: Row, languages: Sequence[str]) -> bool:
+    """Return whether a first pair looks like names of columns: short on both sides, and one of them usual."""
+    names = [fold_name(normalize(text)) for text in row]
+    usual = COLUMN_NAMES | {fold_name(language) for language in languages}
+    return max(len(name.split()) for name in names) <= 3 and any(name in usual for name in names)
+
+
+def _wrong_column(
+    split: str, language: str, script: np.ndarray, letters: Lines, usual: list[str], scripts: dict[str, int]
+) -> list[Finding]:
+    """Find that most lines of a side have no letters, or another script than their language or the training text."""
+    # no letters
+    if (~letters).sum() > len(letters) / 2:
+        return _finding("columns", split, language, ~letters, "no letters: other data?")
+
+    # another script: than the language has, or if it has several or is unknown, than the training text
+    own = LANGUAGES.get(fold_name(language).split()[0], ("", ""))[1]
+    expected = [own] if own else usual
+    clear = script > 0
+    strange = clear & ~np.isin(script, [scripts.get(name, -1) for name in expected])
+    if not expected or strange.sum() <= clear.sum() / 2:
+        return []
+    return _finding("columns", split, language, strange, f"not in {' or '.join(expected)}")
+
+
+def _numbered(findings: Sequence[Finding], splits: Sequence[Split]) -> list[Finding]:
+    """Return the findings with numbers of lines that count a header."""
+    after = {split.name: split.first - 1 for split in splits} | {"": 0}
+    moved = []
+    for finding in findings:
+        lines, twins = [n + after[finding.split] for n in finding.lines], finding.twins
+        moved.append(replace(finding, lines=lines, twins=[n + after[finding.other] for n in twins]))
+    return moved
 
 
 def _script(text: str) -> str:
@@ -298,10 +433,13 @@ def _strange_lengths(seen: dict[str, np.ndarray], ratio: float, languages: list[
 
 
 def _shown(text: str, kind: str) -> str:
-    """Return a text cut to one line; of a broken text, the part that is broken."""
+    """Return a text cut to one line; of a text with something broken, an entity or mark-up, that part."""
     if kind == "broken":
         begin = max(0, next(i for i in range(len(text)) if _is_broken(text[i : i + 2])) - WIDTH // 2)
         part = text[begin : begin + WIDTH]
         text = "…" * (begin > 0) + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
     text = normalize(text)
+    if (pattern := {"entity": _ENTITY, "markup": _MARKUP}.get(kind)) and (match := pattern.search(text)):
+        begin = max(0, min(match.start() - WIDTH // 2, len(text) - WIDTH))
+        text = "…" * (begin > 0) + text[begin + (begin > 0) :]
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

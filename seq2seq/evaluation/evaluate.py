@@ -16,7 +16,8 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
-from seq2seq.data.formats import stream_sides
+from seq2seq.data.dataset import form_of
+from seq2seq.data.formats import Form, describe_table, stream_sides, table_ending, warn_of_tabs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
@@ -119,22 +120,36 @@ def evaluate(
 
 def split_texts(run: Run, split: str) -> Texts:
     """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
-    data = run.config().data
-    if (prefix := getattr(data, split)) is None:
+    config = run.config()
+    if (prefix := getattr(config.data, split)) is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
     try:
-        pairs = read_pairs(prefix, data.src, data.tgt)
+        pairs = read_pairs(prefix, *form_of(config))
     except UserError as error:
         raise UserError(f"{error} (data.{split} in {run.path / 'config.yaml'}); or give --src and --ref") from None
     return Texts([pair.src for pair in pairs], [[pair.tgt for pair in pairs]])
 
 
+def corpus_texts(corpus: str, form: Form) -> Texts:
+    """Read the pairs of a corpus, a table or two files; warn of a line that is taken for a header."""
+    if header := describe_table(corpus, form):
+        log.warning(header)
+    pairs = read_pairs(corpus, *form)
+    return Texts([pair.src for pair in pairs], [[pair.tgt for pair in pairs]])
+
+
 def file_texts(src: str, references: Sequence[str]) -> Texts:
-    """Read a source file and one or more reference files; raise UserError if they are empty or differ in length."""
+    """Read a source file and one or more files of translations, a sentence a line; warn of tabs.
+
+    Raises UserError: they differ in length, or are one table.
+    """
     columns = [list(stream_sides(src, reference)) for reference in references]
-    if not columns[0]:
-        raise UserError(f"{src}: empty; there is nothing to measure")
-    return Texts([source for source, _ in columns[0]], [[reference for _, reference in column] for column in columns])
+    is_table = table_ending(src) not in ("", ".txt") or any("\t" in source for source, _ in columns[0])
+    if src in references and is_table:
+        raise UserError(f"{src}: a table, but both files must have a sentence a line; --data {src} reads its columns")
+    sources = list(warn_of_tabs((source for source, _ in columns[0]), src))
+    sides = zip(columns, references, strict=True)
+    return Texts(sources, [list(warn_of_tabs((line for _, line in column), name)) for column, name in sides])
 
 
 def name_of_file(src: str) -> str:

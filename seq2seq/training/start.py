@@ -12,6 +12,7 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
     data_digests,
+    describe_headers,
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
@@ -141,8 +142,10 @@ def prepare(
         batches = make_batches(config, store, tokenizers)
 
     # log a summary
+    headers = describe_headers(config)
     read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
     for line in (
+        *headers,
         f"reading {read}",
         f"training pairs: {store.report}",
         *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),

@@ -1,0 +1,74 @@
+"""Divide one file of sentence pairs into train, dev and test, and write a config that fits their number. Blank and
+repeated pairs are left out, and no source and no target stands in two parts.
+"""
+
+import argparse
+import shlex
+from pathlib import Path
+
+from seq2seq.commands import options
+from seq2seq.errors import UserError
+from seq2seq.streams import say
+
+HELP = "divide a file of pairs into train, dev and test, and write a config for them"
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what to divide and how."""
+    add = parser.add_argument
+    add("data", metavar="FILE", help="a table (.tsv, .txt, .csv, .jsonl), or two files by their prefix")
+    add("--src", required=True, metavar="CODE", help="source language, such as en")
+    add("--tgt", required=True, metavar="CODE", help="target language, such as fr")
+    options.add_table(parser)
+    add("--dev", type=int, metavar="N", help="pairs of dev (default: a tenth of all, at most 1,000)")
+    add("--test", type=int, metavar="N", help="pairs of test (default: as many as dev); 0: no test set")
+    add("--out", type=Path, metavar="DIR", help="the folder to write (default: the name of FILE, without its ending)")
+    add("--seed", type=int, default=1, metavar="N", help="another seed chooses other pairs (default: 1)")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Divide, write, and say what was done and what can be done next."""
+    from seq2seq.data.dataset import with_bar
+    from seq2seq.data.formats import Form, describe_table, stream_pairs, table_ending
+    from seq2seq.data.splitting import divide, write_division
+
+    # check the options
+    name = Path(args.data).name
+    name = name[: -len(".gz")] if name.lower().endswith(".gz") else name
+    out = args.out or Path(name[: len(name) - len(table_ending(name))])
+    if (args.dev is not None and args.dev < 1) or (args.test is not None and args.test < 0):
+        raise UserError(f"--dev {args.dev} --test {args.test}: dev needs at least 1 pair, and test at least 0")
+    for option, code in (("--src", args.src), ("--tgt", args.tgt)):
+        if not code or "/" in code or code.startswith("."):
+            raise UserError(f"{option} {code}: files are named by it; write a code such as en")
+    if args.src == args.tgt:
+        raise UserError(f"--src and --tgt are both {args.src}; name two different languages")
+    if out.is_file() or (out.is_dir() and any(out.iterdir())):
+        raise UserError(f"--out {out}: exists, and nothing is overwritten; give another folder, or delete it")
+
+    # divide, and write
+    form = options.read_form(args, Form(args.src, args.tgt))
+    header = describe_table(args.data, form)
+    division = divide(with_bar(stream_pairs(args.data, *form)), args.dev, args.test, args.seed)
+    config = write_division(out, with_bar(stream_pairs(args.data, *form)), form, division)
+
+    # say what was done
+    if header:
+        say(header)
+    say(f"{len(division.part):,} pairs; {division.blank:,} blank and {division.repeated:,} repeated ones left out")
+    sizes = division.sizes()
+    say(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
+    for part, wanted in (("dev", args.dev), ("test", args.test)):
+        if wanted and sizes[part] < wanted:
+            say(f"--{part} {wanted}: only {sizes[part]:,} pairs can be kept apart from all others")
+    if division.by_source:
+        say("no source stands in two of them; targets do, since most pairs are connected by equal targets")
+    else:
+        say("no source and no target stands in two of them")
+    letters = ", which are words and are read letter by letter" if division.is_spelled else ""
+    say(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}")
+
+    # and what can be done next
+    say("", "Next:")
+    for command in (["check", str(config)], ["train", str(config)], ["translate", f"runs/{config.stem}"]):
+        say(f"  {shlex.join(['seq2seq', *command])}")

@@ -1,0 +1,73 @@
+"""The sizes of a model and a training that fit the number of sentence pairs: the config that `seq2seq split` writes."""
+
+from typing import Any, NamedTuple
+
+import yaml
+
+from seq2seq.config.dialect import Dumper
+from seq2seq.config.reading import parse_config
+
+
+class Size(NamedTuple):
+    """The sizes for fewer than `pairs` training pairs."""
+
+    pairs: float
+    vocabulary: int
+    hidden: int
+    dropout: float
+    batch_tokens: int
+    updates: int
+
+
+SIZES = (
+    Size(5_000, vocabulary=1000, hidden=256, dropout=0.4, batch_tokens=1024, updates=1500),
+    Size(15_000, vocabulary=2000, hidden=256, dropout=0.3, batch_tokens=1024, updates=3000),
+    Size(60_000, vocabulary=4000, hidden=256, dropout=0.3, batch_tokens=2048, updates=4000),
+    Size(float("inf"), vocabulary=8000, hidden=512, dropout=0.2, batch_tokens=4096, updates=20_000),
+)
+VALIDATIONS = 15
+SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary has besides the characters
+
+
+def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled: bool) -> str:
+    """Return the YAML of a config.
+
+    Args:
+        data: the section `data`.
+        pairs: the number of training pairs.
+        characters: the number of different characters in the text; the vocabulary has room for all.
+        is_spelled: whether the lines are words, which then are read letter by letter.
+    """
+    # the sizes
+    size = next(size for size in SIZES if pairs < size.pairs)
+    needed = SPECIAL + characters
+    vocabulary = needed if is_spelled else max(size.vocabulary, needed + size.vocabulary // 2)
+
+    # the config
+    states = {"cell": "lstm", "hidden_size": size.hidden}
+    config: dict[str, Any] = {
+        "data": data,
+        "tokenizer": {"type": "char" if is_spelled else "unigram", "vocab_size": -(-vocabulary // 100) * 100},
+        "model": {
+            "embedding_size": 256,
+            "dropout": size.dropout,
+            "encoder": states,
+            "attention": {"score": "general"},
+            "decoder": dict(states),
+        },
+        "training": {
+            "batch_tokens": size.batch_tokens,
+            "max_updates": size.updates,
+            "learning_rate": 2.0e-3,
+            "schedule": "cosine",
+            "warmup_updates": 100,
+            "validate_every": size.updates // VALIDATIONS,
+            "patience": 0,
+        },
+    }
+    if is_spelled:
+        config["training"]["early_stopping_metric"] = "chrf"
+
+    # as YAML, when it is valid
+    parse_config(config, "--src and --tgt")
+    return yaml.dump(config, Dumper=Dumper, sort_keys=False, allow_unicode=True)

@@ -1,0 +1,197 @@
+"""One corpus divided into train, dev and test, so that what a model is measured on was never seen in training.
+
+Pairs that share a source or a target form a group, which is never divided. Hashes of the sources, with the seed as key,
+decide where a group goes. So the order of the lines does not matter, and equal texts are divided equally.
+"""
+
+import shutil
+from collections.abc import Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from hashlib import blake2b
+from itertools import zip_longest
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int, UInt64
+
+from seq2seq.config.sizes import fitting_config
+from seq2seq.data.corpus import Pair
+from seq2seq.data.formats import Form, Row
+from seq2seq.errors import UserError
+from seq2seq.files import publish, unfinished
+
+PARTS = ("train", "dev", "test")
+DROPPED = -1
+MOST = 1000  # pairs of dev and of test, by default
+SPELLED_WORD = 15  # characters of a line that is one word, at most
+SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
+
+_PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
+
+
+@dataclass(frozen=True)
+class Division:
+    """The part that each pair of a corpus goes to, and what was seen while the corpus was read."""
+
+    part: Int[np.ndarray, " pairs"]  # an index of `PARTS`, or `DROPPED`
+    blank: int  # pairs that were dropped because a side is blank
+    repeated: int  # pairs that were dropped because an earlier line has the same
+    by_source: bool  # whether only sources keep pairs together, because targets keep too many together
+    group: int  # pairs of the largest group
+    characters: int  # different ones, in all texts
+    is_spelled: bool  # whether lines are words, letter by letter, and not sentences
+
+    def sizes(self) -> dict[str, int]:
+        """Return the number of pairs of each part."""
+        return {name: int((self.part == number).sum()) for number, name in enumerate(PARTS)}
+
+
+def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) -> Division:
+    """Divide a corpus. Of each pair only 17 bytes are held in memory.
+
+    Args:
+        rows: the pairs.
+        dev: how many pairs dev should have; None: a tenth of all, at most `MOST`.
+        test: the same for test; it may be 0.
+        seed: decides which pairs they are.
+
+    Raises:
+        UserError: there are too few different pairs, or they hang together too much.
+    """
+    # read: a hash of each text
+    key = str(seed).encode()
+    characters: set[str] = set()
+    lines, words, letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
+
+    def mark(row: Row) -> tuple[int, int, bool]:
+        nonlocal lines
+        pair = Pair.normalized(*row)
+        is_blank = not (pair.src and pair.tgt)
+        lines += not is_blank
+        for side, text in enumerate(() if is_blank else pair):
+            characters.update(text)
+            spaces = text.count(" ")
+            words[side] += spaces + 1
+            letters[side] += len(text) - spaces
+        src, tgt = (int.from_bytes(blake2b(text.encode(), digest_size=8, key=key).digest()) for text in pair)
+        return src, tgt, is_blank
+
+    marks = np.fromiter(map(mark, rows), _PAIR)
+    is_spelled = lines > 0 and all(
+        (w < 1.1 * lines and n <= SPELLED_WORD * lines) or n < SPELLED_SIGN * w
+        for w, n in zip(words, letters, strict=True)
+    )
+
+    # drop blank pairs, and all but the first of those that are equal
+    _, first = np.unique(marks["src"] * np.uint64(3) + marks["tgt"], return_index=True)
+    keep = np.zeros(len(marks), bool)
+    keep[first] = True
+    keep &= ~marks["blank"]
+    kept = marks[keep]
+
+    # how many to take
+    fitting = min(MOST, max(1, len(kept) // 10))
+    wanted = [fitting if number is None else number for number in (dev, test)]
+    if len(kept) < 3 or sum(wanted) > len(kept) / 2 + 1:
+        asked = f"dev {wanted[0]:,} and test {wanted[1]:,} leave too few of them for training"
+        raise UserError(
+            f"{len(kept):,} different pairs: {asked if len(kept) >= 3 else 'too few to divide'}; bring more"
+        )
+
+    # choose groups for them: kept together by source and target, or if too few are small enough, by source alone
+    for by_source in (False, True):
+        group = np.unique(kept["src"], return_inverse=True)[1] if by_source else _connected(kept["src"], kept["tgt"])
+        part, sizes = _choose(kept["src"], group, wanted)
+        found = [int((part == number).sum()) for number in (1, 2)]
+        if all(2 * n >= most for n, most in zip(found, wanted, strict=True)):
+            break
+    if not found[0] or (wanted[1] and not found[1]):
+        raise UserError(f"{len(kept):,} different pairs, {sizes.max():,} of one source: none are left for dev and test")
+
+    # one part for each line
+    parts = np.full(len(marks), DROPPED)
+    parts[keep] = part
+    blank = int(marks["blank"].sum())
+    repeated = len(marks) - len(kept) - blank
+    return Division(parts, blank, repeated, by_source, int(sizes.max()), len(characters), is_spelled)
+
+
+def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
+    """Write the parts of a corpus, two files each, and a config that fits them, into a folder; return the config.
+
+    `rows` are read a second time. The folder must be empty or missing; it appears when it is complete.
+
+    Raises:
+        UserError: the folder cannot be written, or the corpus has changed.
+    """
+    # the config
+    name = out.resolve().name
+    parts = {part: str(out / part) for part, size in division.sizes().items() if size}
+    data = {**parts, "src": form.src, "tgt": form.tgt}
+    config = fitting_config(data, division.sizes()["train"], division.characters, division.is_spelled)
+
+    # the texts, in the order of the corpus
+    new = unfinished(out)
+    try:
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir(parents=True)
+        with ExitStack() as stack:
+            files = [
+                [
+                    stack.enter_context(open(new / f"{part}.{code}", "w", encoding="utf-8", newline="\n"))
+                    for code in form[:2]
+                ]
+                for part in parts
+            ]
+            for row, part in zip_longest(rows, division.part):
+                if row is None or part is None:
+                    raise UserError("the corpus has changed while it was read; repeat when nothing writes into it")
+                for file, text in zip(files[part], Pair.normalized(*row), strict=True) if part != DROPPED else ():
+                    file.write(text + "\n")
+        (new / f"{name}.yaml").write_text(config, encoding="utf-8")
+        publish(new, out)
+    except OSError as error:
+        raise UserError(f"--out {out}: cannot be written: {error.strerror}; give another folder") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)  # left only after an error: otherwise it was renamed
+    return out / f"{name}.yaml"
+
+
+def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pairs"]) -> Int[np.ndarray, " pairs"]:
+    """Return a number for each pair, equal for pairs that a chain of common sources and targets connects."""
+    sources, a = np.unique(src, return_inverse=True)
+    targets, b = np.unique(tgt, return_inverse=True)
+    b = b + len(sources)
+    label = np.arange(len(sources) + len(targets))
+    while True:
+        # each text takes the smallest label of its neighbours, and of whom that label belongs to
+        smallest, before = np.minimum(label[a], label[b]), label.copy()
+        np.minimum.at(label, a, smallest)
+        np.minimum.at(label, b, smallest)
+        label = label[label]
+        if np.array_equal(label, before):
+            return np.unique(label[a], return_inverse=True)[1]
+
+
+def _choose(
+    src: UInt64[np.ndarray, " pairs"], group: Int[np.ndarray, " pairs"], wanted: list[int]
+) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " groups"]]:
+    """Return the part of each pair, and the sizes of the groups. Groups of over a tenth of a part go to train."""
+    # an order of the groups that depends on their texts alone
+    sizes = np.bincount(group)
+    smallest = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
+    np.minimum.at(smallest, group, src)
+    order = np.argsort(smallest, kind="stable")
+
+    # fill test, then dev
+    of_group = np.zeros(len(sizes), int)
+    for part, most in ((2, wanted[1]), (1, wanted[0])):
+        room, largest = most, max(1, most // 10)
+        for number in order:
+            if not room:
+                break
+            if of_group[number] == 0 and sizes[number] <= min(room, largest):
+                of_group[number] = part
+                room -= sizes[number]
+    return of_group[group], sizes

@@ -1,0 +1,197 @@
+"""`seq2seq split`: parts that share no source and no target, chosen by the texts alone, and a config that trains."""
+
+import json
+import random
+import re
+import shlex
+from contextlib import suppress
+from itertools import combinations
+
+import numpy as np
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from seq2seq.commands.main import main
+from seq2seq.config import load_config
+from seq2seq.config.sizes import SIZES, fitting_config
+from seq2seq.data.corpus import read_pairs
+from seq2seq.data.splitting import DROPPED, divide
+from seq2seq.errors import UserError
+
+PARTS = ("train", "dev", "test")
+
+
+def corpus(pairs, seed=1):
+    """Pairs of which some share a source or a target, one comes twice, and one is blank."""
+    rng = random.Random(seed)
+    rows = [(f"source {rng.randrange(pairs)}", f"target {rng.randrange(pairs)}") for _ in range(pairs // 3)]
+    rows += [(f"a sentence {n}", f"its translation {n}") for n in range(pairs - len(rows) - 2)]
+    return [*rows, rows[0], ("", "blank")]
+
+
+def parts_of(rows, division):
+    return [[row for row, part in zip(rows, division.part, strict=True) if part == number] for number in range(3)]
+
+
+def check_division(rows, division, by_source=False):
+    parts = parts_of(rows, division)
+    kept = [pair for part in parts for pair in part]
+    assert len(kept) == len(set(kept))  # none is repeated
+    assert set(kept) == {row for row in rows if all(row)}  # none is lost
+    assert division.blank + division.repeated == (division.part == DROPPED).sum() == len(rows) - len(kept)
+    for one, other in combinations(parts, 2):
+        for side in range(1 if by_source else 2):
+            assert not {pair[side] for pair in one} & {pair[side] for pair in other}
+    return [len(part) for part in parts]
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.tuples(*[st.integers(0, 30).map(str)] * 2), min_size=1, max_size=60), st.integers(0, 3))
+def test_no_source_and_no_target_is_in_two_parts_and_none_is_lost(rows, seed):
+    with suppress(UserError):  # too few
+        division = divide(rows, None, None, seed)
+        check_division(rows, division, division.by_source)
+
+
+@pytest.mark.parametrize(("pairs", "expected"), [(30, 2), (1_000, 99), (20_000, 1_000)])
+def test_dev_and_test_are_a_tenth_and_at_most_1000(pairs, expected):
+    rows = corpus(pairs)
+    division = divide(rows, None, None, 1)
+    sizes = check_division(rows, division)
+    assert sizes[1:] == [expected, expected]
+    assert (division.blank, division.repeated >= 1, division.by_source) == (1, True, False)
+
+
+def test_the_parts_depend_on_texts_and_seed_and_not_on_the_order_of_lines():
+    rows = corpus(500)
+    turned = rows[::-1]
+    here, there, other = (divide(lines, 40, 30, seed) for lines, seed in ((rows, 1), (turned, 1), (rows, 2)))
+    assert [set(part) for part in parts_of(rows, here)] == [set(part) for part in parts_of(turned, there)]
+    assert set(parts_of(rows, here)[1]) != set(parts_of(rows, other)[1])
+    assert check_division(rows, here)[1:] == [40, 30]
+
+
+def test_where_targets_connect_everything_sources_alone_are_kept_apart():
+    rows = [(f"a sentence {n}", ("yes", "no")[n % 2]) for n in range(100)]
+    division = divide(rows, None, 0, 1)
+    assert division.by_source
+    assert check_division(rows, division, by_source=True) == [90, 10, 0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "dev", "says"),
+    [
+        ([("a", "b")] * 5, None, "1 different pairs: too few to divide"),
+        ([("a", str(n)) for n in range(50)], None, "50 different pairs, 50 of one source: none are left"),
+        (corpus(50), 40, "dev 40 and test 4 leave too few of them for training"),
+    ],
+)
+def test_what_cannot_be_divided_is_an_error(rows, dev, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        divide(rows, dev, None, 1)
+
+
+def test_words_are_told_from_sentences_in_any_script():
+    words = [(f"haus{n}", f"h a ʊ s {n}") for n in range(50)]
+    for rows, is_spelled in (
+        (words, True),
+        ([(tgt, src) for src, tgt in words], True),
+        ([(f"sing{n}", f"sang{n}") for n in range(50)], True),
+        ([(f"我们都在河边的花园里{n}", f"We are in the garden {n}") for n in range(50)], False),
+        ([(f"あの庭で{n}", f"in that garden {n}") for n in range(50)], False),
+        (corpus(50), False),
+    ):
+        assert divide(rows, None, None, 1).is_spelled is is_spelled, rows[0]
+
+
+@pytest.mark.parametrize("pairs", [1, *(int(size.pairs) - 1 for size in SIZES[:-1]), 1_000_000])
+@pytest.mark.parametrize(("characters", "is_spelled"), [(80, False), (3_000, False), (80, True), (3_000, True)])
+def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, is_spelled):
+    data = {"train": "x", "dev": "y", "src": "no", "tgt": "en"}
+    config = yaml.safe_load(fitting_config(data, pairs, characters, is_spelled))
+    assert config["data"] == data  # `no` is quoted
+    assert config["tokenizer"]["vocab_size"] >= characters + 261
+    assert config["tokenizer"]["type"] == ("char" if is_spelled else "unigram")
+
+
+# ------------------------------------------------------------------------------------------------------- the command
+
+
+@pytest.fixture
+def table(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = [(f"the {a} {b} sings", f"{b} canta, {a}") for a in "abcdefgh" for b in "klmnopqr"]
+    text = "".join(f"{tgt}\t{src}\tCC-BY {n}\n" for n, (src, tgt) in enumerate([*rows, rows[0]]))
+    (tmp_path / "songs.txt").write_text(text, encoding="utf-8")
+    return "songs.txt"
+
+
+SPLIT = ["split", "songs.txt", "--src", "en", "--tgt", "oc", "--columns", "2,1"]
+
+
+def test_the_command_writes_parts_and_a_config_and_its_next_commands_run(table, tmp_path, capsys):
+    assert main(SPLIT) == 0
+    out = capsys.readouterr().out
+    assert "65 pairs; 0 blank and 1 repeated ones left out\ntrain 52, dev 6, test 6\n" in out
+    pairs = {part: read_pairs(f"songs/{part}", "en", "oc") for part in PARTS}
+    assert {part: len(rows) for part, rows in pairs.items()} == {"train": 52, "dev": 6, "test": 6}
+    assert all("sings" in src and "canta" in tgt for rows in pairs.values() for src, tgt in rows)
+    commands = [shlex.split(line)[1:] for line in out.splitlines() if line.startswith("  seq2seq ")]
+    assert [command[0] for command in commands] == ["check", "train", "translate"]
+    assert main([*commands[0], "--json"]) == 0
+    assert {f["kind"] for f in json.loads(capsys.readouterr().out)["findings"]} <= {"novel"}
+    small = ["training.max_updates=2", "training.warmup_updates=1", "model.embedding_size=16"]
+    small += ["model.encoder.hidden_size=16", "model.decoder.hidden_size=16"]
+    assert main([*commands[1], *small]) == 0
+    (tmp_path / "in").write_text("the a k sings\n")
+    assert main([*commands[2], "--input", "in"]) == 0
+
+
+def test_nothing_is_overwritten_and_nothing_is_left_behind(table, tmp_path, capsys, monkeypatch):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine")
+    (tmp_path / "empty").mkdir()
+    assert main([*SPLIT, "--out", "full"]) == 2
+    assert "--out full: exists, and nothing is overwritten" in capsys.readouterr().err
+    assert main([*SPLIT, "--out", "empty"]) == 0
+    assert main([*SPLIT, "--out", "new/folder", "--test", "0"]) == 0
+    assert sorted(file.name for file in (tmp_path / "new/folder").iterdir()) == [
+        *(f"dev.{code}" for code in ("en", "oc")),
+        "folder.yaml",
+        *(f"train.{code}" for code in ("en", "oc")),
+    ]
+    monkeypatch.setattr("seq2seq.data.splitting.publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+    assert main([*SPLIT, "--out", "other"]) == 2
+    assert "--out other: cannot be written: No space" in capsys.readouterr().err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full", "new", "songs.txt"]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--dev", "0"], "dev needs at least 1 pair"),
+        (["--src", "a/b"], "--src a/b: files are named by it"),
+        (["--src", "oc"], "--src and --tgt are both oc"),
+        (["--columns", "4,1"], "songs.txt:1: 3 tab-separated cells"),
+        (["--columns", "x,y"], "there is no column x"),
+        (["--out", "songs.txt"], "--out songs.txt: exists"),
+    ],
+)
+def test_options_that_do_not_fit_are_an_error(table, tmp_path, capsys, options, says):
+    assert main([*SPLIT, *options]) == 2
+    assert says in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["songs.txt"]
+
+
+def test_a_config_without_dev_is_told_of_split(tmp_path):
+    (tmp_path / "c.yaml").write_text("data: {train: a.tsv, src: en, tgt: fr}")
+    with pytest.raises(UserError, match=r"data\.dev is missing; `seq2seq split FILE` makes train, dev and test of one"):
+        load_config(tmp_path / "c.yaml")
+
+
+def test_a_division_takes_the_memory_of_hashes():
+    parts = divide(((f"s {n}", f"t {n}") for n in range(1000)), 10, 10, 1).part
+    assert parts.dtype.kind == "i"
+    assert np.bincount(parts).tolist() == [980, 10, 10]

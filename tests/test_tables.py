@@ -1,0 +1,324 @@
+"""Tables as people bring them: separators, columns, headers, and what is said where a table is not as it seems."""
+
+import gzip
+import json
+import logging
+
+import pytest
+from faults import mistake
+from tiny import write_config
+
+from seq2seq.commands.main import main
+from seq2seq.config import load_config
+from seq2seq.data.corpus import read_pairs
+from seq2seq.data.formats import Form, describe_table
+from seq2seq.data.store import Store
+from seq2seq.errors import UserError
+from seq2seq.runs.run import Run
+
+PAIRS = [("The goat sings.", "La chèvre chante."), ('He said "yes", twice.', "Il a dit « oui » ; deux fois.")]
+SCORED = "no\tsure\tFrench\tEnglish\n" + "".join(f"{n}\t0.{n}\t{tgt}\t{src}\n" for n, (src, tgt) in enumerate(PAIRS))
+PLAIN = "".join(f"{src}\t{tgt}\n" for src, tgt in PAIRS)
+QUOTED = "".join(f'"{src}",{tgt}\n'.replace('"yes"', '""yes""') for src, tgt in PAIRS)
+
+
+def write(folder, name, text, encoding="utf-8"):
+    data = text.encode(encoding)
+    (folder / name).write_bytes(gzip.compress(data) if name.lower().endswith(".gz") else data)
+    return folder / name
+
+
+READ = {  # the file, its text, columns, header; whether a header is found
+    "tabs": ("t.tsv", PLAIN, None, "auto", False),
+    "txt, as downloaded": ("t.txt", PLAIN.replace("\n", "\tCC-BY #1\n"), [1, 2], "auto", False),
+    "packed, upper case": ("t.TXT.GZ", PLAIN, None, "auto", False),
+    "a byte order mark before a header": ("t.tsv", "\ufeffen\tfr\n" + PLAIN, None, "auto", True),
+    "a header in the other order": (
+        "t.tsv",
+        "French text\tEnglish_text\n" + "".join(f"{t}\t{s}\n" for s, t in PAIRS),
+        None,
+        "auto",
+        True,
+    ),
+    "a header of codes with regions": ("t.tsv", "en_US\tfr-FR\n" + PLAIN, None, "auto", True),
+    "a header of another language": ("t.tsv", "English\tGerman\n" + PLAIN, None, "auto", True),
+    "the same, in the other order": (
+        "t.tsv",
+        "German\tEnglish\n" + "".join(f"{t}\t{s}\n" for s, t in PAIRS),
+        None,
+        "auto",
+        True,
+    ),
+    "a header of sides": ("t.tsv", "Source\tTarget\n" + PLAIN, None, "auto", True),
+    "a header in other words": ("t.tsv", "one\tother\n" + PLAIN, None, True, True),
+    "columns by number, in another order": ("t.tsv", SCORED, [4, 3], "auto", True),
+    "columns by name, in any case": ("t.tsv", SCORED, [" english", "FRENCH"], "auto", True),
+    "a name and a number": ("t.tsv", SCORED, ["English", 3], "auto", True),
+    "CSV": ("t.csv", QUOTED, None, "auto", False),
+    "CSV, packed, CRLF": ("t.csv.gz", QUOTED.replace("\n", "\r\n"), None, "auto", False),
+    "CSV of a spreadsheet": (
+        "t.csv",
+        "".join(f'"{s}";"{t}";\n'.replace('"yes"', '""yes""') for s, t in PAIRS),
+        None,
+        "auto",
+        False,
+    ),
+    "CSV with tabs": ("t.csv", QUOTED.replace(",L", "\tL").replace(",I", "\tI"), None, "auto", False),
+    "CSV with a header": (
+        "t.csv",
+        "id,English,French\n7," + QUOTED.replace("\n", "\n7,", 1),
+        ["english", "french"],
+        "auto",
+        True,
+    ),
+    "line breaks in cells": (
+        "t.csv",
+        QUOTED.replace("goat sings", "goat\nsings").replace("chèvre chante.", "chèvre chante."),
+        None,
+        "auto",
+        False,
+    ),
+    "trailing tabs": ("t.tsv", PLAIN.replace("\n", "\t\t\n"), None, "auto", False),
+    "a separator that is named": (
+        "t.csv",
+        "sep=\t\nEnglish\tFrench\n" + QUOTED.replace(",L", "\tL").replace(",I", "\tI"),
+        None,
+        "auto",
+        True,
+    ),
+    "empty cells at the end": ("t.tsv", PLAIN.replace("\n", "\t\n", 1).replace(".\n", ".\tx\n"), [1, 2], "auto", False),
+    "two keys": (
+        "t.jsonl",
+        "".join(json.dumps({"a": s, "b": t, "n": 1}) + "\n" for s, t in PAIRS),
+        ["a", "b"],
+        "auto",
+        False,
+    ),
+    "wrapped objects": (
+        "t.jsonl",
+        "".join(json.dumps({"translation": {"en": s, "fr": t}}) + "\n" for s, t in PAIRS),
+        None,
+        "auto",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", READ)
+def test_a_table_is_read_by_its_columns_and_its_header_is_no_pair(tmp_path, case):
+    name, text, columns, header, has_header = READ[case]
+    form, file = Form("en", "fr", columns, header), write(tmp_path, name, text)
+    assert read_pairs(file, *form) == PAIRS
+    assert (describe_table(file, form) is not None) == has_header
+
+
+PAIRS_OF_WORDS = {  # no headers
+    "Deutsch\tGerman": "de en",
+    "English\tanglais": "en fr",
+    "id\tIch": "en de",
+    "Latin\tLatin": "en de",
+    "it\tla": "en es",
+    "no\tde": "en nl",
+}
+
+
+@pytest.mark.parametrize("first", PAIRS_OF_WORDS)
+def test_a_pair_that_names_a_language_is_no_header(tmp_path, first):
+    file = write(tmp_path, "t.tsv", f"{first}\na\tb\n")
+    assert read_pairs(file, *PAIRS_OF_WORDS[first].split()) == [tuple(first.split("\t")), ("a", "b")]
+
+
+def test_an_empty_last_cell_of_the_first_row_is_a_column(tmp_path):
+    file = write(tmp_path, "t.tsv", "a\tb\t\nc\td\te\n")
+    assert read_pairs(file, "en", "fr", [1, 3]) == [("a", ""), ("c", "e")]
+
+
+def test_blank_rows_and_empty_cells_are_blank_sides(tmp_path):
+    file = write(tmp_path, "t.tsv", "\n\t\na\t\n\tb\nen\tfr\n")
+    assert read_pairs(file, "en", "fr") == [("", ""), ("", ""), ("a", ""), ("", "b"), ("en", "fr")]
+    assert read_pairs(write(tmp_path, "t.csv", "a,\n\n,b\n"), "en", "fr") == [("a", ""), ("", ""), ("", "b")]
+
+
+REFUSED = {  # the file, its text, columns, header; what is said after its name
+    "more than two": (
+        "t.tsv",
+        SCORED,
+        None,
+        "auto",
+        ":1: 4 tab-separated cells (1 'no', 2 'sure', 3 'French', 4 'English'"
+        "); a row needs exactly 2, the source and the target; choose two by number or by name: "
+        "data.columns: [English, French], or --columns English,French",
+    ),
+    "as downloaded": (
+        "t.txt",
+        "a\tb\tc\n",
+        None,
+        "auto",
+        ":1: 3 tab-separated cells (1 'a', 2 'b', 3 'c'); a row needs "
+        "exactly 2, the source and the target; choose two by number or by name: data.columns: [1, 2]",
+    ),
+    "no such number": ("t.tsv", PLAIN, [1, 3], "auto", "there is no column 3, which data.columns (--columns) asks for"),
+    "no such name": ("t.tsv", SCORED, ["German", 3], "auto", "there is no column German, which data.columns"),
+    "a name twice": ("t.csv", "x,x\na,b\n", ["x", 2], "auto", "2 columns have the name x, which"),
+    "one column twice": ("t.csv", "x,y\na,b\n", ["x", 1], "auto", "asks for column 1 twice"),
+    "names without a header": ("t.tsv", SCORED, ["French", "English"], False, "choose columns by number"),
+    "numbers of keys": ("t.jsonl", '{"a": "b"}\n', [1, 2], "auto", "JSON lines have keys: name them"),
+    "other keys": ("t.jsonl", '{"a": "b"}\n', None, "auto", "or name other keys: data.columns: [KEY, KEY]"),
+    "a ragged row": (
+        "t.tsv",
+        "a\tb\tc\nd\n",
+        [1, 2],
+        "auto",
+        ":2: 1 tab-separated cell (1 'd'); a row needs exactly 3, as",
+    ),
+    "a tab in a text": ("t.tsv", "a\tb\nc\td\te\n", None, "auto", ":2: 3 tab-separated cells (1 'c', 2 'd', 3 'e')"),
+    "a tab in a text, chosen": ("t.tsv", "a\tb\nc\td\te\n", [2, 1], "auto", ":2: 3 tab-separated cells"),
+    "quotes in tabs": (
+        "t.tsv",
+        'a\tb\n"c\nd"\te\n',
+        None,
+        "auto",
+        "if cells are quoted as in CSV, let its name end in .csv",
+    ),
+    "commas in tabs": (
+        "t.tsv",
+        "a,b\n",
+        None,
+        "auto",
+        "if commas or semicolons separate them, let the name end in .csv",
+    ),
+    "one side": (
+        "t.txt",
+        "A goat\n",
+        None,
+        "auto",
+        "if it is one side of a corpus, name the two files NAME.en and NAME.fr",
+    ),
+    "an open quote": ("t.csv", 'a,b\n"c,d\n', None, "auto", ":2: not CSV (unexpected end of data); a cell that begins"),
+    "a quote too many": ("t.csv", 'a,b\n"c"d,e\n', None, "auto", ":2: not CSV ("),
+    "gzip by another name": (
+        "t.tsv",
+        "\x1f\x8b\x08\x00",
+        None,
+        "auto",
+        ": not plain text in UTF-8: it is packed by gzip",
+    ),
+    "a spreadsheet": ("t.csv", "PK\x03\x04", None, "auto", "save the table as CSV in UTF-8"),
+    "TMX": ("t.tmx", "<tmx>", None, "auto", ": the file exists, but TMX is mark-up: convert it"),
+    "SGM": ("t.en.sgm", "<seg>", None, "auto", ": the file exists, but SGM is mark-up"),
+    "an unknown ending": ("t.dat", PLAIN, None, "auto", "the name of a table ends in .tsv, .jsonl, .csv, .txt"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_table_that_is_not_as_it_seems_is_an_error_with_the_way_out(tmp_path, case):
+    name, text, columns, header, says = REFUSED[case]
+    file = write(tmp_path, name, text, "latin-1" if "\x8b" in text else "utf-8")
+    said = mistake(read_pairs, file, "en", "fr", columns, header)
+    assert says in said, said
+    assert str(file) in said
+
+
+def test_utf_16_is_named_with_and_without_its_mark_and_a_folder_too(tmp_path):
+    for encoding in ("utf-16", "utf-16-le", "utf-16-be"):
+        assert "it is UTF-16; convert" in mistake(read_pairs, write(tmp_path, "t.tsv", PLAIN, encoding), "en", "fr")
+    assert "that is a folder" in mistake(read_pairs, tmp_path, "en", "fr")
+
+
+@pytest.mark.parametrize("value", ["2,3", "[2]", "[2, 2]", "[0, 1]", "[1, 2, 3]", "[en, no]", "[1.5, 2]", "[en, '']"])
+def test_wrong_columns_in_a_config_are_an_error_with_an_example(tmp_path, value):
+    with pytest.raises(UserError, match=r"data\.columns is .*; write two numbers, \[2, 3\], or two names"):
+        load_config(write_config(tmp_path), [f"data.columns={value}"])
+
+
+# ------------------------------------------------------------------------------------------------------- commands
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A run trained from tables with three columns and a header, and the same text in two files."""
+    folder = tmp_path_factory.mktemp("tables")
+    config = write_config(folder, training={"max_updates": 20, "validate_every": 10})
+    tables = []
+    for name in ("train", "dev", "test"):
+        rows = enumerate(read_pairs(folder / name, "en", "de"))
+        write(folder, f"{name}.csv", "n,German,English\n" + "".join(f'{n},"{tgt}","{src}"\n' for n, (src, tgt) in rows))
+        tables.append(f"data.{name}={folder / name}.csv")
+    assert main(["train", str(config), *tables, "data.columns=[English, German]", "--run", str(folder / "run")]) == 0
+    assert main(["train", str(config), "--run", str(folder / "plain")]) == 0
+    return folder
+
+
+def printed(capsys, *arguments):
+    capsys.readouterr()
+    assert main([str(argument) for argument in arguments]) == 0
+    return capsys.readouterr().out
+
+
+def test_a_run_from_tables_equals_one_from_two_files(folder):
+    runs = [Run(folder / name) for name in ("run", "plain")]
+    weights = [(run.checkpoints.named("last").path / "model.safetensors").read_bytes() for run in runs]
+    assert weights[0] == weights[1]
+
+
+def test_evaluate_and_score_read_the_tables_of_the_run_and_others(folder, capsys, caplog):
+    run, plain = folder / "run", folder / "plain"
+    lines = ["--src", folder / "test.en", "--tgt", folder / "test.de"]
+    scores = printed(capsys, "score", plain, *lines)
+    assert scores.count("\n") == 12
+    assert printed(capsys, "score", run, "--data", folder / "test.csv") == scores
+    assert printed(capsys, "score", plain, "--data", folder / "test.csv", "--columns", "3,2") == scores
+    assert printed(capsys, "score", plain, "--data", folder / "test") == scores
+    assert any("test.csv:1 is a header, no pair" in message for message in caplog.messages)
+
+    evaluated = json.loads(printed(capsys, "evaluate", plain, "--json"))
+    for arguments in ([run], [run, "--data", folder / "test.csv"], [plain, "--data", folder / "test"]):
+        found = json.loads(printed(capsys, "evaluate", *arguments, "--json"))
+        assert found | {"seconds": 0} == evaluated | {"seconds": 0}
+    assert (run / "test.csv.json").exists()
+
+
+WRONG = {
+    "--data beside --src": ("--data test.csv --src test.en --tgt test.de", "are both given; give one of them"),
+    "--columns without --data": (
+        "--src test.en --tgt test.de --columns 1,2",
+        "say how --data is read; give --data FILE",
+    ),
+    "one column": ("--data test.csv --columns 1", "--columns 1: give two columns, such as 1,2 or english,french"),
+    "no number": ("--data test.csv --columns 0,1", "--columns 0,1: give two columns"),
+    "nothing": ("", "give --src and --tgt, or --data"),
+    "a table as both sides": ("--src test.csv --tgt test.csv", "--data test.csv reads its columns"),
+}
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_options_that_do_not_fit_are_an_error(folder, capsys, monkeypatch, case):
+    monkeypatch.chdir(folder)
+    options, says = WRONG[case]
+    assert main(["score", "plain", *options.split()]) == 2
+    assert says in capsys.readouterr().err
+
+
+def test_tabs_in_plain_text_are_counted_in_one_warning(folder, tmp_path, capsys, caplog):
+    table = write(tmp_path, "lines.txt", "the cat\tdie Katze\nold dog\nthe dog\tx\n")
+    said = (
+        f"{table}: read as plain text, a sentence a line; 2 lines have tabs, which become spaces; of a table, give one"
+    )
+    for arguments in (["translate", folder / "plain", "--input", table], ["score", folder / "plain", "--src", table]):
+        other = ["--tgt", write(tmp_path, "other", "a\nb\nc\n")] if "score" in arguments else []
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "seq2seq"):
+            printed(capsys, *arguments, *other)
+        assert [message for message in caplog.messages if said in message] == caplog.messages
+        assert len(caplog.messages) == 1
+
+
+def test_other_columns_of_the_same_file_are_another_text(folder, capsys):
+    """Resumed with other columns, a run makes its store of token ids anew."""
+    config, run = str(folder / "run" / "config.yaml"), str(folder / "run")
+    before = Store(folder / "run" / "store").inputs
+    turned = ["data.columns=[German, English]", "training.max_updates=22"]
+    assert main(["train", config, *turned, "--run", run, "--resume"]) == 2
+    assert "data.columns" in capsys.readouterr().err
+    assert main(["train", config, *turned, "--run", run, "--resume", "--allow-changes"]) == 0
+    assert Store(folder / "run" / "store").inputs != before
