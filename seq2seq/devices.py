@@ -1,8 +1,12 @@
 """The device and the precision of the computation."""
 
+import logging
+
 import torch
 
 from seq2seq.errors import UserError
+
+log = logging.getLogger("seq2seq")
 
 
 def choose_device(name: str) -> torch.device:
@@ -17,6 +21,15 @@ def choose_device(name: str) -> torch.device:
     if not there.get(device.type) or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
         raise UserError(f"the device is to be {name}, which this machine does not have; write auto or cpu")
     return device
+
+
+def device_to_open_on(name: str) -> torch.device:
+    """Return the device of a run's config to use its model on: the CPU, with a warning, if this machine lacks it."""
+    try:
+        return choose_device(name)
+    except UserError:
+        log.warning("the model was trained on %s, which this machine does not have: going on, on the CPU", name)
+        return torch.device("cpu")
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -13,11 +13,15 @@ import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from seq2seq.errors import UserError
 
 log = logging.getLogger("seq2seq")
+
+Record = TypeVar("Record", bound=BaseModel)
 
 NEW, OLD, UNDONE = ".new-", ".old-", ".undone-"
 
@@ -140,6 +144,15 @@ def json_object(text: bytes, keys: Iterable[str], place: str, fix: str) -> dict[
     if missing := [key for key in keys if key not in found]:
         raise UserError(f"{place}: damaged, the key {missing[0]!r} is missing; {fix}")
     return found
+
+
+def read_record(path: Path, record: type[Record], fix: str) -> Record:
+    """Read a JSON object as a model of pydantic; errors are those of `read_json`, or name the wrong value."""
+    try:
+        return record.model_validate(read_json(path, record.model_fields, fix))
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise UserError(f"{path}: damaged, {'.'.join(map(str, fault['loc']))}: {fault['msg']}; {fix}") from None
 
 
 @contextmanager

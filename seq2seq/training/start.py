@@ -12,6 +12,7 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
     data_digests,
+    learn_sentences,
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
@@ -106,6 +107,8 @@ def prepare(
                 run.save_data_digests(config, digests)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
+        if first:
+            run.save_sentences(learn_sentences(store, tokenizers, config.data.src))
 
     # log a summary
     for line in (f"training pairs: {store.report}", *vectors, f"{count_parameters(model):,} parameters, on {device}"):

@@ -16,6 +16,7 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.evaluation.health import warnings
 from seq2seq.runs.metrics import Metrics
 from seq2seq.runs.run import Run
+from seq2seq.training.calibration import calibrate
 from seq2seq.training.processes import Processes, join_processes
 from seq2seq.training.progress import Progress
 from seq2seq.training.resume import collect_state, restore_state
@@ -50,6 +51,7 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
         if is_complete(start, progress, settings):
+            processes.on_first(lambda: calibrate(run, config, device, again=False))
             return run
         if processes.rank == 0:
             run.checkpoints.rewind(start.checkpoint, progress.best_update)
@@ -122,6 +124,10 @@ def train(config: Config, path: Path, *, resume: bool = False, allow_changes: bo
             except Stopped as stopped:
                 save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
+
+        # learn what the finished model is unsure of
+        if not stop.asked:
+            processes.on_first(lambda: calibrate(run, config, device))
         if stop.asked:
             raise Stopped(stop.asked, "at its end")
     return run
