@@ -25,11 +25,13 @@ def is_first_process() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def load_translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
+def load_translator(
+    run: str | Path, batch_size: int | None = None, shortlist: bool | None = None, device: str | None = None
+) -> "Translator":
     """Load the best checkpoint of a run as a translator; None means what the run's config says."""
     from seq2seq.decoding.translator import Translator
 
-    translator = Translator.load(run, shortlist=shortlist)
+    translator = Translator.load(run, shortlist=shortlist, device=device)
     if batch_size is not None:
         if batch_size < 1:
             raise UserError(f"--batch-size is {batch_size}; write 1 or more")

@@ -1,5 +1,5 @@
 """Translate a test set and measure the translations: BLEU, chrF and TER (by sacrebleu), exact match, character error
-rate. The translations and the measures are kept in the run folder.
+rate. The translations and the measures are kept in the run folder. A line is translated in one piece, as in training.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> None:
     # translate and measure two files, or a split of the run's data
     folder = Run.open(args.run)
     texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device)
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=args.tokenize, lowercase=args.lowercase)
 
     # keep and print

@@ -18,6 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     output = "a .png or .svg picture (default: RUN/curves.png or attention.png)"
     parser.add_argument("--attention", metavar="TEXT", help=text)
     parser.add_argument("--words", action="store_true", help="with --attention: merge the pieces of a word")
+    options.add_shared(parser, "--device")
     parser.add_argument("--output", type=Path, metavar="FILE", help=output)
 
 
@@ -40,14 +41,14 @@ def run(args: argparse.Namespace) -> None:
 
     # the best checkpoint translates
     console.check_utf8("--attention", args.attention)
-    best, translator = run.checkpoints.named("best"), console.load_translator(run.path)
+    best, translator = run.checkpoints.named("best"), console.load_translator(run.path, device=args.device)
     console.check_attention(translator)
-    (found,) = translator.look([args.attention])
+    (found,) = translator.look([args.attention], split_sentences=False)
 
     # every checkpoint is given the tokens of this translation; the mean of its heads is a head of the picture
     maps = {}
     for checkpoint in run.checkpoints.all():
-        look = look_at(Translator.load(run.path, checkpoint=checkpoint), args.attention, found.ids)
+        look = look_at(Translator.load(run.path, checkpoint=checkpoint, device=args.device), args.attention, found.ids)
         assert look.decoder, "the model looks, and look_at refuses an empty text"
         maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
     map = beside(maps).words() if args.words else beside(maps)

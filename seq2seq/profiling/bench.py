@@ -21,7 +21,7 @@ from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
 from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
-from seq2seq.devices import autocast, choose_device
+from seq2seq.devices import autocast, choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS, square_rate
@@ -35,15 +35,17 @@ PROFILED = 10  # updates under the profiler and the counter, at most: both slow 
 PAIRS = 65_536  # pairs read from the beginning of a corpus: enough that batches are as even as those of all of it
 
 
-def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
+def bench(target: Path, overrides: Sequence[str], count: int, name: str | None = None) -> Profile:
     """Profile `count` updates of a config (of its untrained model) or of a run (of its best checkpoint); write nothing.
+
+    `name` is the device; by default that of the config, or the CPU if a run's config names one that is not here.
 
     Raises:
         UserError: a config, run or corpus at fault, overrides of a run, no updates.
     """
     if count < 1:
         raise UserError(f"--updates is {count}; write 1 or more")
-    subject = _read(target, overrides)
+    subject = _read(target, overrides, name)
     config, model, device = subject.config, subject.model, subject.device
     with autocast(device, config.training.precision):
         dtype = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else torch.float32
@@ -100,14 +102,14 @@ class Subject(NamedTuple):
     singles: Batches  # of one sentence each
 
 
-def _read(target: Path, overrides: Sequence[str]) -> Subject:
+def _read(target: Path, overrides: Sequence[str], name: str | None) -> Subject:
     """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
     run = Run.open(target) if target.is_dir() else None
     if run and overrides:
         raise UserError(f"{overrides[0]}: {target} is a run, whose config is settled; bench {target / 'config.yaml'}")
     config = run.config() if run else load_config(target, overrides)
-    device = choose_device(config.training.device)
+    device = (device_to_open_on if run and not name else choose_device)(name or config.training.device)
 
     # the model
     torch.manual_seed(config.seed)

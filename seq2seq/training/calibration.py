@@ -6,7 +6,7 @@ import random
 import torch
 
 from seq2seq.config import Config
-from seq2seq.data.dataset import count_sources, evenly_spaced, read_dev
+from seq2seq.data.dataset import count_sources, read_dev
 from seq2seq.data.store import Store
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.translator import Translator
@@ -15,7 +15,7 @@ from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
 
-DEV_LINES = 1000  # most lines that the floors are set by
+DEV_LINES = 2000  # most lines that the floors are set by
 ODD_LINES = 200  # most lines of each odd kind
 
 
@@ -29,9 +29,10 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
         return
 
     # the lines
-    pairs = evenly_spaced([pair for pair in read_dev(config) if pair.src and pair.tgt], DEV_LINES)
-    some = evenly_spaced(pairs, ODD_LINES)
     order = random.Random(config.seed)
+    pairs = [pair for pair in read_dev(config) if pair.src and pair.tgt]
+    pairs = order.sample(pairs, min(len(pairs), DEV_LINES))
+    some = pairs[:ODD_LINES]
     kinds = {
         "dev": [pair.src for pair in pairs],
         "shuffled": [shuffle(pair.src, order) for pair in some],
