@@ -90,7 +90,7 @@ def _translate(
         for translation in translator.translate(
             lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.json
         ):
-            doubts.update((translation.unsure or "").split("; ")[:1])
+            doubts.update([translation.unsure] if translation.unsure else [])
             if args.json:
                 hidden = () if args.attention else ("attention",)
                 keys = {key: value for key, value in asdict(translation).items() if key not in hidden}
@@ -104,10 +104,7 @@ def _translate(
             number += 1
 
     # count the doubts by reason, without the words that are named in one
-    reasons = Counter[str]()
-    for doubt, count in doubts.items():
-        reasons[doubt.partition(":")[0]] += count
-    certain = reasons.pop("", 0)
+    reasons = Counter(doubt.partition(":")[0] for doubt in doubts.elements())
     if reasons:
-        listed = ", ".join(f"{reason}: {count:,}" for reason, count in reasons.most_common())
-        log.warning("unsure (%s): %s of %s lines", listed, f"{number - certain:,}", f"{number:,}")
+        counted = (f"unsure ({reason}): {count:,} of {number:,} lines" for reason, count in reasons.most_common())
+        log.warning("; ".join(counted))

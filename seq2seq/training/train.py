@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.evaluation.health import warnings
@@ -174,7 +174,7 @@ def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> b
 
 
 def progress_bar(settings: TrainingConfig, progress: Progress, processes: Processes) -> "tqdm[Any]":
-    """Return a progress bar on standard error; it is silent on other ranks, or if standard error is no terminal."""
+    """Return a progress bar, in a notebook or on a terminal; otherwise, and on other ranks, it is silent."""
     return tqdm(
         total=settings.max_updates,
         initial=progress.update,
