@@ -43,7 +43,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
         blank = cls(floors={}, counts=list(counts), marked={})
         found = np.array([blank.signals(source, hypothesis) for source, hypothesis in dev])
-        floors = np.quantile(found, FALSE_ALARMS / found.shape[1], axis=0)
+        floors = np.quantile(found, FALSE_ALARMS / found.shape[1], axis=0, method="lower")
         floors = np.minimum(floors, found.mean(0) - DEVIATIONS * found.std(0))
         return blank.model_copy(update={"floors": dict(zip(Signals._fields, floors.tolist(), strict=True))})
 
@@ -82,10 +82,10 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         low = self.low(source, hypothesis)
         if not low:
             return None
-        words = normalize(text).split()
+        words = list(dict.fromkeys(normalize(text).split()))
         unknown = [word for word in words if any(not self.counts[i] for i in tokenizer.encode(word))]
         if 2 * len(unknown) > len(words):
-            shown = ", ".join(word[:40] for word in dict.fromkeys(unknown[:SHOWN_WORDS]))
+            shown = ", ".join(word[:40] for word in unknown[:SHOWN_WORDS])
             return f"mostly unknown words: {shown}{', ...' if len(unknown) > SHOWN_WORDS else ''}"
         if low == ["variety"]:
             return "repeats itself"

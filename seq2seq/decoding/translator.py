@@ -1,12 +1,12 @@
 """The translator, from raw lines to translations. All commands and the session use it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -277,7 +277,7 @@ class Translator:
         return Translation(text, best.score, best.normalized_score, tokens, src.pieces(outcome.source), alternatives)
 
 
-def must_be_texts(texts: Sequence[str]) -> Sequence[str]:
+def must_be_texts(texts: Iterable[Any]) -> list[str]:
     """Return the texts; raise UserError if they are one string, or if one of them is none, with its index."""
     if isinstance(texts, (str, bytes)):
         raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")

@@ -43,13 +43,16 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
             within.update(first)
             at_end[last] += 1
         unfinished = sorted(word for word, count in within.items() if count > max(2, 4 * at_end[word]))
-        rules = rules.model_copy(update={"unfinished": unfinished})
 
         # a line that is one sentence, with a mark at its end, gives exactly two sentences if it is written twice
         single = sum(len(rules.split(f"{line} {line}")) == 2 for line in sources)
         spaced = sum(" " in line for line in targets)
-        joiner = " " if 2 * spaced >= len(targets) else ""
-        return rules.model_copy(update={"single": 2 * single > len(sources), "joiner": joiner})
+        return cls(
+            language=rules.language,
+            single=2 * single > len(sources),
+            joiner=" " if 2 * spaced >= len(targets) else "",
+            unfinished=unfinished,
+        )
 
     def parts(self, text: str, split: bool | None = None) -> list[Part]:
         """Split a raw text at its line breaks, and each line into sentences.
