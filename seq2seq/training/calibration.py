@@ -51,7 +51,7 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
     confidence = confidence.model_copy(update={"marked": marked})
     replace_text(run.path / "confidence.json", confidence.model_dump_json() + "\n")
     log.info(
-        "unsure translations: marks %.1f%% of dev, %.0f%% with the words shuffled, %.0f%% in the other language",
+        "marks as unsure: %.1f%% of dev, %.0f%% of it with its words shuffled, %.0f%% of its references as input",
         *(100 * share for share in marked.values()),
     )
 
