@@ -80,7 +80,7 @@ class TokenizerConfig(Section):
 
 
 class PretrainedConfig(Section):
-    """Word vectors to start from, as they are published: text, or word2vec's binary. Only for `tokenizer.type: word`."""
+    """Word vectors to start from, as published: text, or word2vec's binary. Only for `tokenizer.type: word`."""
 
     src: Text | None = None
     """vectors of source words; null: random"""

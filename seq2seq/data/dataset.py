@@ -21,7 +21,7 @@ from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # most lines that a vocabulary is learned from; more would not improve it
-SAMPLED_CHUNKS = 16  # most chunks that a shortlist is learned from, and whose tokens are counted
+SHORTLIST_CHUNKS = 16  # most chunks that a shortlist is learned from, and whose tokens are counted
 MAX_SENTENCE_LINES = 10_000  # most lines that the rules about sentences are learned from
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ def _digest(file: Path) -> str:
 
 def sample_pairs(store: Chunks) -> Iterator[Sides]:
     """Yield the token ids of the pairs in evenly spaced chunks of a store; raise UserError if one is damaged."""
-    step = -(-len(store.begins) // SAMPLED_CHUNKS)
+    step = -(-len(store.begins) // SHORTLIST_CHUNKS)
     for chunk in range(0, len(store.begins), step):
         lengths, begin = store.lengths(chunk), store.begins[chunk]
         sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])

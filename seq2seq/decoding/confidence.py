@@ -15,7 +15,8 @@ from seq2seq.text.tokenizer import EOS, Tokenizer
 
 FALSE_ALARMS = 0.01  # share of dev that all signals together may mark
 DEVIATIONS = 2.5  # a floor is at least so many standard deviations below the mean: of few lines the lowest says little
-SHOWN_WORDS = 3
+SHOWN_WORDS = 3  # unknown words that a reason names
+SHOWN_FROM = 10_000  # characters of a text in which they are looked for
 
 
 class Signals(NamedTuple):
@@ -82,7 +83,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         low = self.low(source, hypothesis)
         if not low:
             return None
-        words = list(dict.fromkeys(normalize(text).split()))
+        words = list(dict.fromkeys(normalize(text[:SHOWN_FROM]).split()))
         unknown = [word for word in words if any(not self.counts[i] for i in tokenizer.encode(word))]
         if 2 * len(unknown) > len(words):
             shown = ", ".join(word[:40] for word in unknown[:SHOWN_WORDS])

@@ -102,7 +102,7 @@ class Subject(NamedTuple):
     singles: Batches  # of one sentence each
 
 
-def _read(target: Path, overrides: Sequence[str], name: str | None) -> Subject:
+def _read(target: Path, overrides: Sequence[str], name: str | None = None) -> Subject:
     """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
     run = Run.open(target) if target.is_dir() else None
