@@ -15,8 +15,8 @@ from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
 
-DEV_LINES = 2000  # most lines that the floors are set by
-ODD_LINES = 200  # most lines of each odd kind
+DEV_LINES = 1000  # most lines that the floors are set by
+ODD_LINES = 100  # most lines of each odd kind
 
 
 def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = True) -> None:
