@@ -5,8 +5,9 @@
     translator = seq2seq.load("runs/toy")
     translator.translate(["The cat ate the fish because it was hungry."])[0].text
 
-Torch is imported when `train` or `load` is first called, so that `import seq2seq` and `seq2seq --help` answer at once.
-This module imports nothing at all, so that the command handles signals from its first milliseconds.
+`__all__` names what is public. Every mistake of a user is a `UserError`, whose text says what to do. Torch is imported
+when it is first needed, so that `import seq2seq` and `seq2seq --help` answer at once. This module imports nothing but
+`sys`, so that the command handles signals from its first milliseconds.
 """
 
 import sys
@@ -20,18 +21,42 @@ if TYPE_CHECKING:
     from typing import Any
 
     from seq2seq.config import Config
+    from seq2seq.decoding.translation import Alternative, Sampling, Translation
     from seq2seq.decoding.translator import Translator
+    from seq2seq.errors import UserError
     from seq2seq.runs.run import Run
+
+__all__ = ["Alternative", "Config", "Run", "Sampling", "Translation", "Translator", "UserError", "load", "train"]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Alternative": "seq2seq.decoding.translation",
+    "Config": "seq2seq.config",
+    "Run": "seq2seq.runs.run",
+    "Sampling": "seq2seq.decoding.translation",
+    "Translation": "seq2seq.decoding.translation",
+    "Translator": "seq2seq.decoding.translator",
+    "UserError": "seq2seq.errors",
+}
+
+
+def __getattr__(name: str) -> "Any":
+    """Import a public class when it is first asked for."""
+    if name in _HOMES:
+        from importlib import import_module
+
+        return getattr(import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'seq2seq' has no attribute {name!r}")
 
 
 def load(run: "str | Path", *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
     """Load the best checkpoint of a run folder as a translator.
 
-    By default the model is on the device of the run's config, and searches only among the tokens of the run's shortlist
-    if `search.shortlist` is set.
+    By default the model is on the device of the run's config, or on the CPU if this machine lacks it, and searches only
+    among the tokens of the run's shortlist if `search.shortlist` is set.
 
     Raises:
-        seq2seq.errors.UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
+        UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
     """
     from seq2seq.decoding.translator import Translator
 
@@ -48,6 +73,9 @@ def train(
 ) -> "Run":
     """Train a model as `seq2seq train` does, but without the evaluation on the test set, and return its run.
 
+    Unless the program has configured logging, the lines of the log and the progress bar are shown as the command shows
+    them. Otherwise they go to the logger `seq2seq`.
+
     Args:
         config: a YAML file, its content as nested dicts, or a `Config`. With `from_run` a file or dicts may leave out
             what does not differ from the old run; None: nothing differs.
@@ -57,11 +85,14 @@ def train(
         allow_changes: continue even if the config, the data or the vocabularies have changed.
 
     Raises:
-        seq2seq.errors.UserError: the config or the data are wrong, or the folder already holds a run.
+        UserError: the config or the data are wrong, or the folder already holds a run.
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was trained until then is saved.
     """
+    import logging
+    from contextlib import nullcontext
     from pathlib import Path
 
+    from seq2seq.commands.console import log_beside_progress_bar
     from seq2seq.config import Config, fill_in, load_config, parse_config
     from seq2seq.errors import UserError
     from seq2seq.training.source import open_source
@@ -81,4 +112,5 @@ def train(
     # train
     if run is None:
         raise UserError("run is None: name the run folder, as in train(config, run='runs/mine')")
-    return loop(config, Path(run), resume=resume, allow_changes=allow_changes, source=source)
+    with nullcontext() if logging.getLogger("seq2seq").hasHandlers() else log_beside_progress_bar():
+        return loop(config, Path(run), resume=resume, allow_changes=allow_changes, source=source)

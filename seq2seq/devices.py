@@ -1,5 +1,6 @@
 """The device of the computation."""
 
+import logging
 import os
 import re
 import resource
@@ -8,6 +9,8 @@ from pathlib import Path
 import torch
 
 from seq2seq.errors import UserError
+
+log = logging.getLogger("seq2seq")
 
 
 def choose_device(name: str) -> torch.device:
@@ -40,3 +43,12 @@ def free_memory(device: torch.device) -> int:
     if limit != resource.RLIM_INFINITY:
         free.append(limit - (page * int(used.read_text().split()[0]) if used.is_file() else 0))
     return max(0, min(free))
+
+
+def device_to_open_on(name: str) -> torch.device:
+    """Return the device of a run's config to use its model on: the CPU, with a warning, if this machine lacks it."""
+    try:
+        return choose_device(name)
+    except UserError:
+        log.warning("the model was trained on %s, which this machine does not have: going on, on the CPU", name)
+        return torch.device("cpu")

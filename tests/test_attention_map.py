@@ -106,6 +106,16 @@ def test_a_translation_that_ends_at_once_has_no_link():
     assert only_end.pharaoh() == ""
 
 
+def test_links_of_a_text_skip_the_end_of_each_sentence_and_may_be_by_token():
+    weights = np.array([[[0.9, 0.1, 0.0], [0.2, 0.8, 0.0], [0.0, 0.1, 0.9]]])
+    one = AttentionMap(["▁a", "b", "</s>"], ["▁c", "▁d", "</s>"], ["attention"], weights, [0, 0, 1], [0, 1, 2])
+    text = AttentionMap.join([one, one])
+    assert text.words().rows == ["ab", "</s>", "ab", "</s>"]
+    assert (one.pharaoh(), text.pharaoh()) == ("0-0", "0-0 2-1")
+    assert (one.pharaoh(by="token"), text.pharaoh(by="token")) == ("0-0 1-1", "0-0 1-1 2-2 3-3")
+    np.testing.assert_array_equal(text.weights[0], np.kron(np.eye(2), weights[0]))
+
+
 def test_maps_beside_each_other_become_heads_with_the_given_names():
     first, second = random_map(1, seed=1), random_map(1, seed=2)
     sheet = beside({"update 10": first, "update 20": second})

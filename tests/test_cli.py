@@ -219,6 +219,57 @@ def test_score_prints_a_number_a_line(run, folder, capsys):
     assert all(value < 0 for value in values)
 
 
+def test_score_as_json_has_the_number_of_each_token(run, folder, capsys):
+    files = ["--src", str(folder / "dev.en"), "--tgt", str(folder / "dev.de")]
+    assert main(["score", run, *files]) == main(["score", run, *files, "--json", "--device", "cpu"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for number, scored in zip(map(float, lines[:12]), map(json.loads, lines[12:]), strict=True):
+        assert scored["score"] == pytest.approx(number, abs=1e-6)
+        assert sum(scored["token_scores"]) == pytest.approx(number, abs=1e-6)
+        assert len(scored["tokens"]) == len(scored["token_scores"])
+        assert scored["tokens"][-1] == "</s>"
+
+
+def test_a_pipe_counts_on_standard_error_what_the_model_is_unsure_of(run, monkeypatch, capsys, caplog):
+    lines = [b"qqq zzz", b"the old cat sees", b"yyy", b""]
+    pipe(monkeypatch, b"\n".join(lines))
+    assert main(["translate", run, "--json"]) == 0
+    doubts = [json.loads(line)["unsure"] for line in capsys.readouterr().out.splitlines()]
+    assert doubts == ["mostly unknown words: qqq, zzz", None, "mostly unknown words: yyy"]
+    assert [record.message for record in caplog.records] == ["unsure (mostly unknown words): 2 of 3 lines"]
+
+
+def test_a_line_of_two_sentences_is_one_line_out_and_split_only_where_asked(run, monkeypatch, capsys):
+    printed = []
+    for option in ("--split", "--no-split"):
+        pipe(monkeypatch, b"The cat. The dog sees\nthe cat\n")
+        assert main(["translate", run, option, "--json"]) == 0
+        printed.append([json.loads(line)["source_tokens"] for line in capsys.readouterr().out.splitlines()])
+    assert [[tokens.count("</s>") for tokens in lines] for lines in printed] == [[2, 1], [1, 1]]
+
+
+def test_from_python_a_training_talks_like_the_command_unless_logging_is_configured(folder):
+    config = str(write_config(folder, training={"max_updates": 10}))
+    code = (
+        "import logging, seq2seq, sys\n"
+        f"run = seq2seq.train({config!r}, run={str(folder / 'talk')!r})\n"
+        "logging.basicConfig(level='INFO', format='LOG %(message)s', stream=sys.stdout)\n"
+        f"seq2seq.train({config!r}, run={str(folder / 'talk')!r}, resume=True)\n"
+        "logging.getLogger().setLevel('WARNING')\n"
+        f"seq2seq.train({config!r}, run={str(folder / 'talk')!r}, resume=True)\n"
+        "try: seq2seq.load(run.path).translate(['the', None])\n"
+        "except seq2seq.UserError as error: assert str(error).startswith('texts[1] is None')\n"
+        "assert all(hasattr(seq2seq, name) for name in [*seq2seq.__all__, '__version__'])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    begins = [i for i, line in enumerate(lines) if "training pairs: kept" in line]
+    assert [lines[i].split()[0] for i in begins] == ["training", "LOG"]
+    assert sum("update     10" in line for line in lines) == 1
+    assert sum("finished after update 10" in line for line in lines) == 1
+
+
 def test_plot_draws_into_the_run(run, folder, capsys):
     assert main(["plot", run]) == 0
     assert (folder / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")

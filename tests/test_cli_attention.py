@@ -11,6 +11,7 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.commands.main import main
+from seq2seq.decoding.forced import look_at_pairs
 from seq2seq.decoding.translator import Translator
 from seq2seq.runs.run import Run
 
@@ -142,6 +143,23 @@ def test_alignments_may_be_those_of_one_head(run, three_lines, capsys):
     first, *_ = Translator.load(run).look([TEXT])
     assert main(["align", run, "--input", three_lines, "--head", "2"]) == 0
     assert capsys.readouterr().out.splitlines()[0] == first.decoder.head(1).pharaoh()
+
+
+def test_given_pairs_are_aligned_by_word_or_by_token(plain, run, folder, capsys):
+    (folder / "pairs.tsv").write_text("the cat\tdie Katze\n\t\nthe dog\tHund\n", encoding="utf-8")
+    translator = Translator.load(run)
+    looks = look_at_pairs(translator, ["the cat", "", "the dog"], ["die Katze", "", "Hund"])
+    for by in ("word", "token"):
+        assert main(["align", run, "--data", str(folder / "pairs.tsv"), "--by", by]) == 0
+        expected = [look.decoder.pharaoh(by) if look.decoder else "" for look in looks]
+        assert capsys.readouterr().out.splitlines() == expected
+
+
+def test_the_attention_of_a_given_pair_is_shown(plain, capsys):
+    assert main(["attention", plain, "--src", "the cat", "--tgt", "Hund die die", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["rows"], shown["columns"]) == (["Hund", "die", "die", "</s>"], ["the", "cat", "</s>"])
+    assert np.array(shown["weights"]).shape == (1, 4, 3)
 
 
 def test_alignments_go_through_a_pipe_and_into_a_file(run, folder, three_lines, capsys, monkeypatch):
@@ -281,6 +299,10 @@ def test_attention_needs_a_text_or_a_file_and_not_both(run, source, capsys):
         (["align", "{run}", "--input", "{file}", "--head", "all"], "--head all: write mean or the number of a head"),
         (["align", "{run}", "--input", "{file}", "--output", "{file}"], "is the --input file"),
         (["align", "{blind}", "--input", "{file}"], "no attention"),
+        (["align", "{run}", "--input", "{file}", "--data", "{file}"], "leave --input and --beam out"),
+        (["attention", "{run}", "--src", "the"], "--src and --tgt go together"),
+        (["attention", "{run}", "the", "--tgt", "die"], "--src and --tgt go together"),
+        (["attention", "{run}", "--src", "the", "--tgt", " "], "--src or --tgt is empty"),
         (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
         (["plot", "{run}", "--attention", ""], "text is empty"),

@@ -1,5 +1,6 @@
 """The interactive session: its commands, what it shows, and how it ends."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -185,6 +186,16 @@ def test_the_nbest_list_shows_the_scores_that_rank_it():
     shown = answer(FakeTranslator(), "hello", Settings(5, 3, False))
     lines = [line.split(maxsplit=1) for line in shown.splitlines()]
     assert lines == [["-1.000", "HELLO"], ["-2.000", "OTHER 1"], ["-4.000", "OTHER 2"]]
+
+
+def test_what_is_unsure_is_marked_with_the_reason():
+    class Unsure(FakeTranslator):
+        def translate(self, texts, **options):
+            return [replace(each, unsure="repeats itself") for each in super().translate(texts, **options)]
+
+    assert answer(Unsure(), "hello", Settings(5, 1, False)) == "unsure (repeats itself): HELLO"
+    first, second, _ = answer(Unsure(), "hello", Settings(5, 2, False)).splitlines()
+    assert (first, second.split()) == ("unsure (repeats itself):", ["-1.000", "HELLO"])
 
 
 def test_the_attention_weights_follow_the_translation():

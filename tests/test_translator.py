@@ -2,6 +2,8 @@
 
 import copy
 import math
+import shutil
+from itertools import product
 
 import numpy as np
 import pytest
@@ -11,10 +13,11 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.config import load_config
-from seq2seq.decoding.forced import look_at, score
+from seq2seq.decoding.forced import look_at, look_at_pairs, score, score_tokens
 from seq2seq.decoding.translation import Sampling
-from seq2seq.decoding.translator import Translator
+from seq2seq.decoding.translator import Translator, must_be_texts
 from seq2seq.errors import UserError
+from seq2seq.text.sentences import Sentences
 from seq2seq.training.train import train
 
 LINES = ["the cat sees the old dog", "", "cat", "네 the dog likes the cat", "   ", "the old old old old dog sees"]
@@ -188,6 +191,135 @@ def test_weights_that_are_not_finite_are_an_error_that_says_so(translator):
             call()
 
 
+# -------------------------------------------------------------------------------------------------- texts and doubts
+
+
+TWO = ["the cat sees. The dog likes", "old dog\n\nthe cat. The cat", "", "the"]
+
+
+@pytest.fixture
+def splitting(translator):
+    translator.sentences = Sentences(language="en", single=True)
+    return translator
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_a_text_is_translated_sentence_by_sentence_and_put_together(splitting, attention):
+    one, other, third = "the cat sees.", "The dog likes", "old dog"
+    parts = splitting.translate([one, other, third, "the cat.", "The cat"], nbest=2, attention=attention)
+    first, second, blank, _ = splitting.translate(TWO, nbest=2, attention=attention)
+    assert first.text == f"{parts[0].text} {parts[1].text}"
+    assert second.text == f"{parts[2].text}\n\n{parts[3].text} {parts[4].text}"
+    assert (blank.text, blank.alternatives) == ("", [])
+    assert first.tokens == [*parts[0].tokens, *parts[1].tokens]
+    assert first.score == pytest.approx(parts[0].score + parts[1].score, abs=1e-4)
+
+
+def test_the_nbest_list_of_a_text_is_that_of_all_combinations(splitting):
+    parts = splitting.translate(["the cat sees.", "The dog likes"], nbest=3)
+    (whole,) = splitting.translate(TWO[:1], nbest=3)
+    options = [[(each.text, each.normalized_score) for each in (part, *part.alternatives)] for part in parts]
+    best = sorted(product(*options), key=lambda pair: -pair[0][1] - pair[1][1])[:3]
+    found = [whole, *whole.alternatives]
+    assert texts(found) == [f"{a[0]} {b[0]}" for a, b in best]
+    assert [t.normalized_score for t in found] == pytest.approx([a[1] + b[1] for a, b in best], abs=1e-4)
+
+
+def test_a_sentence_of_a_text_looks_at_itself_alone(splitting):
+    (whole,), (look,) = splitting.translate(TWO[1:2]), splitting.look(TWO[1:2])
+    parts = splitting.translate(["old dog", "the cat.", "The cat"])
+    expected = torch.block_diag(*(torch.tensor(part.attention) for part in parts))
+    torch.testing.assert_close(torch.tensor(whole.attention), expected, atol=1e-5, rtol=0)
+    np.testing.assert_allclose(look.decoder.weights[0], expected, atol=1e-5)
+    assert (look.decoder.rows, look.decoder.columns) == (whole.tokens, whole.source_tokens)
+
+
+def test_a_whole_line_stays_one_sentence_if_that_is_asked_for(splitting):
+    whole = splitting.translate(TWO, split_sentences=False)
+    splitting.sentences = Sentences(language="en")
+    assert texts(splitting.translate(TWO[:1])) == texts(whole[:1])
+    assert all(t.tokens.count("</s>") <= 1 for t in whole)
+
+
+def test_the_token_scores_add_up_to_the_score(translator):
+    for translation in translator.translate(LINES):
+        assert len(translation.token_scores) == len(translation.tokens)
+        assert sum(translation.token_scores) == pytest.approx(translation.score, abs=1e-4)
+    assert translator.translate(["the"], attention=False)[0].token_scores is None
+
+
+@pytest.mark.parametrize("kind", [{"type": "bpe", "vocab_size": 330, "sampling": 0.5}])
+def test_each_text_of_an_nbest_list_stands_there_once(tmp_path, kind):
+    """A model that has seen words cut in several ways finds one text in several ways."""
+    run = train(load_config(write_config(tmp_path, tokenizer=kind), ["training.max_updates=60"]), tmp_path / "run")
+    translator = Translator.load(run.path)
+    (outcome,) = translator.hypothesize(LINES[:1], beam=30, nbest=30)
+    hypotheses = [translator.tokenizers.tgt.decode(hypothesis.tokens) for hypothesis in outcome.hypotheses]
+    assert len(set(hypotheses)) < len(hypotheses)
+    (translation,) = translator.translate(LINES[:1], beam=30, nbest=8)
+    found = texts([translation, *translation.alternatives])
+    assert found == list(dict.fromkeys(hypotheses))[:8]
+
+
+def test_a_run_says_what_it_is_unsure_of(run, translator):
+    dev = (run.path.parent / "dev.en").read_text("utf-8").splitlines()
+    known, unknown = translator.translate(dev), translator.translate(["qqq zzz", "", "the qqq yyy"])
+    assert not any(t.unsure for t in known)
+    assert [t.unsure for t in unknown] == [
+        "mostly unknown words: qqq, zzz",
+        None,
+        "mostly unknown words: qqq, yyy",
+    ]
+    assert translator.translate(["qqq zzz"], sampling=Sampling())[0].unsure is None  # drawn at random: never likely
+    assert repr(unknown[1]) == "<Translation '', score 0.00>"
+    assert repr(unknown[0]).endswith(", unsure (mostly unknown words: qqq, zzz)>")
+
+
+def test_a_text_of_several_sentences_has_the_reasons_of_all(splitting):
+    text = splitting.translate(["qqq zzz. The cat sees the dog\nyyy"])[0]
+    assert text.unsure.count("mostly unknown words") == 2
+
+
+def test_a_run_without_rules_and_floors_translates_whole_lines_and_doubts_nothing(run, tmp_path):
+    shutil.copytree(run.path, tmp_path / "run")
+    for name in ("sentences.json", "confidence.json"):
+        (tmp_path / "run" / name).unlink()
+    old = Translator.load(tmp_path / "run")
+    assert (old.sentences, old.confidence) == (Sentences.of_language("en"), None)
+    assert old.translate(["qqq zzz. Yyy."])[0].unsure is None
+
+
+@pytest.mark.parametrize(("name", "content"), [("sentences.json", "{}"), ("confidence.json", '{"floors": 1}')])
+def test_damaged_rules_and_floors_are_named(run, tmp_path, name, content):
+    shutil.copytree(run.path, tmp_path / "run")
+    (tmp_path / "run" / name).write_text(content)
+    with pytest.raises(UserError, match=f"{name}: damaged, .*delete it"):
+        Translator.load(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (["the", None], r"texts\[1\] is None, not a string"),
+        ([3], r"texts\[0\] is 3, not a string"),
+        (b"the", "not one string"),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_index(texts, message):
+    with pytest.raises(UserError, match=message):
+        must_be_texts(texts)
+
+
+def test_a_run_trained_on_a_device_that_is_not_here_opens_on_the_cpu(run, tmp_path, caplog):
+    shutil.copytree(run.path, tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text("utf-8").replace("device: auto", "device: cuda:99"), encoding="utf-8")
+    assert Translator.load(tmp_path / "run").device.type == "cpu"
+    assert "cuda:99, which this machine does not have: going on, on the CPU" in caplog.text
+    with pytest.raises(UserError, match="the device is to be cuda:99"):
+        Translator.load(tmp_path / "run", device="cuda:99")
+
+
 # ------------------------------------------------------------------------------------------------------- looking
 
 
@@ -215,6 +347,18 @@ def test_looking_at_given_tokens_uses_them_and_has_their_score(translator):
     look = look_at(translator, "the cat sees", ids)
     assert (look.ids, look.decoder.rows) == (ids, ["die", "alte", "Katze", "</s>"])
     assert look.translation.score == pytest.approx(score(translator, ["the cat sees"], ["die alte Katze"])[0])
+
+
+def test_pairs_are_scored_and_looked_at_token_by_token(translator):
+    sources, targets = ["the cat sees", "", "old dog"], ["die Katze", "die", "alte Hund Hund"]
+    scored, looks = score_tokens(translator, sources, targets), look_at_pairs(translator, sources, targets)
+    assert [sum(each.scores) for each in scored] == pytest.approx(score(translator, sources, targets))
+    assert scored[0].tokens == ["die", "Katze", "</s>"]
+    assert [len(each.scores) for each in scored] == [3, 2, 4]
+    assert looks[1].decoder is None
+    for i in (0, 2):
+        assert looks[i].decoder.rows == scored[i].tokens
+        assert looks[i].translation.token_scores == pytest.approx(scored[i].scores, abs=1e-5)
 
 
 def test_looking_at_the_ids_of_a_look_gives_the_same_look(translator):

@@ -1,31 +1,49 @@
 """Translate text and write word alignments for other tools instead of the translations, one line per sentence, in
-Pharaoh format: `1-2` means that word 2 of the translation looks at word 1 of the source most. Words count from 0.
+Pharaoh format: `1-2` means that word 2 of the translation looks at word 1 of the source most. Words count from 0. With
+--data, align given translations; with --by token, link tokens, which `translate --json` and `score --json` show.
 """
 
 import argparse
+from itertools import chain, islice
 
 from seq2seq.commands import console, options
+from seq2seq.errors import UserError
 
-HELP = "translate and write word alignments in Pharaoh format"
+HELP = "write word alignments of translations, or of given pairs, in Pharaoh format"
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the lines to align, and the head to align them by."""
     options.add_shared(parser, "run", "--input", "--output")
     parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; or mean (the default)")
-    options.add_shared(parser, "--beam")
+    pairs = "align these pairs: a table, or two files by their prefix, as in data.train"
+    parser.add_argument("--data", metavar="FILE", help=pairs)
+    options.add_shared(parser, "--by", "--beam", "--device")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write one line of links for every line of the input."""
     # check the options and read the first lines before the output is opened
-    console.check_output_is_not_input(args.input, args.output)
-    translator = console.load_translator(args.run)
+    from seq2seq.data.formats import stream_pairs
+    from seq2seq.decoding.forced import look_at_pairs
+    from seq2seq.runs.run import Run
+
+    if args.data and (args.input or args.beam is not None):
+        raise UserError("--data gives lines and their translations: leave --input and --beam out")
+    console.check_output_is_not_input(args.data or args.input, args.output)
+    translator = console.load_translator(args.run, device=args.device)
     console.check_attention(translator)
     console.check_head(args.head, translator.decoder_heads, ("mean",))
     translator.checked_beam(args.beam)
 
-    batches = console.read_batches(args.input, translator.search.batch_size)
-    looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
+    if args.data:
+        data, size = Run.open(args.run).config().data, translator.search.batch_size
+        pairs = stream_pairs(args.data, data.src, data.tgt)
+        batches = chain([list(islice(pairs, size))], iter(lambda: list(islice(pairs, size)), []))
+        looks = (look for rows in batches for look in look_at_pairs(translator, *zip(*rows, strict=True)))
+    else:
+        lines = console.read_batches(args.input, translator.search.batch_size)
+        looks = (look for batch in lines for look in translator.look(batch, beam=args.beam))
     maps = (look.decoder and console.select_head(look.decoder, args.head) for look in looks)
-    console.write_output(args.output, (f"{map.pharaoh() if map else ''}\n" for map in maps))
+    by = args.by or "word"
+    console.write_output(args.output, (f"{map.pharaoh(by) if map else ''}\n" for map in maps))

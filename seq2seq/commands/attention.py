@@ -1,5 +1,6 @@
 """Translate a sentence and show, for each token of the translation, which source tokens the model looked at: as a
-picture in the terminal, as a picture or a page in a file, or as JSON with all weights.
+picture in the terminal, as a picture or a page in a file, or as JSON with all weights. With --tgt, show where it looks
+while it writes a given translation.
 """
 
 import argparse
@@ -23,19 +24,23 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "run")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("text", metavar="TEXT", nargs="?", help="a source sentence")
+    source.add_argument("--src", metavar="TEXT", help="a source sentence whose translation is given by --tgt")
     source.add_argument("--input", metavar="FILE", help="source sentences, one per line")
     output = "a .png or .svg picture of TEXT, an .html page to explore it, a .txt file, or with --json any file"
     add = parser.add_argument
     add("--output", metavar="FILE", help=f"{output} (default: standard output)")
     add("--json", action="store_true", help="one JSON object per sentence: its translation, tokens and all weights")
-    add("--words", action="store_true", help="merge the pieces of a word")
+    add("--tgt", metavar="TEXT", help="with --src: its translation, which the model is made to write")
+    options.add_shared(parser, "--by")
+    add("--words", action="store_const", const="word", dest="by", help="the same as --by word")
     add("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
     add("--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention")
-    options.add_shared(parser, "--beam")
+    options.add_shared(parser, "--beam", "--device")
 
 
 def run(args: argparse.Namespace) -> None:
     """Look at one sentence or at those of a file."""
+    from seq2seq.decoding.forced import look_at_pairs
     from seq2seq.plots import save_attention, save_page
 
     # check the options before the output is opened
@@ -45,12 +50,17 @@ def run(args: argparse.Namespace) -> None:
         raise UserError(f"--output {args.output}: write a .png, .svg, .html or .txt file, or add --json")
     if is_drawn and (args.json or args.input is not None):
         raise UserError(f"--output {args.output} shows one TEXT: leave --json and --input out, or name another file")
-    if args.input is not None:
-        console.check_output_is_not_input(args.input, args.output)
-    console.check_utf8("TEXT", args.text or "")
+    if (args.src is None) != (args.tgt is None):
+        raise UserError("--src and --tgt go together: a source sentence and its translation")
+    if args.tgt is not None and args.beam is not None:
+        raise UserError("--beam is for a search; with --tgt the translation is given: leave it out")
+    console.check_output_is_not_input(args.input, args.output)
+    text = args.text if args.src is None else args.src
+    for name, value in (("TEXT", text), ("--tgt", args.tgt)):
+        console.check_utf8(name, value or "")
 
     # check that the model has what they ask for; a page shows whatever there is
-    translator = console.load_translator(args.run)
+    translator = console.load_translator(args.run, device=args.device)
     has_self_attention = bool(translator.encoder_heads)
     if args.encoder and not has_self_attention:
         keys = "model.encoder.type=self_attention or model.encoder.self_attention_layers=1"
@@ -70,14 +80,19 @@ def run(args: argparse.Namespace) -> None:
         return
 
     # one sentence
-    (look,) = translator.look([args.text], beam=args.beam)
-    if not look.translation.source_tokens:
-        raise UserError("TEXT is empty: there is nothing to look at")
+    if args.tgt is None:
+        (look,) = translator.look([text], beam=args.beam)
+        if not look.translation.source_tokens:
+            raise UserError("TEXT is empty: there is nothing to look at")
+    else:
+        (look,) = look_at_pairs(translator, [text], [args.tgt])
+        if not look.translation.tokens:
+            raise UserError("--src or --tgt is empty: there is nothing to look at")
     if not is_drawn:
         console.write_output(args.output, [_describe(look, args) + "\n"])
         return
     if is_page:
-        save_page(Path(args.output), args.text, look.translation.text, look.decoder, look.encoder)
+        save_page(Path(args.output), text, look.translation.text, look.decoder, look.encoder)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     say(look.translation.text)
@@ -87,7 +102,7 @@ def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     """Select the weights that the options ask for; return None for an empty line."""
     map = look.encoder if args.encoder else look.decoder
     map = map and console.select_head(map, args.head)
-    return map.words() if map and args.words else map
+    return map.words() if map and args.by == "word" else map
 
 
 def _describe(look: "Look", args: argparse.Namespace) -> str:

@@ -17,7 +17,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("target", metavar="CONFIG | RUN", type=Path, help="a YAML file, or a run folder, made by train")
     options.add_shared(parser, "overrides")
     parser.add_argument("--updates", type=int, default=30, metavar="N", help="updates to measure (default: 30)")
-    options.add_shared(parser, "--json")
+    options.add_shared(parser, "--device", "--json")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -25,7 +25,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.profiling.bench import bench
     from seq2seq.profiling.profile import report
 
-    profile = bench(args.target, args.overrides, args.updates)
+    profile = bench(args.target, args.overrides, args.updates, args.device)
     if args.json:
         write(json.dumps(profile.as_dict()) + "\n")
     else:

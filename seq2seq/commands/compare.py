@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from seq2seq.commands import console
+from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 from seq2seq.streams import say
 
@@ -35,7 +35,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--run", type=Path, metavar="DIR", help=folder)
 
     # trained runs
-    add = parser.add_argument_group("with runs").add_argument
+    group = parser.add_argument_group("with runs")
+    add = group.add_argument
+    options.add_shared(group, "--device")
     add("--split", choices=("dev", "test"), help="lines to translate (default: test if there is one)")
 
 
@@ -53,6 +55,8 @@ def _compare_configs(args: argparse.Namespace) -> None:
         raise UserError(f"{strays[0]}: after a config come section.key=value; to compare runs give run folders alone")
     if args.split:
         raise UserError("--split is for runs; the models of a config are compared on data.dev")
+    if args.device:
+        raise UserError(f"--device is for runs; to train on it, write training.device={args.device}")
     if args.vary is None:
         raise UserError("--vary is missing: what to compare, such as --vary model.attention.score=dot,general")
     if args.updates is not None and args.minutes is not None:
@@ -90,7 +94,7 @@ def _compare_runs(args: argparse.Namespace) -> None:
         raise UserError(f"{first} alone cannot be compared; give two or more run folders, or a config")
 
     # translate and test
-    found = compare_runs([Path(path) for path in paths], args.split)
+    found = compare_runs([Path(path) for path in paths], args.split, args.device)
     size = f"{found.split} set: {found.sentences:,} sentences"
     say(f"{size}; paired bootstrap, {SAMPLES:,} samples; [95 % of the samples]")
     if len(set(found.searches)) > 1:

@@ -33,11 +33,13 @@ def is_first_process() -> bool:
         return True
 
 
-def load_translator(run: str | Path, batch_size: int | None = None, shortlist: bool | None = None) -> "Translator":
+def load_translator(
+    run: str | Path, batch_size: int | None = None, shortlist: bool | None = None, device: str | None = None
+) -> "Translator":
     """Load the best checkpoint of a run as a translator; None means what the run's config says."""
     from seq2seq.decoding.translator import Translator
 
-    translator = Translator.load(run, shortlist=shortlist)
+    translator = Translator.load(run, shortlist=shortlist, device=device)
     if batch_size is not None:
         if not 1 <= batch_size <= MAX_BATCH:
             raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")

@@ -1,5 +1,5 @@
 """Translate a test set and measure the translations: BLEU, chrF and TER (by sacrebleu), exact match, character error
-rate. The translations and the measures are kept in the run folder.
+rate. The translations and the measures are kept in the run folder. A line is translated in one piece, as in training.
 """
 
 import argparse
@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     if not texts.sources:
         raise UserError(f"{args.src}: empty; there is nothing to measure")
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device)
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
 

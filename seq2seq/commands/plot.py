@@ -19,6 +19,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     output = "a .png or .svg picture (default: RUN/curves.png or attention.png)"
     parser.add_argument("--attention", metavar="TEXT", help=text)
     parser.add_argument("--words", action="store_true", help="with --attention: merge the pieces of a word")
+    options.add_shared(parser, "--device")
     parser.add_argument("--output", type=Path, metavar="FILE", help=output)
 
 
@@ -41,16 +42,16 @@ def run(args: argparse.Namespace) -> None:
 
     # the best checkpoint translates
     console.check_utf8("--attention", args.attention)
-    best, translator = run.checkpoints.named("best"), console.load_translator(run.path)
+    best, translator = run.checkpoints.named("best"), console.load_translator(run.path, device=args.device)
     console.check_attention(translator)
-    (found,) = translator.look([args.attention])
+    (found,) = translator.look([args.attention], split_sentences=False)
 
     # every checkpoint is given the tokens of this translation; the mean of its heads is a head of the picture
     maps: dict[str, AttentionMap] = {}
     while not maps:  # a training may delete a checkpoint meanwhile, even all of them for newer ones
         for checkpoint in run.checkpoints.all():
             try:
-                model = Translator.load(run.path, checkpoint=checkpoint)
+                model = Translator.load(run.path, checkpoint=checkpoint, device=args.device)
             except UserError:
                 if checkpoint.path.is_dir():
                     raise

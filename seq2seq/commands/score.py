@@ -1,8 +1,9 @@
 """Print the log-probability that the model gives to each of some given translations: one number per line, a sum of
-natural logarithms over the tokens, `</s>` included.
+natural logarithms over the tokens, `</s>` included. With --json, print the tokens too, and the number of each.
 """
 
 import argparse
+import json
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
@@ -18,12 +19,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tgt", metavar="FILE", help="their translations")
     parser.add_argument("--data", metavar="FILE", help="both, in a table or in two files by their prefix")
     options.add_table(parser)
+    options.add_shared(parser, "--device")
+    parser.add_argument("--json", action="store_true", help="one JSON object per pair: its score, tokens, token_scores")
 
 
 def run(args: argparse.Namespace) -> None:
     """Score each pair of lines."""
     from seq2seq.data.dataset import form_of
-    from seq2seq.decoding.forced import score
+    from seq2seq.decoding.forced import score_tokens
     from seq2seq.evaluation.evaluate import corpus_texts, file_texts
     from seq2seq.runs.run import Run
 
@@ -38,9 +41,14 @@ def run(args: argparse.Namespace) -> None:
         sources, (targets,) = file_texts(args.src, [args.tgt])
 
     # their scores
-    translator = console.load_translator(args.run)
+    translator = console.load_translator(args.run, device=args.device)
     try:
-        scores = score(translator, sources, targets)
+        scores = score_tokens(translator, sources, targets)
     except UserError as error:
         raise UserError(f"{args.data or f'{args.src} with {args.tgt}'}: {error}") from None
-    write("".join(f"{number:.6f}\n" for number in scores))
+    for tokens, numbers in scores:
+        if args.json:
+            scored = {"score": sum(numbers), "tokens": tokens, "token_scores": numbers}
+            write(json.dumps(scored, ensure_ascii=False) + "\n")
+        else:
+            write(f"{sum(numbers):.6f}\n")

@@ -1,10 +1,12 @@
 """Translate text: one line out for every line in. On a terminal, without --input, this is a session: type a sentence
-to see its translation.
+to see its translation. Standard error says how many lines the model is unsure of; --json says which, and why.
 """
 
 import argparse
 import json
+import logging
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from seq2seq.decoding.translation import Sampling
     from seq2seq.decoding.translator import Translator
 
+log = logging.getLogger("seq2seq")
+
 HELP = "translate lines of text, or in a session on a terminal"
 
 
@@ -26,7 +30,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
     add("--nbest", type=int, default=1, metavar="N", help=nbest)
+    split = "translate each sentence of a line by itself (default: if most lines of the training text are one sentence)"
     add("--json", action="store_true", help="print one JSON object per line, with scores and tokens")
+    add("--split", action=argparse.BooleanOptionalAction, help=split)
     add("--attention", action="store_true", help="with --json or in a session: the attention weights")
 
     # random translations
@@ -45,7 +51,9 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translation import Sampling
     from seq2seq.runs.run import Run
 
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device)
+    if args.split is not None:
+        translator.sentences = translator.sentences.model_copy(update={"single": args.split})
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
     if on_terminal and not (args.input or args.output or args.json or args.sample):
         from seq2seq.serving.session import session
@@ -75,15 +83,16 @@ def run(args: argparse.Namespace) -> None:
 def _translate(
     translator: "Translator", batches: Iterable[list[str]], sampling: "Sampling | None", args: argparse.Namespace
 ) -> Iterator[str]:
-    """Yield what to print for each line, in order: JSON, an n-best list or plain text."""
-    number = 0
+    """Yield what to print for each line, in order: JSON, an n-best list or plain text. At the end, log the doubts."""
+    number, doubts = 0, Counter[str]()
     for lines in batches:
         drawn = sampling and replace(
             sampling, seed=(sampling.seed + number) % 2**63
         )  # other random numbers for each batch
         for translation in translator.translate(
-            lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.attention
+            lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.json
         ):
+            doubts.update([translation.unsure] if translation.unsure else [])
             if args.json:
                 hidden = () if args.attention else ("attention",)
                 keys = {key: value for key, value in asdict(translation).items() if key not in hidden}
@@ -95,3 +104,9 @@ def _translate(
                 for other in translation.alternatives:
                     yield f"{number} ||| {other.text} ||| {other.normalized_score:.4f}\n"
             number += 1
+
+    # count the doubts by reason, without the words that are named in one
+    reasons = Counter(doubt.partition(":")[0] for doubt in doubts.elements())
+    if reasons:
+        counted = (f"unsure ({reason}): {count:,} of {number:,} lines" for reason, count in reasons.most_common())
+        log.warning("; ".join(counted))

@@ -109,7 +109,7 @@ class TokenizerConfig(Section):
 
 
 class PretrainedConfig(Section):
-    """Word vectors to start from: text files, a word and its numbers per line. Only for `tokenizer.type: word`."""
+    """Word vectors to start from, as published: text, or word2vec's binary. Only for `tokenizer.type: word`."""
 
     src: Text | None = None
     """vectors of source words; null: random"""

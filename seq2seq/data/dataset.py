@@ -17,10 +17,12 @@ from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
 from seq2seq.files import fingerprint
+from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
 MAX_TRAINING_LINES = 1_000_000  # most lines that a vocabulary is learned from; more would not improve it
-SHORTLIST_CHUNKS = 16  # most chunks that a shortlist is learned from
+SHORTLIST_CHUNKS = 16  # most chunks that a shortlist is learned from, and whose tokens are counted
+MAX_SENTENCE_LINES = 10_000  # most lines that the rules about sentences are learned from
 
 T = TypeVar("T")
 
@@ -155,13 +157,32 @@ def _digest(file: Path) -> str:
         raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
 
 
-def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
-    """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
-    pairs: list[Sides] = []
+def sample_pairs(store: Chunks) -> Iterator[Sides]:
+    """Yield the token ids of the pairs in evenly spaced chunks of a store; raise UserError if one is damaged."""
     step = -(-len(store.begins) // SHORTLIST_CHUNKS)
     for chunk in range(0, len(store.begins), step):
         lengths, begin = store.lengths(chunk), store.begins[chunk]
         sides = np.split(store.tokens[begin : begin + lengths.sum()], np.cumsum(lengths)[:-1])
-        pairs += zip(sides[::2], sides[1::2], strict=True)
+        yield from zip(sides[::2], sides[1::2], strict=True)
+
+
+def learn_sentences(store: Chunks, tokenizers: Tokenizers, src: str) -> Sentences:
+    """Learn how texts are split into sentences from a sample of a store; `src` is the code of the source language."""
+    pairs = evenly_spaced(sample_pairs(store), MAX_SENTENCE_LINES)
+    sources = [tokenizers.src.decode(source.tolist()) for source, _ in pairs]
+    return Sentences.learn(src, sources, [tokenizers.tgt.decode(target.tolist()) for _, target in pairs])
+
+
+def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
+    """Count each source token in a sample of a store. `<unk>`, which stands for words never seen, counts as none."""
+    sources = np.concatenate([source for source, _ in sample_pairs(store)])
+    counts = np.bincount(sources, minlength=len(tokenizers.src))
+    counts[UNK] = 0
+    return counts.tolist()
+
+
+def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
+    """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
+    pairs = list(sample_pairs(store))
     sizes, special = (len(tokenizers.src), len(tokenizers.tgt)), [PAD, UNK, BOS, EOS]
     return learn_shortlist(pairs, *sizes, special=special, copy_source=tokenizers.joint)

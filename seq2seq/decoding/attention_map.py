@@ -19,7 +19,7 @@ class AttentionMap:
     """The weights of one sentence: for each head a table, with a row per looking token and a column per source token.
 
     `row_words` and `column_words` give the number of the word that each token belongs to, counted from 0. `</s>`, the
-    last token, is a word of its own.
+    last token of a sentence, is a word of its own.
     """
 
     rows: list[str]  # tokens of the translation, or of the source in self-attention
@@ -38,6 +38,20 @@ class AttentionMap:
     def is_large(self) -> bool:
         """Return whether a head has more than `MOST_CELLS`."""
         return len(self.rows) * len(self.columns) > MOST_CELLS
+
+    @classmethod
+    def join(cls, maps: Sequence["AttentionMap"]) -> "AttentionMap":
+        """Return the map of a text from those of its sentences: a token looks at its own sentence only."""
+        rows, columns = [row for map in maps for row in map.rows], [column for map in maps for column in map.columns]
+        weights = np.zeros((len(maps[0].heads), len(rows), len(columns)))
+        row_words, column_words = list[int](), list[int]()
+        for map in maps:
+            at = np.s_[:, len(row_words) :, len(column_words) :]
+            weights[at][:, : len(map.rows), : len(map.columns)] = map.weights
+            for words, more in ((row_words, map.row_words), (column_words, map.column_words)):
+                first = words[-1] + 1 if words else 0
+                words += [first + word for word in more]
+        return cls(rows, columns, maps[0].heads, weights, row_words, column_words)
 
     def head(self, index: int) -> "AttentionMap":
         """Return the map of one head."""
@@ -59,15 +73,21 @@ class AttentionMap:
         rows, columns = _join_pieces(self.rows, self.row_words), _join_pieces(self.columns, self.column_words)
         return AttentionMap(rows, columns, self.heads, weights, [*range(len(rows))], [*range(len(columns))])
 
-    def pharaoh(self) -> str:
+    def pharaoh(self, by: str = "word") -> str:
         """Link each word of the translation to the source word it looks at most; return the links in Pharaoh format.
 
-        In `0-0 1-2` the source word comes before the target word, both counted from 0. Heads are averaged. `</s>` and
-        a word that looks at `</s>` most have no link.
+        In `0-0 1-2` the source word comes before the target word, both counted from 0. Heads are averaged. `</s>` is
+        not counted; it has no link, nor has a word that looks at `</s>` most. With `by="token"` tokens are linked.
         """
-        weights = self.words().mean().weights[0]
-        best = enumerate(weights.argmax(1)[:-1])
-        return " ".join(f"{s}-{t}" for t, s in best if s < weights.shape[1] - 1 and weights[t, s] > 0)
+        map = (self.words() if by == "word" else self).mean()
+        rows, columns = _count_words(map.rows), _count_words(map.columns)
+        best = [(s, t) for t, s in enumerate(map.weights[0].argmax(1)) if map.weights[0, t, s] > 0]
+        return " ".join(f"{columns[s]}-{rows[t]}" for s, t in best if s in columns and t in rows)
+
+
+def _count_words(tokens: Sequence[str]) -> dict[int, int]:
+    """Return the number of each token but `</s>`, by its index."""
+    return {index: number for number, index in enumerate(i for i, token in enumerate(tokens) if token != "</s>")}
 
 
 def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:

@@ -7,13 +7,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from seq2seq.decoding.attention_map import AttentionMap
-from seq2seq.decoding.translation import Translation
+from seq2seq.decoding.translation import Translation, join_translations
 from seq2seq.model.attention import Attention, NoAttention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
-from seq2seq.text.tokenizer import Tokenizer
+from seq2seq.text.tokenizer import EOS, Tokenizer
 
 TokenizedLine = tuple[Tokenizer, list[int]]  # a tokenizer, and its token ids of a line
 
@@ -26,6 +26,20 @@ class Look:
     ids: list[int]  # token ids of the translation, without `</s>`
     decoder: AttentionMap | None  # where each token of the translation looks in the source; None without attention
     encoder: AttentionMap | None  # where each source token looks in the source; None without self-attention there
+
+
+def join_looks(looks: Sequence[Look], ends: Sequence[str]) -> Look:
+    """Put the looks of the sentences of a text together; `ends` follow their translations."""
+    if len(looks) == 1:
+        return looks[0]
+    decoder = [look.decoder for look in looks if look.decoder]
+    encoder = [look.encoder for look in looks if look.encoder]
+    return Look(
+        join_translations([look.translation for look in looks], ends, nbest=1),
+        [i for look in looks for i in (*look.ids, EOS)][:-1],
+        AttentionMap.join(decoder) if decoder else None,
+        AttentionMap.join(encoder) if encoder else None,
+    )
 
 
 def name_decoder_heads(model: Seq2Seq) -> list[str]:

@@ -1,6 +1,7 @@
 """The results of a translator as plain values, and the settings for random translations."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 from seq2seq.errors import UserError
 
@@ -19,12 +20,16 @@ class Alternative:
     normalized_score: float  # score over the length penalty
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Translation:
-    """The translation of one line.
+    """The translation of one text.
 
     Scores are the model's log-probabilities. A search with a shortlist computes the softmax over the listed
-    tokens only, so its scores are higher than those of `forced.score`.
+    tokens only, so its scores are higher than those of `forced.score` and `token_scores`.
+
+    If the text was split into sentences, each score is the sum over them, the tokens and `token_scores` follow one
+    another, each sentence with its `</s>`, and a token looks only at the tokens of its own sentence. The n-best list
+    ranks the combinations of the sentences' own lists.
     """
 
     text: str
@@ -34,6 +39,55 @@ class Translation:
     source_tokens: list[str]  # of the line, `</s>` at the end
     alternatives: list[Alternative] = field(default_factory=list)  # the rest of the n-best list, best first
     attention: list[list[float]] | None = None  # a row per token, a column per source token; the mean of all heads
+    token_scores: list[float] | None = None  # log-probability of each token, given those before it
+    unsure: str | None = None  # why the translation may be wrong, in words; None if nothing is strange
+
+    def __repr__(self) -> str:
+        doubt = f", unsure ({self.unsure})" if self.unsure else ""
+        return f"<Translation {self.text!r}, score {self.score:.2f}{doubt}>"
+
+
+def join_translations(parts: Sequence[Translation], ends: Sequence[str], nbest: int) -> Translation:
+    """Put the translations of the sentences of a text together; `ends` follow them. Keep each text of the n-best once.
+
+    Combinations are ranked by the sum of the normalized scores, so the `nbest` best of them are found exactly.
+    """
+    # the n best texts, from the first sentence on
+    ranked = [Alternative("", 0.0, 0.0)]
+    for part, end in zip(parts, ends, strict=True):
+        options = [Alternative(part.text, part.score, part.normalized_score), *part.alternatives]
+        longer = (
+            Alternative(a.text + b.text + end, a.score + b.score, a.normalized_score + b.normalized_score)
+            for a in ranked
+            for b in options
+        )
+        unique: dict[str, Alternative] = {}
+        for each in sorted(longer, key=lambda each: -each.normalized_score):
+            unique.setdefault(each.text, each)
+        ranked = list(unique.values())[:nbest]
+    best, *alternatives = ranked
+    if len(parts) == 1:
+        return replace(parts[0], alternatives=alternatives)
+
+    # the tokens, and the weights beside zeros for the other sentences
+    sources = [token for part in parts for token in part.source_tokens]
+    attention: list[list[float]] = []
+    before = 0
+    for part in parts:
+        after = len(sources) - before - len(part.source_tokens)
+        attention += [[0.0] * before + row + [0.0] * after for row in part.attention or []]
+        before += len(part.source_tokens)
+    return Translation(
+        text=best.text,
+        score=best.score,
+        normalized_score=best.normalized_score,
+        tokens=[token for part in parts for token in part.tokens],
+        source_tokens=sources,
+        alternatives=alternatives,
+        attention=None if parts[0].attention is None else attention,
+        token_scores=None if parts[0].token_scores is None else [s for part in parts for s in part.token_scores or []],
+        unsure="; ".join(dict.fromkeys(part.unsure for part in parts if part.unsure)) or None,
+    )
 
 
 @dataclass(frozen=True)

@@ -1,21 +1,25 @@
 """The translator, from raw lines to translations. All commands and the session use it."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from seq2seq.config import SearchConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
-from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
+from seq2seq.decoding.confidence import Confidence
+from seq2seq.decoding.looking import Look, join_looks, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
-from seq2seq.decoding.translation import NOT_FINITE, Alternative, Sampling, Translation
-from seq2seq.devices import choose_device
+from seq2seq.decoding.translation import NOT_FINITE, Alternative, Sampling, Translation, join_translations
+from seq2seq.devices import choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
 from seq2seq.fast.shortlist import Shortlist
@@ -24,6 +28,7 @@ from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
+from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 log = logging.getLogger("seq2seq")
@@ -52,6 +57,8 @@ class Translator:
         search: the defaults of `translate`.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
             depend on the other lines of its batch. None: search among all tokens.
+        sentences: the rules by which texts are split into sentences. None: only at line breaks.
+        confidence: what marks a translation as unsure. None: none is marked.
         products: the library of float32 products, as in `choose_precision`; None: the fastest.
     """
 
@@ -61,9 +68,12 @@ class Translator:
         tokenizers: Tokenizers,
         search: SearchConfig,
         shortlist: Shortlist | None = None,
+        sentences: Sentences | None = None,
+        confidence: Confidence | None = None,
         products: Products | None = None,
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
+        self.sentences, self.confidence = sentences or Sentences.of_language("en"), confidence
         self.device = model.decoder.W_y.weight.device
         # the precision of the search, and that of losses, scores and attention
         self.precision = choose_precision(self.device, search.precision, "search.precision", products)
@@ -80,7 +90,8 @@ class Translator:
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
     ) -> "Translator":
-        """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config.
+        """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config,
+        or the CPU if this machine lacks it.
 
         `shortlist` says whether to search within the run's shortlist; by default its `search.shortlist` decides.
 
@@ -88,9 +99,11 @@ class Translator:
         """
         folder = Run.open(run)
         config = folder.config()
-        model, tokenizers = folder.load_model(checkpoint, choose_device(device or config.training.device))
+        opened = choose_device(device) if device else device_to_open_on(config.training.device)
+        model, tokenizers = folder.load_model(checkpoint, opened)
         wanted = config.search.shortlist if shortlist is None else shortlist
-        return cls(model, tokenizers, config.search, folder.shortlist() if wanted else None)
+        listed, confidence = folder.shortlist() if wanted else None, Confidence.of_run(folder)
+        return cls(model, tokenizers, config.search, listed, folder.sentences(), confidence)
 
     def translate(
         self,
@@ -100,31 +113,50 @@ class Translator:
         nbest: int = 1,
         sampling: Sampling | None = None,
         attention: bool = True,
+        split_sentences: bool | None = None,
     ) -> list[Translation]:
-        """Return a translation of each line, in order; an empty line has an empty translation.
+        """Return a translation of each text, in order; an empty text has an empty translation.
 
-        A line of more than `LONGEST` tokens is cut there, with a warning in the log.
+        A text is split at its line breaks and into sentences, which are translated one by one and put together again,
+        with the line breaks. `Translation` says what its scores then are. A sentence of more than `LONGEST` tokens is
+        cut there, with a warning in the log.
 
         Args:
-            texts: raw lines.
+            texts: raw texts, as a rule one line each.
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
             nbest: hypotheses to return for each line, at most `beam`.
             sampling: draw the translation at random instead; then `beam` and `nbest` have no effect.
-            attention: fill in `Translation.attention` if the model has attention; takes one more pass of the model.
+            attention: fill in `Translation.token_scores`, and `Translation.attention` if the model has attention; takes
+                one more pass of the model.
+            split_sentences: split each line into sentences; by default if most source lines of the training text are
+                one sentence. False also keeps line breaks from splitting.
 
-        Raises UserError: beam or nbest below 1, nbest over beam, or beam over 1,000.
+        Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, or beam is over 1,000.
         """
-        outcomes = self._search(texts, beam, nbest, sampling)
-        if not (attention and self.decoder_heads):
-            return [self._decode(outcome) for outcome in outcomes]
-        return [
-            replace(look.translation, attention=look.decoder.mean().weights[0].tolist() if look.decoder else [])
-            for look in self.attend(outcomes)
-        ]
+        # split the texts, and translate their sentences
+        parts = self._parts(texts, split_sentences)
+        sentences = [part.text for text in parts for part in text]
+        outcomes = self.hypothesize(sentences, beam=beam, nbest=nbest, sampling=sampling)
+        found = [look.translation for look in self.attend(outcomes)] if attention else map(self._decode, outcomes)
 
-    def look(self, texts: Sequence[str], *, beam: int | None = None) -> list[Look]:
-        """Translate each line, and return where every head looked; raise UserError as `translate` does."""
-        return self.attend(self._search(texts, beam, 1, None))
+        # say which are unsure, and put the texts together; what was drawn at random is never likely
+        doubts = map(self._doubt, sentences, outcomes) if self.confidence and not sampling else [None] * len(sentences)
+        each = (replace(translation, unsure=doubt) for translation, doubt in zip(found, doubts, strict=True))
+        return [join_translations(list(islice(each, len(text))), [end for _, end in text], nbest) for text in parts]
+
+    def look(self, texts: Sequence[str], *, beam: int | None = None, split_sentences: bool | None = None) -> list[Look]:
+        """Translate each text, and return where every head looked; arguments and errors are those of `translate`."""
+        parts = self._parts(texts, split_sentences)
+        looks = iter(self.attend(self.hypothesize([part.text for text in parts for part in text], beam=beam)))
+        return [join_looks(list(islice(looks, len(text))), [end for _, end in text]) for text in parts]
+
+    def _parts(self, texts: Sequence[str], split_sentences: bool | None) -> list[list[Part]]:
+        return [self.sentences.parts(text, split_sentences) for text in must_be_texts(texts)]
+
+    def _doubt(self, text: str, outcome: Outcome) -> str | None:
+        if not (outcome.source and self.confidence):
+            return None
+        return self.confidence.doubt(text, outcome.source, outcome.hypotheses[0], self.tokenizers.src)
 
     def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
         """Return the beam, by default `search.beam` of the run's config; raise UserError if no search can use it."""
@@ -143,13 +175,22 @@ class Translator:
             log.warning(f"cut {shown} after {LONGEST:,} tokens; write a sentence a line")
         return [[*line.ids, EOS] if line.ids else [] for line in lines]
 
-    def _search(self, texts: Sequence[str], beam: int | None, nbest: int, sampling: Sampling | None) -> list[Outcome]:
-        if isinstance(texts, str):
-            raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
+    def hypothesize(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int | None = None,
+        nbest: int = 1,
+        sampling: Sampling | None = None,
+    ) -> list[Outcome]:
+        """Search for the best hypotheses of raw sentences; arguments and errors are those of `translate`.
 
+        Some of them may have the same text: for an n-best list the search finds as many as the beam holds.
+        """
         # choose the search
         beam = self.checked_beam(beam, nbest)
-        search: Search = partial(beam_search, beam=beam, alpha=self.search.length_penalty, nbest=nbest)
+        count = beam if nbest > 1 else 1
+        search: Search = partial(beam_search, beam=beam, alpha=self.search.length_penalty, nbest=count)
         if sampling:
             generator = torch.Generator(self.device).manual_seed(sampling.seed)
             search = partial(sample, sampling=sampling, generator=generator)
@@ -187,14 +228,16 @@ class Translator:
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:
         """Run the best hypothesis of each line through the model once more, to get the attention weights."""
-        nothing = Look(self._decode(Outcome([], [])), [], None, None)
+        empty = replace(self._decode(Outcome([], [])), attention=[] if self.decoder_heads else None, token_scores=[])
+        nothing = Look(empty, [], None, None)
         return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 
     def _attend_batch(self, outcomes: list[Outcome]) -> list[Look]:
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
-        _, decoder_weights, encoder_weights = self.model(batch.src, batch.src_lengths, batch.tgt_in)
+        attentional, decoder_weights, encoder_weights = self.model(batch.src, batch.src_lengths, batch.tgt_in)
+        token_scores = self.token_scores(attentional, [target for _, target in pairs])
 
         # cut the weights to the length of each sentence
         looks = []
@@ -202,8 +245,25 @@ class Translator:
             src, tgt = (self.tokenizers.src, source), (self.tokenizers.tgt, target)
             decoder = map_sentence(tgt, src, self.decoder_heads, decoder_weights[i])
             encoder = map_sentence(src, src, self.encoder_heads, encoder_weights[i])
-            looks.append(Look(self._decode(outcomes[i]), target[:-1], decoder, encoder))
+            weights = decoder.mean().weights[0].tolist() if decoder else None
+            translation = replace(self._decode(outcomes[i]), attention=weights, token_scores=token_scores[i])
+            looks.append(Look(translation, target[:-1], decoder, encoder))
         return looks
+
+    def token_scores(
+        self, attentional: Float[Tensor, "batch tgt attentional"], targets: Sequence[list[int]]
+    ) -> list[list[float]]:
+        """Return log p of each token of the targets, given the states that predict them.
+
+        Raises UserError: the model's numbers are not finite.
+        """
+        scores = []
+        for states, target in zip(attentional, targets, strict=True):  # one by one: the vocabulary may be large
+            log_probs = self.model.logits(states[: len(target)]).log_softmax(-1)[range(len(target)), target]
+            if not log_probs.isfinite().all():
+                raise UserError(NOT_FINITE)
+            scores.append(log_probs.tolist())
+        return scores
 
     def in_batches(
         self,
@@ -239,6 +299,17 @@ class Translator:
         text, tokens = tgt.decode(best.tokens), tgt.pieces([*best.tokens, EOS])
         alternatives = [Alternative(tgt.decode(h.tokens), h.score, h.normalized_score) for h in others]
         return Translation(text, best.score, best.normalized_score, tokens, src.pieces(outcome.source), alternatives)
+
+
+def must_be_texts(texts: Iterable[Any]) -> list[str]:
+    """Return the texts; raise UserError if they are one string, or if one of them is none, with its index."""
+    if isinstance(texts, (str, bytes)):
+        raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"texts[{index}] is {text!r:.40}, not a string; leave it out, or write it as one")
+    return texts
 
 
 class EncodedLine(NamedTuple):

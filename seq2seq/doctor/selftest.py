@@ -31,8 +31,8 @@ from seq2seq.evaluation.evaluate import measure
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
 from seq2seq.scratch import ended_with_us, temporary_folder
+from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import train_tokenizers
-from seq2seq.text.vectors import load_vectors
 from seq2seq.training.train import train
 
 LONGEST = 300  # seconds to wait for a process that needs a few, on a machine that is busy
@@ -84,15 +84,14 @@ def parts(folder: Path) -> str:
             again = tokenizers.tgt.decode(tokenizers.src.encode(line))
             results.append((package, f"{kind} tokens of a line, as text", again, " ".join(line.split())))
 
-    # vectors, scores, weights
-    (folder / "vectors").write_text("cat 1 2 3\nTür. 4 5 6\n", encoding="utf-8")
-    vectors, found = load_vectors(folder / "vectors", tokenizers.src)
+    # sentences, scores, weights
+    sentences = Sentences(language="en").split("Dr. Smith sleeps. The dog eats.")
     same, other = (round(measure(lines, [LINES], lowercase=False)["bleu"].score, 6) for lines in (LINES, ["%"] * 4))
     weights = torch.randn(1000)
     save_file({"weights": weights}, folder / "weights.safetensors")
     kept = load_file(folder / "weights.safetensors")["weights"]
     results += [
-        ("torchtext", "the vectors of two words", vectors[found].sum().item(), 21.0),
+        ("sentencex", "the sentences of a line", sentences, ["Dr. Smith sleeps.", "The dog eats."]),
         ("sacrebleu", "BLEU of equal lines", same, 100.0),
         ("sacrebleu", "BLEU of lines without a common letter", other, 0.0),
         ("safetensors", "numbers that are not what was written", int((kept != weights).sum()), 0),

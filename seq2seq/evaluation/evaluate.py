@@ -85,6 +85,8 @@ def evaluate(
 ) -> Evaluation:
     """Translate some lines and compare the translations with one or more lists of references.
 
+    A line of several sentences is translated in one piece, as the model was trained on it: the score is the model's.
+
     Case is always ignored if the model's tokenizer lowercases. sacrebleu's tokenizer for BLEU is `13a`, `none`, `char`,
     `intl`, `zh`, `ja-mecab`, `ko-mecab`, ...; UserError says if it is unknown or needs a package.
     """
@@ -94,7 +96,7 @@ def evaluate(
 
     # translate
     start = time.perf_counter()
-    hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False)]
+    hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False, split_sentences=False)]
     seconds = time.perf_counter() - start
 
     # measure

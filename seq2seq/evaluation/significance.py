@@ -73,7 +73,7 @@ class Comparison(NamedTuple):
     tests: list[MetricTest]
 
 
-def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
+def compare_runs(paths: Sequence[Path], split: str | None = None, device: str | None = None) -> Comparison:
     """Translate a set with the best checkpoint of several runs, and test how much each run differs from the first.
 
     The set, which must be the same for all, is `dev` or `test`; by default test, or dev if a run has no test set.
@@ -90,12 +90,13 @@ def compare_runs(paths: Sequence[Path], split: str | None = None) -> Comparison:
             )
 
     # translate
-    translators = [Translator.load(path) for path in paths]
+    translators = [Translator.load(path, device=device) for path in paths]
     searches, hypotheses = [], []
     for t in translators:
         shortlist = ", shortlist" if t.shortlist else ""
         searches.append(f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}{shortlist}")
-        hypotheses.append([translation.text for translation in t.translate(texts.sources, attention=False)])
+        translations = t.translate(texts.sources, attention=False, split_sentences=False)
+        hypotheses.append([translation.text for translation in translations])
 
     # write all alike: if one model does not know case, or its tokenizer of words rewrites a text, the others follow
     lowercase = any(t.tokenizers.lowercase for t in translators)

@@ -21,7 +21,7 @@ from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
 from seq2seq.data.dataset import learn_tokenizers, make_batches, training_text
-from seq2seq.devices import choose_device
+from seq2seq.devices import choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.files import is_folder
@@ -38,15 +38,17 @@ PROFILED = 10  # updates under the profiler and the counter, at most: both slow 
 PAIRS = 65_536  # pairs read from the beginning of a corpus: enough that batches are as even as those of all of it
 
 
-def bench(target: Path, overrides: Sequence[str], count: int) -> Profile:
+def bench(target: Path, overrides: Sequence[str], count: int, name: str | None = None) -> Profile:
     """Profile `count` updates of a config (of its untrained model) or of a run (of its best checkpoint); write nothing.
+
+    `name` is the device; by default that of the config, or the CPU if a run's config names one that is not here.
 
     Raises:
         UserError: a config, run or corpus at fault, overrides of a run, no updates.
     """
     if not 1 <= count <= MOST:
         raise UserError(f"--updates is {count}; write 1 to {MOST}")
-    subject = _read(target, overrides)
+    subject = _read(target, overrides, name)
     config, model, device, precision = subject.config, subject.model, subject.device, subject.precision
 
     # speed and memory, beside what the machine can do
@@ -102,14 +104,14 @@ class Subject(NamedTuple):
     singles: Batches  # of one sentence each
 
 
-def _read(target: Path, overrides: Sequence[str]) -> Subject:
+def _read(target: Path, overrides: Sequence[str], name: str | None = None) -> Subject:
     """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
     run = Run.open(target) if is_folder(target) else None
     if run and overrides:
         raise UserError(f"{overrides[0]}: {target} is a run, whose config is settled; bench {target / 'config.yaml'}")
     config = run.config() if run else load_config(target, overrides)
-    device = choose_device(config.training.device)
+    device = (device_to_open_on if run and not name else choose_device)(name or config.training.device)
     precision = choose_precision(device, config.training.precision)
 
     # the model

@@ -8,6 +8,8 @@ checkpoints/            weights and training states; `best` and `last` name two 
 test.hyp, test.json     the translations of the test set and their scores; dev.hyp, dev.json
 evaluations/            the same of files of the user (evaluation/evaluate.py)
 store/                  the training text as token ids (data/store.py); made again if it is deleted
+sentences.json          how texts are split into sentences (text/sentences.py)
+confidence.json         what marks a translation as unsure (decoding/confidence.py)
 shortlist.safetensors   the target tokens that a source token may need; made when first asked for (fast/shortlist.py)
 """
 
@@ -50,6 +52,7 @@ from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import PAUSE, TRIES, Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
+from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
@@ -230,6 +233,21 @@ class Run:
         """Read the vocabularies; None if the training was stopped before it had learned them."""
         folder = self.path / "tokenizer"
         return load_tokenizers(folder) if is_folder(folder) else None
+
+    def save_sentences(self, sentences: Sentences) -> None:
+        """Write the rules by which texts are split."""
+        replace_text(self.path / "sentences.json", sentences.model_dump_json(indent=2) + "\n")
+
+    def sentences(self) -> Sentences:
+        """Read the rules by which texts are split; without them, as in old runs, lines stay whole.
+
+        Raises:
+            UserError: their file is damaged.
+        """
+        file = self.path / "sentences.json"
+        if not file.exists():
+            return Sentences.of_language(self.config().data.src)
+        return read_json(file, Sentences, f"delete it, and `{resume_command(self.path)}` makes it again")
 
     def shortlist(self) -> Shortlist:
         """Return the shortlist. The first call learns it from the store and keeps it in the run folder.

@@ -104,10 +104,12 @@ def answer(translator: Translator, line: str, settings: Settings) -> str:
     best = translator.translate([line], beam=settings.beam, nbest=settings.nbest, attention=settings.attention)[0]
 
     # the n-best list, each translation with the score that ranks it
-    shown = best.text
+    doubt = f"unsure ({best.unsure}): " if best.unsure else ""
+    shown = doubt + best.text
     if settings.nbest > 1:
         ranked: list[Translation | Alternative] = [best, *best.alternatives]
-        shown = "\n".join(f"{each.normalized_score:8.3f}  {each.text}" for each in ranked)
+        lines = [f"{each.normalized_score:8.3f}  {each.text}" for each in ranked]
+        shown = "\n".join([doubt.rstrip(), *lines] if doubt else lines)
 
     # the attention weights, drawn in characters
     if best.attention is not None:

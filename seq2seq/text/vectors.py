@@ -1,27 +1,44 @@
-"""Pretrained word vectors for an embedding, read with torchtext from a local text file (GloVe, word2vec, fastText)."""
+"""Pretrained word vectors for an embedding, as they are published: text (GloVe, fastText) or binary (word2vec)."""
 
-import contextlib
 import gzip
 import io
-import math
-import ssl
 import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain, islice
 from pathlib import Path
+from typing import NamedTuple, cast
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import is_file
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.scratch import temporary_folder
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
-LONGEST_LINE = 2**20  # bytes
-_FORMAT = "a line is a word and its numbers with single spaces between"
+_KNOWN = {  # the first bytes of files that are not read, and what to do
+    b"\xba\x16\x4f\x2f": "a model of fastText: give its .vec file",
+    b"PK": "a zip archive: unpack it, and give a file of it",
+    b"BZh": "packed with bzip2: unpack it",
+    b"\xfd7zXZ": "packed with xz: unpack it",
+    b"\x80": "a pickle, which may hold code: save the vectors as text, in gensim with save_word2vec_format",
+    b"\x89HDF": "an HDF5 file: save the vectors as text",
+}
+LARGEST = 100_000  # numbers of a vector
+
+Entry = tuple[bytes, list[bytes] | bytes]  # a word, and its numbers as text or as float32
+
+
+class Vectors(NamedTuple):
+    """The vectors of a vocabulary."""
+
+    vectors: Float[Tensor, "vocab dim"]  # zero where the file has none
+    found: Bool[Tensor, " vocab"]  # the tokens that have one
+    skipped: int  # odd entries of the file
 
 
 def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[str, str | None]) -> list[str]:
@@ -37,7 +54,7 @@ def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[st
     for side, (tokenizer, embedding) in sides.items():
         if (path := files.get(side)) is None:
             continue
-        vectors, found = load_vectors(path, tokenizer)
+        vectors, found, skipped = load_vectors(path, tokenizer)
         if vectors.size(1) != embedding.embedding_dim:
             raise UserError(
                 f"model.pretrained_embeddings.{side} is {path}, with vectors of {vectors.size(1)} numbers; "
@@ -45,91 +62,135 @@ def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[st
             )
         with torch.no_grad():
             embedding.weight[found] = vectors[found].to(embedding.weight)
-        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}")
+        odd = f"; skipped {skipped:,} odd {'line' if skipped == 1 else 'lines'} of it" if skipped else ""
+        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}{odd}")
     return lines
 
 
-def load_vectors(path: str | Path, tokenizer: Tokenizer) -> tuple[Float[Tensor, "vocab dim"], Bool[Tensor, " vocab"]]:
-    """Return the vectors of the tokens of a vocabulary, zero where there is none, and which tokens have one.
+def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
+    """Read the vectors of the tokens of a vocabulary.
 
-    Each line of the file is a word and its numbers, separated by single spaces; the file may be gzipped (`.gz`).
-    Special tokens never have a vector, nor does a word that is not UTF-8. Nothing is downloaded, and nothing is written
-    beside the file.
+    A line of text is a word and its numbers, with spaces or tabs between; a word may hold spaces. The first line may
+    say how many vectors follow, and of how many numbers; only after such a line can vectors be binary. The file may be
+    gzipped. If a word comes twice, its first vector counts. Special tokens never have one. Nothing is downloaded.
+
+    A line is odd, and is skipped, if it has too few numbers, no word, a word that is not UTF-8, or, for a word of the
+    vocabulary, a number that is none or not finite.
 
     Raises:
-        UserError: the file cannot be read, or a line (it is named) does not hold as many finite numbers as the first.
+        UserError: the file cannot be read, is of another format, or has more odd lines than others.
     """
-    from torchtext.vocab import Vectors
-
-    # read the file
-    if not is_file(Path(path)):
-        raise UserError(f"{path}: no such file; give a local text file of word vectors")
-    try:
-        with _open(path) as file:
-            first = file.read(LONGEST_LINE)
-            block = first
-            while block:
-                if len(block) == LONGEST_LINE and b"\n" not in block:
-                    raise UserError(f"{path}: a line of more than {LONGEST_LINE:,} bytes; {_FORMAT}")
-                block = file.read(LONGEST_LINE)
-        with _undo_side_effects() as cache:
-            vectors = Vectors(name=str(path), cache=cache)
-    except (RuntimeError, ValueError, TypeError, EOFError, OSError, zlib.error):
-        raise UserError(_first_fault(path) or f"{path}: not a file of word vectors; {_FORMAT}") from None
-    if first.startswith(BOM_UTF8):
-        raise UserError(f"{path}:1: begins with a byte order mark, which would belong to a word; save it without")
-
-    # look up the tokens
-    rows = torch.zeros(len(tokenizer), vectors.dim)
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; give a local file of word vectors")
+    pieces = tokenizer.pieces(range(len(tokenizer)))
+    ids = {piece: i for i, piece in enumerate(pieces) if i >= len(SPECIALS)}
+    rows: Float[Tensor, "vocab dim"] | None = None
     found = torch.zeros(len(tokenizer), dtype=torch.bool)
-    for i, piece in enumerate(tokenizer.pieces(range(len(tokenizer)))):
-        if i >= len(SPECIALS) and piece in vectors.stoi:
-            rows[i], found[i] = vectors[piece], True
-
-    # check what torchtext accepts silently: words that are not UTF-8, lines cut after one number, nan and inf
-    skipped = len(vectors.vectors) > len(vectors.itos)
-    if (skipped or not rows.isfinite().all()) and (fault := _first_fault(path)):
-        raise UserError(fault)
-    return rows, found
-
-
-@contextlib.contextmanager
-def _undo_side_effects() -> Iterator[str]:
-    """Yield a cache folder for torchtext's `Vectors`, and undo what it does: TLS verification off, a progress bar."""
-    https_context = ssl._create_default_https_context
-    try:
-        with temporary_folder("seq2seq-vectors-") as cache, contextlib.redirect_stderr(io.StringIO()):
-            yield str(cache)
-    finally:
-        ssl._create_default_https_context = https_context
-
-
-def _open(path: str | Path) -> io.BufferedIOBase:
-    return gzip.open(path) if str(path).endswith(".gz") else open(path, "rb")
-
-
-def _first_fault(path: str | Path) -> str | None:
-    """Describe the first line that is wrong; return None if all are right."""
-    size = None  # of a vector
+    right = skipped = 0
     try:
         with _open(path) as file:
-            for number, line in enumerate(file, start=1):
-                # the header of word2vec: how many vectors, of how many numbers
-                numbers = line.rstrip().split(b" ")[1:]
-                if number == 1 and len(numbers) == 1:
+            dim, entries = _read(file, path)
+            rows = torch.zeros(len(tokenizer), dim)
+            for word, numbers in entries:
+                token = _decode(word)
+                if not token or len(numbers) != (4 * dim if isinstance(numbers, bytes) else dim):
+                    skipped += 1
                     continue
-
-                # as many numbers as in the first line, all of them finite
-                size = size or len(numbers)
-                if size < 3 or len(numbers) != size:
-                    needed = max(size, 3)
-                    return f"{path}:{number}: {len(numbers):,} numbers after the word; every line needs {needed:,}"
-                try:
-                    finite = all(map(math.isfinite, map(float, numbers)))
-                except ValueError as error:
-                    return f"{path}:{number}: {error!s:.80}; {_FORMAT}"
-                if not finite:
-                    return f"{path}:{number}: a number is not finite; write it out, or leave the word out"
+                if (i := ids.get(token)) is not None and not found[i]:
+                    vector = _parse(numbers)
+                    if vector is None:
+                        skipped += 1
+                        continue
+                    rows[i], found[i] = torch.from_numpy(vector), True
+                right += 1
     except (OSError, EOFError, zlib.error) as error:
-        return f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}; give a whole file"
-    return None
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{path}: cannot be read: {reason}; give a whole file") from None
+    if skipped > right or not right:
+        raise _no_vectors(path, f"{skipped:,} of {right + skipped:,} lines are odd")
+    return Vectors(rows, found, skipped)
+
+
+@contextmanager
+def _open(path: str | Path) -> Iterator[io.BufferedReader]:
+    """Open a file, and unpack it if it is gzipped, whatever its name; raise UserError if it is known to be unusable."""
+    with open(path, "rb") as file:
+        start = file.peek(8)
+        for magic, what in _KNOWN.items():
+            if start.startswith(magic):
+                raise UserError(f"{path}: {what}")
+        if not start.startswith(b"\x1f\x8b"):
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as unpacked:
+            yield io.BufferedReader(cast(io.RawIOBase, unpacked))
+
+
+def _read(file: io.BufferedReader, path: str | Path) -> tuple[int, Iterator[Entry]]:
+    """Return the size of the vectors in an open file, and its entries."""
+    # a first line such as `400000 300`
+    first = file.readline().removeprefix(BOM_UTF8)
+    header = first.split()
+    if len(header) == 2 and all(field.isdigit() for field in header):
+        size = int(header[1])
+        if not 1 <= size <= LARGEST:
+            raise _no_vectors(path, f"the first line speaks of vectors of {size:,} numbers")
+        start = file.peek(4096)[:4096]
+        is_binary = any(byte < 9 or 13 < byte < 32 for byte in start)
+        return size, _binary_entries(file, int(header[0]), size) if is_binary else _text_entries(file, size)
+
+    # else the size that most of the first lines have
+    lines = list(islice(chain([first], file), 100))
+    sizes = Counter(filter(None, map(_count_numbers, lines)))
+    if not sizes:
+        raise _no_vectors(path, "no line ends with numbers")
+    (size, _), *_ = sizes.most_common(1)
+    return size, _text_entries(chain(lines, file), size)
+
+
+def _no_vectors(path: str | Path, why: str) -> UserError:
+    return UserError(f"{path}: not a file of word vectors: {why}; a line is a word and its numbers")
+
+
+def _text_entries(lines: Iterable[bytes], size: int) -> Iterator[Entry]:
+    for line in lines:
+        word, *numbers = line.rstrip().rsplit(None, size) or [b""]
+        yield word.strip(), numbers
+
+
+def _binary_entries(file: io.BufferedReader, count: int, size: int) -> Iterator[Entry]:
+    while count and file.peek(1):
+        count -= 1
+        word = bytearray()
+        while (byte := file.read(1)) not in (b" ", b""):
+            word += byte
+        yield bytes(word).lstrip(b"\n"), file.read(4 * size)
+
+
+def _count_numbers(line: bytes) -> int:
+    """Count the numbers at the end of a line, of which the first field is never one."""
+    count = 0
+    for field in reversed(line.split()[1:]):
+        if _parse([field]) is None:
+            break
+        count += 1
+    return count
+
+
+def _parse(numbers: list[bytes] | bytes) -> np.ndarray | None:
+    """Return the numbers of an entry; None if one of them is none, or not finite."""
+    if isinstance(numbers, bytes):
+        vector = np.frombuffer(numbers, "<f4").copy()
+    else:
+        try:
+            vector = np.array(list(map(float, numbers)), dtype=np.float32)
+        except ValueError:
+            return None
+    return vector if np.isfinite(vector).all() else None
+
+
+def _decode(word: bytes) -> str | None:
+    try:
+        return word.decode("utf-8")
+    except UnicodeDecodeError:
+        return None

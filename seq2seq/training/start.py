@@ -13,6 +13,7 @@ from seq2seq.data.batches import Batches
 from seq2seq.data.dataset import (
     data_digests,
     describe_headers,
+    learn_sentences,
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
@@ -140,6 +141,8 @@ def prepare(
             run.add_to_environment({"early_stopping_metric": choice.metric})
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
+        if first:
+            run.save_sentences(learn_sentences(store, tokenizers, config.data.src))
 
     # log a summary
     headers = describe_headers(config)

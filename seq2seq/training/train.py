@@ -9,13 +9,14 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.errors import UserError
 from seq2seq.evaluation.health import warnings
 from seq2seq.runs.metrics import Metrics
 from seq2seq.runs.run import Run
+from seq2seq.training.calibration import calibrate
 from seq2seq.training.ending import advise
 from seq2seq.training.processes import Processes, join_processes
 from seq2seq.training.progress import Progress
@@ -58,6 +59,7 @@ def train(
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
         another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
         if is_complete(start, progress, settings) and not another_race:
+            processes.on_first(lambda: calibrate(run, config, device, again=False))
             return run
         if processes.rank == 0:
             run.checkpoints.rewind(start.checkpoint, progress.best_update)
@@ -147,6 +149,10 @@ def train(
             except Stopped as stopped:
                 save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
+
+        # learn what the finished model is unsure of
+        if not stop.asked:
+            processes.on_first(lambda: calibrate(run, config, device))
         if stop.asked:
             raise Stopped(stop.asked, "at its end")
     return run
@@ -230,7 +236,7 @@ def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> b
 
 
 def progress_bar(settings: TrainingConfig, progress: Progress, processes: Processes) -> "tqdm[Any]":
-    """Return a progress bar on standard error; it is silent on other ranks, or if standard error is no terminal."""
+    """Return a progress bar, in a notebook or on a terminal; otherwise, and on other ranks, it is silent."""
     return tqdm(
         total=settings.max_updates,
         initial=progress.update,

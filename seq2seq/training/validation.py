@@ -72,7 +72,8 @@ class Validation:
 
         # translations
         sources = [pair.src for pair in self._dev]
-        hypotheses = [t.text for t in self._translator.translate(sources, beam=1, attention=False)]
+        translations = self._translator.translate(sources, beam=1, attention=False, split_sentences=False)
+        hypotheses = [translation.text for translation in translations]
         measures = measure(hypotheses, [self._references], self._translator.tokenizers.lowercase, self._bleu)
 
         scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}

@@ -1,0 +1,93 @@
+"""The doubt of a translator: a translation is marked as unsure where a signal is lower than on nearly all of dev."""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from typing import Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel
+
+from seq2seq.decoding.search import Hypothesis
+from seq2seq.files import read_json
+from seq2seq.runs.run import Run
+from seq2seq.text.normalize import normalize
+from seq2seq.text.tokenizer import EOS, Tokenizer
+
+FALSE_ALARMS = 0.01  # share of dev that all signals together may mark
+DEVIATIONS = 2.5  # a floor is at least so many standard deviations below the mean: of few lines the lowest says little
+SHOWN_WORDS = 3  # unknown words that a reason names
+SHOWN_FROM = 10_000  # characters of a text in which they are looked for
+
+
+class Signals(NamedTuple):
+    """The signals of one translation; each is low where something is strange.
+
+    Attention that leaves source tokens out, the length ratio and the rarest token were measured too. They added
+    nothing to these.
+    """
+
+    likelihood: float  # log-probability of the translation, a token
+    familiarity: float  # mean log-frequency of the source tokens in the training text
+    variety: float  # share of the translation's token pairs that differ from one another
+    brevity: float  # minus the number of source tokens
+
+
+class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
+    """The floors of the signals, and how often each source token occurs in the training text."""
+
+    floors: dict[Literal["likelihood", "familiarity", "variety", "brevity"], float]
+    counts: list[int]
+    marked: dict[str, float]  # share of lines marked at calibration, by kind of line
+
+    @classmethod
+    def calibrate(cls, counts: Sequence[int], dev: Iterable[tuple[list[int], Hypothesis]]) -> "Confidence":
+        """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
+        blank = cls(floors={}, counts=list(counts), marked={})
+        found = np.array([blank.signals(source, hypothesis) for source, hypothesis in dev])
+        floors = np.quantile(found, FALSE_ALARMS / found.shape[1], axis=0, method="lower")
+        floors = np.minimum(floors, found.mean(0) - DEVIATIONS * found.std(0))
+        return blank.model_copy(update={"floors": dict(zip(Signals._fields, floors.tolist(), strict=True))})
+
+    @classmethod
+    def of_run(cls, run: Run) -> "Confidence | None":
+        """Read what was calibrated at the end of a training; None if nothing was."""
+        file = run.path / "confidence.json"
+        return read_json(file, cls, "delete it: then no translation is marked as unsure") if file.exists() else None
+
+    def signals(self, source: list[int], hypothesis: Hypothesis) -> Signals:
+        """Return the signals of a translation; `source` are token ids with `</s>`, at least one before it."""
+        tokens = [*hypothesis.tokens, EOS]
+        pairs = list(pairwise(tokens))
+        counts = np.array(self.counts)[source[:-1]] + 0.5
+        return Signals(
+            likelihood=hypothesis.score / len(tokens),
+            familiarity=float(np.log(counts / (sum(self.counts) + 1)).mean()),
+            variety=len(set(pairs)) / len(pairs) if pairs else 1.0,
+            brevity=-float(len(source)),
+        )
+
+    def low(self, source: list[int], hypothesis: Hypothesis) -> list[str]:
+        """Return the names of the signals that are below their floors."""
+        found = self.signals(source, hypothesis)._asdict()
+        return [name for name, floor in self.floors.items() if found[name] < floor]
+
+    def doubt(self, text: str, source: list[int], hypothesis: Hypothesis, tokenizer: Tokenizer) -> str | None:
+        """Return the reason to doubt a translation, in words; None if there is none.
+
+        Args:
+            text: the raw sentence.
+            source: its token ids, with `</s>`.
+            hypothesis: its translation.
+            tokenizer: the tokenizer of the source.
+        """
+        low = self.low(source, hypothesis)
+        if not low:
+            return None
+        words = list(dict.fromkeys(normalize(text[:SHOWN_FROM]).split()))
+        unknown = [word for word in words if any(not self.counts[i] for i in tokenizer.encode(word))]
+        if 2 * len(unknown) > len(words):
+            shown = ", ".join(word[:40] for word in unknown[:SHOWN_WORDS])
+            return f"mostly unknown words: {shown}{', ...' if len(unknown) > SHOWN_WORDS else ''}"
+        if low == ["variety"]:
+            return "repeats itself"
+        return "longer than the training text" if low == ["brevity"] else "unlike the training text"

@@ -1,0 +1,64 @@
+"""What a trained model is unsure of: measured on the dev set, and on odd lines that are made of it."""
+
+import logging
+import random
+
+import torch
+
+from seq2seq.config import Config
+from seq2seq.data.dataset import count_sources, read_dev
+from seq2seq.data.store import Store
+from seq2seq.decoding.confidence import Confidence
+from seq2seq.decoding.translator import Translator
+from seq2seq.files import replace_text
+from seq2seq.runs.run import Run
+
+log = logging.getLogger("seq2seq")
+
+DEV_LINES = 1000  # most lines that the floors are set by
+ODD_LINES = 100  # most lines of each odd kind
+
+
+def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = True) -> None:
+    """Set the floors of the best model's signals on dev, count what they mark, and write `confidence.json`.
+
+    The odd lines are dev lines with their words in another order (their characters, if a line is one word), and lines
+    in another language: the translations of dev. With `again` False an existing file stays.
+    """
+    if not again and (run.path / "confidence.json").exists():
+        return
+
+    # the lines
+    order = random.Random(config.seed)
+    pairs = [pair for pair in read_dev(config) if pair.src and pair.tgt]
+    pairs = order.sample(pairs, min(len(pairs), DEV_LINES))
+    some = pairs[:ODD_LINES]
+    kinds = {
+        "dev": [pair.src for pair in pairs],
+        "shuffled": [shuffle(pair.src, order) for pair in some],
+        "foreign": [pair.tgt for pair in some],
+    }
+
+    # translate them, set the floors, count
+    translator = Translator.load(run.path, device=str(device), shortlist=False)
+    found = {
+        kind: [(outcome.source, outcome.hypotheses[0]) for outcome in translator.hypothesize(lines) if outcome.source]
+        for kind, lines in kinds.items()
+    }
+    counts = count_sources(Store(run.path / "store"), translator.tokenizers)
+    confidence = Confidence.calibrate(counts, found["dev"])
+    marked = {kind: sum(bool(confidence.low(*each)) for each in lines) / len(lines) for kind, lines in found.items()}
+    confidence = confidence.model_copy(update={"marked": marked})
+    replace_text(run.path / "confidence.json", confidence.model_dump_json() + "\n")
+    log.info(
+        "marks as unsure: %.1f%% of dev, %.0f%% of it with its words shuffled, %.0f%% of its references as input",
+        *(100 * share for share in marked.values()),
+    )
+
+
+def shuffle(line: str, order: random.Random) -> str:
+    """Return a line with its words in random order, or its characters if it has one word."""
+    words = line.split()
+    if len(words) == 1:
+        return "".join(order.sample(line, len(line)))
+    return " ".join(order.sample(words, len(words)))
