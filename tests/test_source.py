@@ -4,7 +4,6 @@ import importlib
 import json
 import shlex
 import shutil
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -141,10 +140,10 @@ def test_such_a_run_resumes_to_the_same_bits(old, more, tmp_path, monkeypatch, b
     whole = train(config, tmp_path / "whole", source=source)
     real, calls = loop.update, iter(range(1, 99))
 
-    def update(*args):
+    def update(*args, **names):
         if next(calls) == before:
             raise KeyError("killed")
-        return real(*args)
+        return real(*args, **names)
 
     with monkeypatch.context() as patched:
         patched.setattr(loop, "update", update)
@@ -246,7 +245,7 @@ def test_no_line_of_a_resumed_training_shows_what_it_does_not_know(tmp_path, cap
         with pytest.raises(KeyError):
             train(config, tmp_path / "run")
     caplog.set_level("INFO")
-    monkeypatch.setattr(loop, "time", SimpleNamespace(perf_counter=lambda: 0.0))
+    monkeypatch.setattr(loop.Stopwatch, "seconds", lambda self: 0.0)
     run = train(config, tmp_path / "run", resume=True)
     text = "\n".join(caplog.messages) + json.dumps(run.metrics.records())
     assert not any(wrong in text.lower() for wrong in ("nan", "inf ", " 0 tokens/s"))

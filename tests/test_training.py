@@ -47,12 +47,12 @@ def train_and_kill(monkeypatch, config, path, validations):
     module = importlib.import_module("seq2seq.training.train")
     real, count = module.update, 0
 
-    def update(*args):
+    def update(*args, **names):
         nonlocal count
         count += 1
         if count > 10 * validations + 5:
             raise KilledError
-        return real(*args)
+        return real(*args, **names)
 
     with monkeypatch.context() as patched:
         patched.setattr(module, "update", update)

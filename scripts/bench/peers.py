@@ -41,6 +41,13 @@ class Bench:
 
     folder: Path
     threads: int
+    precision: str = "auto"  # of this project
+    switch: bool = False  # whether torch's switch to oneDNN is set for the peers
+
+    @property
+    def suffix(self) -> str:
+        """Return the end of the names of the results."""
+        return f"-{self.precision}{'-switch' if self.switch else ''}"
 
     def command(self, toolkit: str, *arguments: object) -> list[str]:
         """Return the command that runs the Python of a toolkit's environment."""
@@ -51,6 +58,7 @@ class Bench:
         """Return the environment variables of a toolkit."""
         threads, modules = str(self.threads), HERE.parents[1] if toolkit == "seq2seq" else self.folder / "stubs"
         ours = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "PYTHONPATH": str(modules)}
+        ours |= {"ONEDNN_SWITCH": "1"} if self.switch and toolkit != "seq2seq" else {}
         return os.environ | ours | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}  # OpenNMT-py reads its own pickles
 
     def run(self, toolkit: str, *arguments: object, given: str = "") -> tuple[str, str, float]:
@@ -73,6 +81,7 @@ def _train_seq2seq(bench: Bench, path: Path, input_feeding: bool, updates: int, 
     shutil.rmtree(path, ignore_errors=True)
     keys = f"seed={seed} training.max_updates={updates} model.decoder.input_feeding={str(input_feeding).lower()}"
     keys += f" training.validate_every={10 * updates // WINDOWS}"  # it reports ten times as often
+    keys += f" training.precision={bench.precision}"
     bench.run("seq2seq", "-m", "seq2seq", "train", HERE / "peers/seq2seq.yaml", "--run", path, *keys.split())
     records = map(json.loads, (path / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
     return [record["tokens_per_second"] for record in records if record["split"] == "train"]
@@ -112,13 +121,14 @@ class Translated(NamedTuple):
 def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> Translated:
     """Time `translate`, which does not report its search; `evaluate` translates the same lines and does."""
     command = ("seq2seq", "-m", "seq2seq", "translate", model, "--input", "data/test.de", "--output", output)
+    command += ("--no-split", "--precision", bench.precision)
     _, _, seconds = bench.run(*command)
     return Translated(seconds, _search_seq2seq(bench, model, "--exact")[0])
 
 
 def _search_seq2seq(bench: Bench, model: Path, how: str) -> tuple[float, float]:
     """Return the seconds and the BLEU of our search, with `--exact` or `--shortlist`."""
-    options = f"{how} --src data/test.de --ref data/test.en --tokenize none --json"
+    options = f"{how} --src data/test.de --ref data/test.en --tokenize none --json --precision {bench.precision}"
     found, _, _ = bench.run("seq2seq", "-m", "seq2seq", "evaluate", model, *options.split())
     evaluation = json.loads(found)
     return evaluation["seconds"], evaluation["bleu"]["score"]
@@ -183,7 +193,7 @@ def train_speed(bench: Bench, args: argparse.Namespace) -> None:
                 values.append(harmonic_mean(windows[1:]))
     modes = {False: "training, target tokens a second", True: "the same with input feeding"}
     rows = [Row(measure, rates[mode], ",.0f", "more") for mode, measure in modes.items()]
-    keep(bench.folder, "train-speed", about(bench, args) | {"updates of a run": args.updates}, rows)
+    keep(bench.folder, f"train-speed{bench.suffix}", about(bench, args) | {"updates of a run": args.updates}, rows)
 
 
 def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
@@ -210,7 +220,7 @@ def translate_speed(bench: Bench, args: argparse.Namespace) -> None:
         Row("BLEU, tokens as they stand", bleu, ".1f", ""),
         Row("BLEU, ours in a shortlist", {"seq2seq": [listed_bleu]}, ".1f", ""),
     ]
-    keep(bench.folder, "translate-speed", about(bench, args), rows)
+    keep(bench.folder, f"translate-speed{bench.suffix}", about(bench, args), rows)
 
 
 def _lines(bench: Bench, name: str) -> list[str]:
@@ -253,13 +263,17 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, default=Path("data/multi30k"), help="for data (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=5, help="for *-speed (default: %(default)s)")
     parser.add_argument("--updates", type=int, help="of a training, a multiple of 5 (default: 250; for models 1500)")
+    parser.add_argument(
+        "--precision", default="auto", help="of this project: auto, fp32 or bf16 (default: %(default)s)"
+    )
+    parser.add_argument("--switch", action="store_true", help="let the peers multiply by oneDNN too, in bf16 if it can")
     parser.add_argument("--input-feeding", action="store_true", help="for models and translate-speed")
     args = parser.parse_args()
     args.toolkits = ["seq2seq", *args.peers]
     args.updates = args.updates or (1500 if args.command == "models" else 250)
     if args.updates % WINDOWS:
         parser.error(f"--updates is {args.updates}; it must be a multiple of {WINDOWS}")
-    commands[args.command](Bench(args.folder.absolute(), args.threads), args)
+    commands[args.command](Bench(args.folder.absolute(), args.threads, args.precision, args.switch), args)
 
 
 if __name__ == "__main__":

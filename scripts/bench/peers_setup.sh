@@ -31,6 +31,16 @@ mkdir -p "$folder/stubs"
 for name in fasttext spacy; do
   echo '"""Imported by a transform of OpenNMT-py that nothing here uses."""' > "$folder/stubs/$name.py"
 done
+cat > "$folder/stubs/sitecustomize.py" <<'PYTHON'
+"""With ONEDNN_SWITCH, oneDNN computes torch's products; on a CPU with AMX it rounds their factors to bfloat16."""
+
+import os
+
+if os.environ.get("ONEDNN_SWITCH"):
+    import torch
+
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16"
+PYTHON
 cat > "$folder/stubs/joeynmt_today.py" <<'PYTHON'
 """`python -m joeynmt` with two calls that today's torch and sentencepiece no longer know."""
 

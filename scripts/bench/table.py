@@ -39,7 +39,11 @@ def table(folder: Path) -> str:
     notes = []
     for file in sorted((folder / "figures").glob("*.json")):
         content = json.loads(file.read_text(encoding="utf-8"))
-        lines += [_line(Row(**row)) for row in content["rows"]]
+        how = file.stem.partition("-speed-")[2]
+        lines += [
+            _line(Row(**row | {"measure": f"{row['measure']} ({how})" if how else row["measure"]}))
+            for row in content["rows"]
+        ]
         notes.append(f"{file.stem}: " + "; ".join(f"{key} {value}" for key, value in content["about"].items()))
     return "\n".join([*lines, "", *notes])
 

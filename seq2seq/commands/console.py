@@ -34,12 +34,16 @@ def is_first_process() -> bool:
 
 
 def load_translator(
-    run: str | Path, batch_size: int | None = None, shortlist: bool | None = None, device: str | None = None
+    run: str | Path,
+    batch_size: int | None = None,
+    shortlist: bool | None = None,
+    device: str | None = None,
+    precision: str | None = None,
 ) -> "Translator":
     """Load the best checkpoint of a run as a translator; None means what the run's config says."""
     from seq2seq.decoding.translator import Translator
 
-    translator = Translator.load(run, shortlist=shortlist, device=device)
+    translator = Translator.load(run, shortlist=shortlist, device=device, precision=precision)
     if batch_size is not None:
         if not 1 <= batch_size <= MAX_BATCH:
             raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
         texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     if not texts.sources:
         raise UserError(f"{args.src}: empty; there is nothing to measure")
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
 

@@ -71,3 +71,5 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     tokens = parser.add_mutually_exclusive_group()
     tokens.add_argument("--shortlist", action="store_true", default=None, help=shortlist)
     tokens.add_argument("--exact", action="store_false", dest="shortlist", help="search among all tokens")
+    precision = "number format of the search (default: search.precision of the run's config)"
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help=precision)

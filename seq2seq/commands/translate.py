@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translation import Sampling
     from seq2seq.runs.run import Run
 
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device)
+    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
     if args.split is not None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()

@@ -89,11 +89,13 @@ class Translator:
         device: str | None = None,
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
+        precision: str | None = None,
     ) -> "Translator":
         """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config,
         or the CPU if this machine lacks it.
 
-        `shortlist` says whether to search within the run's shortlist; by default its `search.shortlist` decides.
+        `shortlist` says whether to search within the run's shortlist, `precision` is the search's number format; by
+        default `search` of the run's config decides.
 
         Raises UserError: no run there, no good checkpoint in it, or no shortlist and no store to learn it from.
         """
@@ -102,8 +104,9 @@ class Translator:
         opened = choose_device(device) if device else device_to_open_on(config.training.device)
         model, tokenizers = folder.load_model(checkpoint, opened)
         wanted = config.search.shortlist if shortlist is None else shortlist
+        search = config.search.model_copy(update={"precision": precision} if precision else {})
         listed, confidence = folder.shortlist() if wanted else None, Confidence.of_run(folder)
-        return cls(model, tokenizers, config.search, listed, folder.sentences(), confidence)
+        return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
 
     def translate(
         self,
