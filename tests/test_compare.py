@@ -194,11 +194,11 @@ def test_a_stopped_comparison_has_the_finished_rows_and_goes_on(config, tmp_path
 
 
 def test_a_training_that_fails_is_left_out_and_the_others_go_on(config, tmp_path):
-    wild = ["training.optimizer=sgd", "training.clip_norm=0", "training.max_updates=2"]
-    table = compare(make_grid(config, wild, ["training.learning_rate=1e30,0.01"], 1), tmp_path / "wild", [])
-    assert [row.values for row in table.rows] == [("0.01",)]
-    assert "lower training.learning_rate" in table.left_out["learning_rate=1e30,seed=3"]
-    assert "Left out: learning_rate=1e30,seed=3: " in (tmp_path / "wild" / "table.md").read_text()
+    grid = make_grid(config, ["training.max_updates=2"], ["data.max_length=1,50"], 1)
+    table = compare(grid, tmp_path / "short", [])
+    assert [row.values for row in table.rows] == [("50",)]
+    assert "no sentence pair is left" in table.left_out["max_length=1,seed=3"]
+    assert "Left out: max_length=1,seed=3: " in (tmp_path / "short" / "table.md").read_text()
 
 
 def test_when_every_training_fails_the_reason_is_the_error(config, tmp_path):
@@ -518,7 +518,7 @@ def test_runs_that_search_differently_are_said_to(finished, comparison, capsys):
         (["{config}", "training.max_updates=2", "--vary", SCORES, "--updates", "1"], "--updates sets"),
         (["{config}", "--vary", "training.max_updates=2,3", "--updates", "1"], "both set .* and varied"),
         (["{run}"], "alone cannot be compared"),
-        (["{run}", "{config}"], "not a run folder"),
+        (["{run}", "{config}"], "a file; give the folder of a run"),
         (["{run}", "nowhere"], "nowhere: not a run folder"),
         (["{run}", "{run}", "--vary", SCORES], "--vary is for a config"),
         (["{run}", "{run}", "--seeds", "0"], "--seeds is for a config"),

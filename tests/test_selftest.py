@@ -95,9 +95,9 @@ def test_with_wrong_gradients_it_does_not_learn_that(monkeypatch):
     """A sign that is wrong for one weight, that of the attention score."""
     real = loop.update
 
-    def wrong(model, *arguments):
+    def wrong(model, *arguments, **names):
         hooked = model.decoder.attention.W_a.weight.register_hook(lambda gradient: -gradient)
-        updated = real(model, *arguments)
+        updated = real(model, *arguments, **names)
         hooked.remove()
         return updated
 

@@ -76,7 +76,7 @@ class KilledError(Exception):
 
 def stopped_after(rows, kind=KilledError):
     yield from rows
-    raise kind
+    raise kind("stopped")
 
 
 # ------------------------------------------------------------------------------------------------------- what it holds

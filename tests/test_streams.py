@@ -347,7 +347,7 @@ def test_the_environment_of_torchrun_is_whole_or_an_error(monkeypatch, environme
     ("arguments", "says"),
     [
         (["trian"], "seq2seq: error: trian is no command; did you mean train?; see seq2seq --help"),
-        (["x"], "x is no command; the commands are train, evaluate,"),
+        (["x"], "x is no command; the commands are split, train, evaluate,"),
         (["translate", "run", "--baem", "3"], "unrecognized arguments: --baem 3; did you mean --beam?; see seq2seq tr"),
         (["--resume", "train"], "--resume is an option of train: write it after the command"),
         (["--nothing"], "--nothing is no option of seq2seq"),

@@ -275,7 +275,7 @@ def test_evaluate_and_score_read_the_tables_of_the_run_and_others(folder, capsys
     for arguments in ([run], [run, "--data", folder / "test.csv"], [plain, "--data", folder / "test"]):
         found = json.loads(printed(capsys, "evaluate", *arguments, "--json"))
         assert found | {"seconds": 0} == evaluated | {"seconds": 0}
-    assert (run / "test.csv.json").exists()
+    assert len(list((run / "evaluations").glob("test.csv-*.json"))) == 1
 
 
 WRONG = {
@@ -309,8 +309,7 @@ def test_tabs_in_plain_text_are_counted_in_one_warning(folder, tmp_path, capsys,
         caplog.clear()
         with caplog.at_level(logging.WARNING, "seq2seq"):
             printed(capsys, *arguments, *other)
-        assert [message for message in caplog.messages if said in message] == caplog.messages
-        assert len(caplog.messages) == 1
+        assert [said in message for message in caplog.messages if "unsure" not in message] == [True]
 
 
 def test_other_columns_of_the_same_file_are_another_text(folder, capsys):

@@ -313,10 +313,11 @@ def test_ten_in_a_row_stop_the_training_with_the_last_checkpoint_in_place(tmp_pa
 
 
 def test_weights_that_explode_are_told_apart_from_a_bad_batch(tmp_path, caplog):
-    overrides = ["training.optimizer=sgd", "training.learning_rate=1e30", "training.clip_norm=0"]
-    overrides.append("training.validate_every=100")
+    overrides = ["training.optimizer=sgd", "training.clip_norm=0", "training.validate_every=100"]
+    config = load_config(write_config(tmp_path), overrides)
+    wild = config.training.model_copy(update={"learning_rate": 1e30})  # beyond the limit of the key
     with pytest.raises(UserError, match=r"lower training\.learning_rate \(1e\+30\) or set training\.clip_norm \(0\)"):
-        train(load_config(write_config(tmp_path), overrides), tmp_path / "run")
+        train(config.model_copy(update={"training": wild}), tmp_path / "run")
 
 
 def test_a_perplexity_far_above_uniform_is_a_warning(tmp_path, caplog):

@@ -68,15 +68,15 @@ def run(args: argparse.Namespace) -> None:
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
     evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
 
-    # print first, then keep
+    # keep, then print
+    if not unkept:
+        save_evaluation(folder, name, evaluation)
     if args.json:
         write(json.dumps(evaluation.as_dict()) + "\n")
     else:
         print_evaluation(Path(file).name if file else args.split, evaluation)
     if unkept:
         logging.getLogger("seq2seq").warning(unkept)
-    else:
-        save_evaluation(folder, name, evaluation)
 
 
 def print_evaluation(name: str, evaluation: "Evaluation") -> None:

@@ -60,8 +60,8 @@ def run(args: argparse.Namespace) -> None:
     split = "test" if config.data.test else "dev"
     tokenize = config.evaluation.bleu_tokenize
     evaluation = evaluate(translator, *split_texts(trained, split), tokenize=tokenize)
-    print_evaluation(f"{split} set", evaluation)
     save_evaluation(trained, split, evaluation)
+    print_evaluation(f"{split} set", evaluation)
 
     # show what it does: some translations, and where the model looks in the first
     lines = zip(evaluation.sources, evaluation.references[0], evaluation.hypotheses, strict=True)

@@ -119,8 +119,13 @@ def prepare_store(config: Config, folder: Path, tokenizers: Path, digests: Mappi
 
     `digests` are those of the files when the run was begun. If one has changed since, no store is made of it.
     """
-    inputs = {**digests, "read as": str(tuple(form_of(config)))}
-    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, inputs)
+    corpus = describe_corpus(config, digests)
+    return open_or_build(folder, training_text(config, digests), tokenizers, config.data.max_length, corpus)
+
+
+def describe_corpus(config: Config, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return what the rows of a training text depend on: the digests of its files, and how they are read."""
+    return {**digests, "read as": str(tuple(form_of(config)))}
 
 
 def make_batches(config: Config, pairs: Sequence[EncodedPair] | Chunks, tokenizers: Tokenizers) -> Batches:

@@ -27,7 +27,7 @@ from safetensors import SafetensorError
 
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
-from seq2seq.data.dataset import shortlist_of
+from seq2seq.data.dataset import describe_corpus, shortlist_of
 from seq2seq.data.store import Store, store_inputs
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
@@ -260,8 +260,9 @@ class Run:
         tokenizers = self.tokenizers()
         if tokenizers is None:
             raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
-        data = self.environment()["data"]["train"]
-        inputs = store_inputs(self.path / "tokenizer", tokenizers, self.config().data.max_length, data)
+        config = self.config()
+        corpus = describe_corpus(config, self.environment()["data"]["train"])
+        inputs = store_inputs(self.path / "tokenizer", tokenizers, config.data.max_length, corpus)
 
         # the one that is kept, if it was learned from that
         if is_file(file):
