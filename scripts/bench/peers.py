@@ -121,8 +121,7 @@ class Translated(NamedTuple):
 def _translate_seq2seq(bench: Bench, model: Path, output: Path) -> Translated:
     """Time `translate`, which does not report its search; `evaluate` translates the same lines and does."""
     command = ("seq2seq", "-m", "seq2seq", "translate", model, "--input", "data/test.de", "--output", output)
-    command += ("--no-split", "--precision", bench.precision)
-    _, _, seconds = bench.run(*command)
+    _, _, seconds = bench.run(*command, "--no-split", "--precision", bench.precision)
     return Translated(seconds, _search_seq2seq(bench, model, "--exact")[0])
 
 
