@@ -24,7 +24,9 @@ from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.errors import UserError
+from seq2seq.fast import precision
 from seq2seq.fast.precision import FP32
+from seq2seq.runs import environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.runs.run import Run
 from seq2seq.training.processes import ALONE
@@ -104,6 +106,27 @@ def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, schedule, 
     assert Run(tmp_path / "run").checkpoints.named("last").name == "step-000007"
     stopped(monkeypatch, config, tmp_path / "run", before=20, resume=True, number=signal.SIGINT)
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+
+
+@pytest.mark.skipif(not precision._cpu_has_bf16(), reason="this CPU does not compute in bfloat16")
+def test_a_stopped_run_in_bf16_ends_with_the_same_bits(tmp_path, monkeypatch):
+    config = load_config(write_config(tmp_path), ["training.precision=bf16", "search.precision=bf16"])
+    whole = train(config, tmp_path / "whole")
+    stopped(monkeypatch, config, tmp_path / "run", 17)
+    must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
+    assert {"precision": "bf16", "products": "bf16"}.items() <= whole.environment().items()
+
+
+def test_a_run_keeps_its_library_and_another_machine_is_named(tmp_path, monkeypatch, caplog):
+    config = load_config(write_config(tmp_path))
+    stopped(monkeypatch, config, tmp_path / "run", 17)
+    known = Run(tmp_path / "run").environment()["products"]
+    monkeypatch.setattr(precision, "fastest_float32", lambda: "bf16" if known == "ieee" else "ieee")
+    monkeypatch.setattr(environment, "_processor", lambda: "another processor")
+    run = train(config, tmp_path / "run", resume=True)
+    assert run.checkpoints.named("last").training_state()["machine"]["products"] == known
+    (line,) = [message for message in caplog.messages if "last digits" in message]
+    assert line.startswith("processor: another processor, before: ")
 
 
 @pytest.mark.parametrize("model", [{"decoder": {"cell": "gru", "hidden_size": 24, "input_feeding": True}}, {}])
