@@ -159,6 +159,8 @@ class Translator:
     def _doubt(self, text: str, outcome: Outcome) -> str | None:
         if not (outcome.source and self.confidence):
             return None
+        if text.strip() and not self.tokenizers.tgt.decode(outcome.hypotheses[0].tokens).strip():
+            return "the translation is empty"
         return self.confidence.doubt(text, outcome.source, outcome.hypotheses[0], self.tokenizers.src)
 
     def checked_beam(self, beam: int | None, nbest: int = 1) -> int:

@@ -15,7 +15,13 @@ RISEN = 1.01  # times the lowest dev loss: a smaller rise may be noise
 FIXED_LENGTH = ("cosine", "one_cycle")  # schedules whose learning rate is 0 at the end
 
 
-def advise(records: Sequence[dict[str, Any]], progress: Progress, training: TrainingConfig, run: Path) -> list[str]:
+def advise(
+    records: Sequence[dict[str, Any]],
+    progress: Progress,
+    training: TrainingConfig,
+    run: Path,
+    source: str | None = None,
+) -> list[str]:
     """Return what the validations of a finished training show, and what to do next.
 
     Args:
@@ -23,6 +29,7 @@ def advise(records: Sequence[dict[str, Any]], progress: Progress, training: Trai
         progress: at its end.
         training: the settings, with the measure that decided.
         run: the run folder.
+        source: the run that this one was begun from, if it was.
     """
     # the validations by the present dev set and measure; of a repeated one the last counts
     metric = training.early_stopping_metric
@@ -42,7 +49,7 @@ def advise(records: Sequence[dict[str, Any]], progress: Progress, training: Trai
         score = f"{LABELS[metric]} {last[metric]:.{3 if metric == 'loss' else 1}f} is the best"
         what = score if best else f"dev loss {last['loss']:.3f} nats/token is the lowest"
         though = f", though {rise}" if has_risen else ""
-        return [f"still improving: at the end {what} so far{though}; {_go_on(progress, training, run)}"]
+        return [f"still improving: at the end {what} so far{though}; {_go_on(progress, training, run, source)}"]
 
     # past its best
     if has_risen:
@@ -51,7 +58,7 @@ def advise(records: Sequence[dict[str, Any]], progress: Progress, training: Trai
     return []
 
 
-def _go_on(progress: Progress, training: TrainingConfig, run: Path) -> str:
+def _go_on(progress: Progress, training: TrainingConfig, run: Path, source: str | None) -> str:
     """Return the key to raise, and the command that goes on with it."""
     resume = resume_command(run)
     if training.patience and progress.stale >= training.patience:
@@ -60,6 +67,7 @@ def _go_on(progress: Progress, training: TrainingConfig, run: Path) -> str:
         return f"raise training.max_minutes and --resume: {resume} training.max_minutes={2 * training.max_minutes:g}"
     longer = f"training.max_updates={2 * progress.update}"
     if training.schedule in FIXED_LENGTH:
-        anew = shlex.join(["seq2seq", "train", str(run / "config.yaml"), "--run", f"{run}-longer", longer])
+        begin = ["--from", source] if source else []
+        anew = shlex.join(["seq2seq", "train", str(run / "config.yaml"), *begin, "--run", f"{run}-longer", longer])
         return f"raise training.max_updates and train anew, since the {training.schedule} schedule has ended: {anew}"
     return f"raise training.max_updates and --resume: {resume} {longer}"

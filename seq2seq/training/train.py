@@ -144,7 +144,8 @@ def train(
                         run.checkpoints.point("best", progress.update)
                     report(validated, record, start, progress)
                 log.info("training ended: %s", progress.finished(settings))
-                for line in advise(run.metrics.records(), progress, settings, run.path):
+                source_run = run.environment().get("from", {}).get("run")
+                for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
                     log.info(line)
             except Stopped as stopped:
                 save()
