@@ -316,9 +316,7 @@ def test_weights_that_explode_are_told_apart_from_a_bad_batch(tmp_path, monkeypa
     module = importlib.import_module("seq2seq.training.train")
     monkeypatch.setattr(module, "learning_rate_at", lambda *_: 1e30)
     overrides = ["training.optimizer=sgd", "training.clip_norm=0", "training.validate_every=100"]
-    with pytest.raises(
-        UserError, match=r"lower training\.learning_rate \([\d.]+\) or set training\.clip_norm \(0\)"
-    ):
+    with pytest.raises(UserError, match=r"lower training\.learning_rate \([\d.]+\) or set training\.clip_norm \(0\)"):
         train(load_config(write_config(tmp_path), overrides), tmp_path / "run")
 
 
