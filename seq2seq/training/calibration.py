@@ -46,9 +46,13 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
         kind: [(outcome.source, outcome.hypotheses[0]) for outcome in translator.hypothesize(lines) if outcome.source]
         for kind, lines in kinds.items()
     }
+    if not found["dev"]:
+        return
     counts = count_sources(Store(run.path / "store"), translator.tokenizers)
     confidence = Confidence.calibrate(counts, found["dev"])
-    marked = {kind: sum(bool(confidence.low(*each)) for each in lines) / len(lines) for kind, lines in found.items()}
+    marked = {
+        kind: sum(bool(confidence.low(*each)) for each in lines) / max(len(lines), 1) for kind, lines in found.items()
+    }
     confidence = confidence.model_copy(update={"marked": marked})
     with must_write(file, run.how_to_go_on()):
         replace_text(file, confidence.model_dump_json() + "\n")
