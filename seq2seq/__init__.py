@@ -49,18 +49,20 @@ def __getattr__(name: str) -> "Any":
     raise AttributeError(f"module 'seq2seq' has no attribute {name!r}")
 
 
-def load(run: "str | Path", *, device: str | None = None, shortlist: bool | None = None) -> "Translator":
+def load(
+    run: "str | Path", *, device: str | None = None, shortlist: bool | None = None, precision: str | None = None
+) -> "Translator":
     """Load the best checkpoint of a run folder as a translator.
 
     By default the model is on the device of the run's config, or on the CPU if this machine lacks it, and searches only
-    among the tokens of the run's shortlist if `search.shortlist` is set.
+    among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
         UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
     """
     from seq2seq.decoding.translator import Translator
 
-    return Translator.load(run, device=device, shortlist=shortlist)
+    return Translator.load(run, device=device, shortlist=shortlist, precision=precision)
 
 
 def train(

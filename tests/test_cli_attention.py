@@ -155,6 +155,19 @@ def test_given_pairs_are_aligned_by_word_or_by_token(plain, run, folder, capsys)
         assert capsys.readouterr().out.splitlines() == expected
 
 
+def test_given_pairs_are_columns_of_a_table_which_is_never_overwritten(plain, folder, capsys):
+    (folder / "pairs.tsv").write_text("the cat\tdie Katze\n", encoding="utf-8")
+    (folder / "table.tsv").write_text("x\ty\tz\n1\tdie Katze\tthe cat\n", encoding="utf-8")
+    chosen = ["align", plain, "--data", str(folder / "table.tsv"), "--columns", "z,y"]
+    links = [
+        (main(words), capsys.readouterr().out)
+        for words in (["align", plain, "--data", str(folder / "pairs.tsv")], chosen)
+    ]
+    assert links[0] == links[1]
+    assert main([*chosen, "--output", str(folder / "table.tsv")]) == 2
+    assert "is the --data file" in capsys.readouterr().err
+
+
 def test_the_attention_of_a_given_pair_is_shown(plain, capsys):
     assert main(["attention", plain, "--src", "the cat", "--tgt", "Hund die die", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)

@@ -60,6 +60,7 @@ def test_a_changed_file_is_read_anew(tmp_path, words):
         ("dog 1 2 3\ndog 4 5 6\n", {"dog": [1, 2, 3]}, 0),
         ("\ufeffdog 1 2 3\n", {"dog": [1, 2, 3]}, 0),
         ("dog 1\r\nbird 2\r\n", {"dog": [1], "bird": [2]}, 0),
+        (f"{'9' * 5000} 3\ndog 5\n", {"dog": [5]}, 0),
     ],
 )
 def test_files_as_published_load_and_odd_lines_are_skipped_and_counted(tmp_path, words, text, vectors, skipped):
@@ -84,6 +85,7 @@ def test_binary_vectors_of_word2vec_are_read(tmp_path, words, newline, pack):
         (b"2 3\n", "0 of 0 lines are odd"),
         (b"", "no line ends with numbers"),
         (b"a text\nof words\n", "no line ends with numbers"),
+        (b"dog " + b"1" * 2**22, "a line of over 4,194,304 bytes"),
         (b"5 0\n", "vectors of 0 numbers"),
         (b"5 9999999999\n", "vectors of 9,999,999,999 numbers"),
         (b"2 3\ndog 1 2 3\ncat 1 2\ncat\n", "2 of 3 lines are odd"),

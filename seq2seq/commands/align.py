@@ -4,6 +4,7 @@ Pharaoh format: `1-2` means that word 2 of the translation looks at word 1 of th
 """
 
 import argparse
+import logging
 from itertools import chain, islice
 
 from seq2seq.commands import console, options
@@ -18,27 +19,34 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--head", metavar="N", default="mean", help="one head, from 1 on; or mean (the default)")
     pairs = "align these pairs: a table, or two files by their prefix, as in data.train"
     parser.add_argument("--data", metavar="FILE", help=pairs)
+    options.add_table(parser)
     options.add_shared(parser, "--by", "--beam", "--device")
 
 
 def run(args: argparse.Namespace) -> None:
     """Write one line of links for every line of the input."""
     # check the options and read the first lines before the output is opened
-    from seq2seq.data.formats import stream_pairs
+    from seq2seq.data.dataset import form_of
+    from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
     from seq2seq.decoding.forced import look_at_pairs
     from seq2seq.runs.run import Run
 
     if args.data and (args.input or args.beam is not None):
         raise UserError("--data gives lines and their translations: leave --input and --beam out")
-    console.check_output_is_not_input(args.data or args.input, args.output)
+    options.check_data(args, None)
+    form = options.read_form(args, form_of(Run.open(args.run).config()))
+    files = corpus_files(args.data, form.src, form.tgt) if args.data else [args.input]
+    for file in files:
+        console.check_output_is_not_input(file, args.output, "--data" if args.data else "--input")
     translator = console.load_translator(args.run, device=args.device)
     console.check_attention(translator)
     console.check_head(args.head, translator.decoder_heads, ("mean",))
     translator.checked_beam(args.beam)
 
     if args.data:
-        data, size = Run.open(args.run).config().data, translator.search.batch_size
-        pairs = stream_pairs(args.data, data.src, data.tgt)
+        if header := describe_table(args.data, form):
+            logging.getLogger("seq2seq").warning(header)
+        size, pairs = translator.search.batch_size, stream_pairs(args.data, *form)
         batches = chain([list(islice(pairs, size))], iter(lambda: list(islice(pairs, size)), []))
         looks = (look for rows in batches for look in look_at_pairs(translator, *zip(*rows, strict=True)))
     else:

@@ -119,7 +119,7 @@ def write_output(path: str | None, texts: Iterable[str]) -> None:
         raise UserError(f"--output {path}: {error.strerror}; give a file that can be opened") from None
 
 
-def check_output_is_not_input(source: str | None, output: str | None) -> None:
+def check_output_is_not_input(source: str | None, output: str | None, option: str = "--input") -> None:
     """Raise a UserError if the output is the file that is read, under whatever name; None is a standard stream."""
     try:
         read = os.stat(source) if source else os.fstat(sys.stdin.fileno())
@@ -127,7 +127,7 @@ def check_output_is_not_input(source: str | None, output: str | None) -> None:
     except (OSError, ValueError, AttributeError):  # nothing is there, or the stream is closed
         return
     if S_ISREG(read.st_mode) and os.path.samestat(read, written):
-        place, file = f"--output {output}" if output else "standard output", "--input" if source else "standard input"
+        place, file = f"--output {output}" if output else "standard output", option if source else "standard input"
         raise UserError(f"{place} is the {file} file; give another one")
 
 

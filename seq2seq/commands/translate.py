@@ -86,9 +86,8 @@ def _translate(
     """Yield what to print for each line, in order: JSON, an n-best list or plain text. At the end, log the doubts."""
     number, doubts = 0, Counter[str]()
     for lines in batches:
-        drawn = sampling and replace(
-            sampling, seed=(sampling.seed + number) % 2**63
-        )  # other random numbers for each batch
+        # other random numbers for each batch
+        drawn = sampling and replace(sampling, seed=(sampling.seed + number) % 2**63)
         for translation in translator.translate(
             lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.json
         ):

@@ -106,6 +106,9 @@ class Translator:
         wanted = config.search.shortlist if shortlist is None else shortlist
         search = config.search.model_copy(update={"precision": precision} if precision else {})
         listed, confidence = folder.shortlist() if wanted else None, Confidence.of_run(folder)
+        if confidence and len(confidence.counts) != len(tokenizers.src):
+            log.warning("%s: of another vocabulary; no translation is marked", folder.path / "confidence.json")
+            confidence = None
         return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
 
     def translate(

@@ -54,6 +54,7 @@ class Evaluation:
     beam: int
     length_penalty: float
     shortlist: bool  # whether the search was restricted to the run's shortlist
+    precision: str  # number format of the search: fp32 or bf16
     seconds: float  # spent on translation; loading the model is not counted
     bleu: Measure
     chrf: Measure
@@ -111,6 +112,7 @@ def evaluate(
         beam=translator.search.beam if beam is None else beam,
         length_penalty=translator.search.length_penalty,
         shortlist=translator.shortlist is not None,
+        precision=translator.precision.name,
         seconds=seconds,
         **{name: replace(found, signature=found.signature + rewriting) for name, found in measures.items()},
         notes=[f"BLEU says nothing about this text: {blind}; see chrF and exact match"] if blind else [],

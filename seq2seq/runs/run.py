@@ -173,10 +173,11 @@ class Run:
     def save_config(self, config: Config) -> None:
         """Write `config.yaml`, with absolute paths; raise UserError if it cannot be written."""
         file = self.path / "config.yaml"
-        with must_write(file, self._how_to_go_on()):
+        with must_write(file, self.how_to_go_on()):
             replace_text(file, resolve_paths(config).to_yaml())
 
-    def _how_to_go_on(self) -> str:
+    def how_to_go_on(self) -> str:
+        """Return the fix of an error of a training that cannot write into the folder."""
         return f"mend that, and go on with `{resume_command(self.path)}`"
 
     def config(self) -> Config:
@@ -201,14 +202,14 @@ class Run:
                 return
         except UserError:
             described = describe_environment(config, data, precision)
-        with must_write(file, self._how_to_go_on()):
+        with must_write(file, self.how_to_go_on()):
             write_json(file, described)
 
     def add_to_environment(self, facts: dict[str, Any]) -> None:
         """Add facts to `environment.json`, or replace them."""
         file, before = self.path / "environment.json", self.environment()
         if before != before | facts:
-            with must_write(file, self._how_to_go_on()):
+            with must_write(file, self.how_to_go_on()):
                 write_json(file, before | facts)
 
     def environment(self) -> dict[str, Any]:
@@ -224,7 +225,7 @@ class Run:
         """Write the vocabularies, unless they are there already; raise UserError if they cannot be written."""
         folder = self.path / "tokenizer"
         if not is_folder(folder):
-            with must_write(folder, self._how_to_go_on()):
+            with must_write(folder, self.how_to_go_on()):
                 delete(unfinished(folder))
                 save_tokenizers(tokenizers, unfinished(folder))
                 publish(unfinished(folder), folder)
@@ -235,8 +236,10 @@ class Run:
         return load_tokenizers(folder) if is_folder(folder) else None
 
     def save_sentences(self, sentences: Sentences) -> None:
-        """Write the rules by which texts are split."""
-        replace_text(self.path / "sentences.json", sentences.model_dump_json(indent=2) + "\n")
+        """Write the rules by which texts are split; raise UserError if they cannot be written."""
+        file = self.path / "sentences.json"
+        with must_write(file, self.how_to_go_on()):
+            replace_text(file, sentences.model_dump_json(indent=2) + "\n")
 
     def sentences(self) -> Sentences:
         """Read the rules by which texts are split; without them, as in old runs, lines stay whole.

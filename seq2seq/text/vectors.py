@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
+from seq2seq.files import is_file, opened
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
@@ -29,6 +30,7 @@ _KNOWN = {  # the first bytes of files that are not read, and what to do
     b"\x89HDF": "an HDF5 file: save the vectors as text",
 }
 LARGEST = 100_000  # numbers of a vector
+LONGEST_LINE, LONGEST_WORD = 2**22, 2**16  # bytes
 
 Entry = tuple[bytes, list[bytes] | bytes]  # a word, and its numbers as text or as float32
 
@@ -80,7 +82,7 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
     Raises:
         UserError: the file cannot be read, is of another format, or has more odd lines than others.
     """
-    if not Path(path).is_file():
+    if not is_file(Path(path)):
         raise UserError(f"{path}: no such file; give a local file of word vectors")
     pieces = tokenizer.pieces(range(len(tokenizer)))
     ids = {piece: i for i, piece in enumerate(pieces) if i >= len(SPECIALS)}
@@ -114,7 +116,7 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
 @contextmanager
 def _open(path: str | Path) -> Iterator[io.BufferedReader]:
     """Open a file, and unpack it if it is gzipped, whatever its name; raise UserError if it is known to be unusable."""
-    with open(path, "rb") as file:
+    with opened(Path(path)) as file:
         start = file.peek(8)
         for magic, what in _KNOWN.items():
             if start.startswith(magic):
@@ -129,23 +131,31 @@ def _open(path: str | Path) -> Iterator[io.BufferedReader]:
 def _read(file: io.BufferedReader, path: str | Path) -> tuple[int, Iterator[Entry]]:
     """Return the size of the vectors in an open file, and its entries."""
     # a first line such as `400000 300`
-    first = file.readline().removeprefix(BOM_UTF8)
-    header = first.split()
+    lines = _lines(file, path)
+    first = next(lines, b"").removeprefix(BOM_UTF8)
+    header = first.split() if len(first) < 100 else []
     if len(header) == 2 and all(field.isdigit() for field in header):
         size = int(header[1])
         if not 1 <= size <= LARGEST:
             raise _no_vectors(path, f"the first line speaks of vectors of {size:,} numbers")
         start = file.peek(4096)[:4096]
         is_binary = any(byte < 9 or 13 < byte < 32 for byte in start)
-        return size, _binary_entries(file, int(header[0]), size) if is_binary else _text_entries(file, size)
+        return size, _binary_entries(file, int(header[0]), size) if is_binary else _text_entries(lines, size)
 
     # else the size that most of the first lines have
-    lines = list(islice(chain([first], file), 100))
-    sizes = Counter(filter(None, map(_count_numbers, lines)))
+    begin = list(islice(chain([first], lines), 100))
+    sizes = Counter(filter(None, map(_count_numbers, begin)))
     if not sizes:
         raise _no_vectors(path, "no line ends with numbers")
     (size, _), *_ = sizes.most_common(1)
-    return size, _text_entries(chain(lines, file), size)
+    return size, _text_entries(chain(begin, lines), size)
+
+
+def _lines(file: io.BufferedReader, path: str | Path) -> Iterator[bytes]:
+    while line := file.readline(LONGEST_LINE):
+        if len(line) == LONGEST_LINE:
+            raise _no_vectors(path, f"a line of over {LONGEST_LINE:,} bytes")
+        yield line
 
 
 def _no_vectors(path: str | Path, why: str) -> UserError:
@@ -162,7 +172,7 @@ def _binary_entries(file: io.BufferedReader, count: int, size: int) -> Iterator[
     while count and file.peek(1):
         count -= 1
         word = bytearray()
-        while (byte := file.read(1)) not in (b" ", b""):
+        while (byte := file.read(1)) not in (b" ", b"") and len(word) < LONGEST_WORD:
             word += byte
         yield bytes(word).lstrip(b"\n"), file.read(4 * size)
 

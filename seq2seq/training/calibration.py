@@ -10,7 +10,7 @@ from seq2seq.data.dataset import count_sources, read_dev
 from seq2seq.data.store import Store
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.translator import Translator
-from seq2seq.files import replace_text
+from seq2seq.files import must_write, replace_text
 from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
@@ -25,7 +25,8 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
     The odd lines are dev lines with their words in another order (their characters, if a line is one word), and lines
     in another language: the translations of dev. With `again` False an existing file stays.
     """
-    if not again and (run.path / "confidence.json").exists():
+    file = run.path / "confidence.json"
+    if not again and file.exists():
         return
 
     # the lines
@@ -45,11 +46,16 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
         kind: [(outcome.source, outcome.hypotheses[0]) for outcome in translator.hypothesize(lines) if outcome.source]
         for kind, lines in kinds.items()
     }
+    if not found["dev"]:
+        return
     counts = count_sources(Store(run.path / "store"), translator.tokenizers)
     confidence = Confidence.calibrate(counts, found["dev"])
-    marked = {kind: sum(bool(confidence.low(*each)) for each in lines) / len(lines) for kind, lines in found.items()}
+    marked = {
+        kind: sum(bool(confidence.low(*each)) for each in lines) / max(len(lines), 1) for kind, lines in found.items()
+    }
     confidence = confidence.model_copy(update={"marked": marked})
-    replace_text(run.path / "confidence.json", confidence.model_dump_json() + "\n")
+    with must_write(file, run.how_to_go_on()):
+        replace_text(file, confidence.model_dump_json() + "\n")
     log.info(
         "marks as unsure: %.1f%% of dev, %.0f%% of it with its words shuffled, %.0f%% of its references as input",
         *(100 * share for share in marked.values()),

@@ -138,7 +138,7 @@ def prepare(
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             run.save_data_digests(config, digests, precision)
-            run.add_to_environment({"early_stopping_metric": choice.metric})
+            run.add_to_environment({"early_stopping_metric": choice.metric, "products": precision.products})
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
         if first:
