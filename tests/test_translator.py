@@ -303,6 +303,7 @@ def test_damaged_rules_and_floors_are_named(run, tmp_path, name, content):
         (["the", None], r"texts\[1\] is None, not a string"),
         ([3], r"texts\[0\] is 3, not a string"),
         (b"the", "not one string"),
+        (None, "texts are None; write a list"),
     ],
 )
 def test_what_is_no_text_is_named_by_its_index(texts, message):

@@ -309,10 +309,12 @@ class Translator:
         return Translation(text, best.score, best.normalized_score, tokens, src.pieces(outcome.source), alternatives)
 
 
-def must_be_texts(texts: Iterable[Any]) -> list[str]:
-    """Return the texts; raise UserError if they are one string, or if one of them is none, with its index."""
+def must_be_texts(texts: Any) -> list[str]:
+    """Return the texts; raise UserError if they are no list of them, or if one of them is none, with its index."""
     if isinstance(texts, (str, bytes)):
         raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
+    if not isinstance(texts, Iterable):
+        raise UserError(f"texts are {texts!r:.40}; write a list of lines")
     texts = list(texts)
     for index, text in enumerate(texts):
         if not isinstance(text, str):
