@@ -44,12 +44,10 @@ class Precision(NamedTuple):
     def settings(self) -> Iterator[None]:
         """Compute in this precision until the end of the block, then put torch's settings back.
 
-        The settings are those of the whole process. A thread that needs other ones than a block of another thread waits
-        for its end; so blocks of one thread must not be nested.
+        The settings belong to the whole process. So a thread waits until no other thread computes in another precision,
+        and one thread must not put a block of another precision into a block.
         """
-        products = "bf16" if self.products == "bf16" else "ieee"
-        recurrent = "bf16" if self.name == "bf16" else "ieee"
-        with _hold((products, recurrent)):
+        with _hold((self.products, "bf16" if self.name == "bf16" else "ieee")):
             yield
 
     def forward(self) -> torch.autocast:

@@ -84,11 +84,15 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
     """
     if not is_file(Path(path)):
         raise UserError(f"{path}: no such file; give a local file of word vectors")
+
+    # the tokens to look up
     pieces = tokenizer.pieces(range(len(tokenizer)))
     ids = {piece: i for i, piece in enumerate(pieces) if i >= len(SPECIALS)}
     rows: Float[Tensor, "vocab dim"] | None = None
     found = torch.zeros(len(tokenizer), dtype=torch.bool)
     right = skipped = 0
+
+    # read the entries, and keep the vectors of these tokens
     try:
         with _open(path) as file:
             dim, entries = _read(file, path)
@@ -108,6 +112,8 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{path}: cannot be read: {reason}; give a whole file") from None
+
+    # a file of another format has mostly odd lines
     if skipped > right or not right:
         raise _no_vectors(path, f"{skipped:,} of {right + skipped:,} lines are odd")
     return Vectors(rows, found, skipped)

@@ -86,7 +86,7 @@ def prepare(
         UserError: a mistake that would stop the training before its first update; a new run then leaves no files.
     """
     with processes.first_then_others():
-        # check: the folder, the device, what has changed, the data
+        # check: the folder, the checkpoint, the device
         run, first = Run(path), processes.rank == 0
         is_new = not run.exists()
         if first and not is_new:
@@ -97,12 +97,16 @@ def prepare(
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
         known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
+
+        # the run that this one starts from, and the precision
         if source:
             config = take_over(config, source)
         if not is_new and (source or not checkpoint):
             source = find_source(run, source)
         source = None if checkpoint else source
         precision = choose_precision(device, config.training.precision, products=known)
+
+        # the data, the measure, and what has changed
         digests = data_digests(config) if first else run.environment()["data"]
         dev = read_dev(config)
         bleu_tokenize = config.evaluation.bleu_tokenize
