@@ -357,6 +357,7 @@ def test_every_kind_of_model_is_measured(config, overrides, capsys):
     size = ["model.decoder.hidden_size=24"]
     assert main(["bench", str(config), *size, *overrides, "--updates", "2"]) == 0
     out = capsys.readouterr().out
+    assert "\\n" not in out  # a line break is never spelled out
     for words in ("target tokens/s", "GFLOP", "MiB", "vocabulary and loss", "decoder: attention", "100.0%", "\n- "):
         assert words in out
 

@@ -29,4 +29,4 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         write(json.dumps(profile.as_dict()) + "\n")
     else:
-        say(*report(profile))
+        say(*"\n".join(report(profile)).split("\n"))
