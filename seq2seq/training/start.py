@@ -41,6 +41,7 @@ from seq2seq.training.resume import (
 )
 from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
+from seq2seq.training.watch import Watch
 
 log = logging.getLogger("seq2seq")
 
@@ -55,6 +56,7 @@ class Start(NamedTuple):
     precision: Precision
     model: Seq2Seq
     validation: Validation
+    watch: Watch
     batches: Batches
     checkpoint: Checkpoint | None  # the checkpoint to resume from; its weights are already in the model
     state: TrainingState | None  # the training state of that checkpoint
@@ -133,6 +135,7 @@ def prepare(
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
         translator = Translator(model.to(device), tokenizers, config.search, products=precision.products)
         validation = Validation(dev, translator, bleu_tokenize)
+        watch = Watch(run.path / "attention.jsonl", dev, translator)
 
         # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:
@@ -171,5 +174,17 @@ def prepare(
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
     yardstick = yardstick_of(config, choice.metric, dev)
     return Start(
-        run, settings, yardstick, device, precision, model, validation, batches, checkpoint, state, changes, source
+        run,
+        settings,
+        yardstick,
+        device,
+        precision,
+        model,
+        validation,
+        watch,
+        batches,
+        checkpoint,
+        state,
+        changes,
+        source,
     )
