@@ -63,17 +63,11 @@ class Watched(NamedTuple):
 
     def maps(self) -> dict[int, AttentionMap]:
         """Return the weights after each number of updates."""
-        of = self.sentence
+        of, heads = self.sentence, ["attention"]
+        tables = {moment.update: np.array([moment.weights], dtype=float) for moment in self.moments}
         return {
-            moment.update: AttentionMap(
-                of.rows,
-                of.columns,
-                ["attention"],
-                np.array([moment.weights], dtype=float),
-                of.row_words,
-                of.column_words,
-            )
-            for moment in self.moments
+            update: AttentionMap(of.rows, of.columns, heads, weights, of.row_words, of.column_words)
+            for update, weights in tables.items()
         }
 
 
