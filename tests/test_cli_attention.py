@@ -319,7 +319,7 @@ def test_attention_needs_a_text_or_a_file_and_not_both(run, source, capsys):
         (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
         (["plot", "{run}", "--attention", ""], "text is empty"),
-        (["plot", "{run}", "--attention", "a", "--output", "a.html"], ".png or .svg"),
+        (["plot", "{run}", "--attention", "a", "--output", "a.gif"], ".png or .svg"),
         (["plot", "{blind}", "--attention", "a"], "no attention"),
     ],
 )

@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     run = Run.open(args.run)
     if args.attention is None:
         if args.words:
-            raise UserError("--words is for --attention; add it")
+            raise UserError("--words is for --attention TEXT, or --attention alone; add one of them")
         output = args.output or run.path / "curves.png"
         save_curves(output, run.metrics.records())
         say(str(output))
