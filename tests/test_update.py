@@ -65,7 +65,7 @@ def test_the_coverage_loss_is_added_with_its_weight_for_real_tokens_alone(attent
 
 
 def test_r_drop_adds_the_divergence_of_two_passes_with_two_draws_of_dropout():
-    """In scalars, for a Luong decoder and for one that goes step by step; a model without dropout agrees with itself."""
+    """In scalars, for a decoder that reads all at once and one that does not; without dropout nothing is added."""
     batch = make_batch(PAIRS)
     for decoder in ({}, {"input_feeding": True}):
         model = random_model(dropout=0.5, decoder=decoder).train()
