@@ -155,7 +155,7 @@ class Run:
             archives.check(run.path)
         elif run.path.is_file():
             fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
-            raise UserError(f"{path}: a file; give an exported file, or the folder of a run, {fix}")
+            raise UserError(f"{path}: a file; give the folder of a run, {fix}; or a file that `seq2seq export` made")
         if not run.exists():
             raise UserError(
                 f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
