@@ -65,9 +65,10 @@ class Validation:
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-                nats += cross_entropies(model, attentional, batch.tgt_out).cross_entropy.item()
+                real = batch.tgt_out != PAD
+                nats += cross_entropies(model.decoder.W_y, attentional[real], batch.tgt_out[real]).loss.item()
                 tokens += batch.tokens
-                sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
+                sums += health_sums(weights, batch.src_lengths, real.sum(1))
         loss, health = nats / tokens, Health.of(sums)
 
         # translations
