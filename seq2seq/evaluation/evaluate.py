@@ -117,6 +117,7 @@ def evaluate(
 
 def split_texts(run: Run, split: str) -> Texts:
     """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
+    run.must_be_a_folder(f"it holds no {split} set; give --data, or --src and --ref")
     config = run.config()
     if (prefix := getattr(config.data, split)) is None:
         raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
@@ -166,6 +167,8 @@ def can_keep(run: Run, name: str) -> str | None:
         UserError: they cannot be kept for a reason that can be mended, such as a full disk.
     """
     folder = (run.path / name).parent
+    if run.is_exported:
+        return f"{run.path}: the results are not kept: an exported file is never changed"
     with must_write(folder, MEND):
         try:
             check_writable(folder, is_own=folder != run.path)
@@ -185,7 +188,8 @@ def save_evaluation(run: Run, name: str, evaluation: Evaluation) -> None:
     folder, stem = (run.path / name).parent, Path(name).name
     with must_write(folder, MEND):
         replace_text(folder / f"{stem}.hyp", "".join(line + "\n" for line in evaluation.hypotheses))
-        write_json(folder / f"{stem}.json", evaluation.as_dict())
+        best = run.checkpoints.named("best")
+        write_json(folder / f"{stem}.json", evaluation.as_dict() | {"checkpoint": best and best.name})
 
 
 def cut_references(references: Sequence[str]) -> list[str]:
