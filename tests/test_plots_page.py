@@ -62,6 +62,7 @@ def test_the_page_holds_the_weights_of_every_head_and_their_mean_first(tmp_path)
     assert np.array(tokens["weights"]) == pytest.approx(np.stack([decoder.weights.mean(0), *decoder.weights]), abs=5e-5)
     assert np.array(words["weights"][1:]) == pytest.approx(decoder.words().weights, abs=5e-5)
     assert (tokens["rows"], tokens["columns"]) == (["_Der", "_Leh", "rer", "</s>"], ["_그", "_선생", "님은", "</s>"])
+    assert view["row_words"] == view["column_words"] == WORDS
     assert (words["rows"], words["columns"]) == (["Der", "Lehrer", "</s>"], ["그", "선생님은", "</s>"])
 
 

@@ -34,26 +34,40 @@ def save_page(
         size = f"{len(large.rows):,} by {len(large.columns):,} tokens"
         raise UserError(f"{path}: {size} are too many for a page; shorten the text, or write a .png file or --json")
 
-    # what the reader can choose: decoder or encoder, words or tokens (if those differ)
-    shows_tokens = not all(map.has_whole_words() for map in (decoder, encoder) if map)
-    views = []
-    for map, name, rows, columns in (
-        (decoder, "translation → source", "translation", "source"),
-        (encoder, "source → source", "source (queries)", "source (keys)"),
-    ):
-        if map:
-            maps = {"words": _plain(map.words())} | ({"tokens": _plain(map)} if shows_tokens else {})
-            views.append({"name": name, "rows": rows, "columns": columns, "maps": maps})
-
     # fill the template in one pass, so that no field can fill another
+    views = make_views(decoder, encoder)
     data = json.dumps(views, ensure_ascii=False, separators=(",", ":")).translate(UNSAFE)
     fields = {"text": escape(text), "translation": escape(translation), "data": data}
-    template = files("seq2seq.plots").joinpath("page.html").read_text(encoding="utf-8")
+    template = files("seq2seq.plots").joinpath("page/attention.html").read_text(encoding="utf-8")
     page = re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
     try:
         replace_text(path, page)
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}; give a file in a folder that can be written to") from None
+
+
+def make_views(decoder: AttentionMap | None, encoder: AttentionMap | None = None) -> list[dict[str, Any]]:
+    """Return what the reader of a page can choose to see, as its script reads it: a view for each map that there is.
+
+    A view holds its map in words and, where those differ from the words in any of the views, in tokens, and the number
+    of the word that each token belongs to.
+    """
+    shows_tokens = not all(map.has_whole_words() for map in (decoder, encoder) if map)
+    return [
+        {
+            "name": name,
+            "rows": rows,
+            "columns": columns,
+            "maps": {"words": _plain(map.words())} | ({"tokens": _plain(map)} if shows_tokens else {}),
+            "row_words": list(map.row_words),
+            "column_words": list(map.column_words),
+        }
+        for map, name, rows, columns in (
+            (decoder, "translation → source", "translation", "source"),
+            (encoder, "source → source", "source (queries)", "source (keys)"),
+        )
+        if map
+    ]
 
 
 def _plain(map: AttentionMap) -> dict[str, Any]:
