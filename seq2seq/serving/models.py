@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from seq2seq.data.dataset import read_dev
+from seq2seq.data.corpus import read_pairs
+from seq2seq.data.dataset import form_of
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
@@ -117,8 +118,9 @@ def _language_code(name: str) -> str:
 
 def _examples(run: Run, count: int = 3) -> list[str]:
     """Return sentences of the dev set to try, if it is still there: short ones first of all."""
+    config = run.config()
     try:
-        sources = [pair.src for pair in read_dev(run.config())]
+        sources = [pair.src for pair in read_pairs(config.data.dev, *form_of(config))]
     except UserError:
         return []
     good = [text for text in dict.fromkeys(sources) if 4 <= len(text.split()) <= 12] or sources

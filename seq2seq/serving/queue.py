@@ -20,7 +20,7 @@ ROOM = 20_000  # items that may wait
 PIECE_SECONDS = 0.05  # about as long takes a piece of a long request: the longest wait of a short one
 
 
-class Superseded(Exception):  # noqa: N818: it is no error of the server
+class Superseded(Exception):  # noqa: N818
     """The end of a request whose client has sent a newer one."""
 
 
