@@ -21,6 +21,7 @@ from seq2seq.commands import (
     check,
     compare,
     evaluate,
+    export,
     plot,
     score,
     selftest,
@@ -33,7 +34,21 @@ from seq2seq.errors import OutputError, UserError
 from seq2seq.fast.allocator import keep_freed_memory
 from seq2seq.streams import finish, say, tell, write
 
-COMMANDS = [split, train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
+COMMANDS = [
+    split,
+    train,
+    evaluate,
+    translate,
+    score,
+    attention,
+    align,
+    plot,
+    compare,
+    export,
+    check,
+    bench,
+    selftest,
+]
 OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
     "translation; what a training had saved is whole"
