@@ -7,7 +7,8 @@ from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig, load_config
 from seq2seq.decoding.translator import Translator
-from seq2seq.evaluation.evaluate import Measure, evaluate, split_texts
+from seq2seq.evaluation.evaluate import evaluate, split_texts
+from seq2seq.evaluation.measures import Measure
 from seq2seq.experiments.tuning import Trial, best_of
 from seq2seq.training.train import train
 

@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> None:
     if args.last is not None and args.last < 2:
         raise UserError(f"--last is {args.last}; write 2 or more")
     old = Run.open(args.run)
+    old.must_be_a_folder("it holds one checkpoint; average those of the run that it was exported from")
     new = average_checkpoints(old, args.new or Path(f"{os.path.normpath(args.run)}-average"), args.last)
 
     # measure both on dev

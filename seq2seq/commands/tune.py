@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     beams = _numbers("--beams", args.beams, int, 1, 1000) or BEAMS
     length_penalties = _numbers("--length-penalties", args.length_penalties, float, 0, 10) or LENGTH_PENALTIES
     folder = Run.open(args.run)
+    folder.must_be_a_folder("nothing can be tuned in it; tune the run that it was exported from")
     config = folder.config()
     wanted = folder.environment().get("early_stopping_metric", config.training.early_stopping_metric)
     metric = wanted if wanted in LABELS and wanted != "loss" else "bleu"

@@ -10,7 +10,8 @@ import torch
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.choice import LOWER_IS_BETTER, make_bleu
-from seq2seq.evaluation.evaluate import Measure, cut_references, measure, rewrite_references, split_texts
+from seq2seq.evaluation.evaluate import cut_references, rewrite_references, split_texts
+from seq2seq.evaluation.measures import Measure, measure
 from seq2seq.runs.run import Run
 from seq2seq.training.calibration import calibrate
 
