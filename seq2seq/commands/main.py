@@ -17,6 +17,7 @@ from typing import NoReturn
 from seq2seq.commands import (
     align,
     attention,
+    average,
     bench,
     check,
     compare,
@@ -29,6 +30,7 @@ from seq2seq.commands import (
     split,
     train,
     translate,
+    tune,
 )
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
 from seq2seq.errors import OutputError, UserError
@@ -46,6 +48,8 @@ COMMANDS = [
     align,
     plot,
     compare,
+    tune,
+    average,
     export,
     check,
     bench,
