@@ -17,6 +17,7 @@ from typing import NoReturn
 from seq2seq.commands import (
     align,
     attention,
+    average,
     bench,
     check,
     compare,
@@ -26,9 +27,11 @@ from seq2seq.commands import (
     plot,
     score,
     selftest,
+    serve,
     split,
     train,
     translate,
+    tune,
 )
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
 from seq2seq.errors import OutputError, UserError
@@ -40,12 +43,15 @@ COMMANDS = [
     train,
     evaluate,
     translate,
+    serve,
     score,
     attention,
     explain,
     align,
     plot,
     compare,
+    tune,
+    average,
     export,
     check,
     bench,
