@@ -313,7 +313,7 @@ async def _translate_lines(asker: Asker, model: Model, texts: Sequence[str], alt
     found = await asker.look(model, [line.parts for line in lines], options)
     answers = []
     for (head, parts), looks in zip(lines, found, strict=True):
-        best = join(looks, parts, options.nbest).translation if parts else Translation("", 0, 0, [], [])
+        best = join(looks, parts, options.nbest).translation if parts else Translation("", 0.0, 0.0, [], [])
         answers.append(Answer(head + best.text, [head + other.text for other in best.alternatives]))
     return answers
 
