@@ -12,13 +12,15 @@ import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from html import escape
 from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
 from seq2seq.decoding.attention_map import MOST_CELLS
@@ -311,7 +313,7 @@ async def _translate_lines(asker: Asker, model: Model, texts: Sequence[str], alt
     found = await asker.look(model, [line.parts for line in lines], options)
     answers = []
     for (head, parts), looks in zip(lines, found, strict=True):
-        best = join(looks, parts, options.nbest).translation if parts else Translation("", 0, 0, [], [])
+        best = join(looks, parts, options.nbest).translation if parts else Translation("", 0.0, 0.0, [], [])
         answers.append(Answer(head + best.text, [head + other.text for other in best.alternatives]))
     return answers
 
@@ -434,6 +436,11 @@ def _add_pages(app: FastAPI) -> None:
         served = folder.joinpath("served.html")
         return served.read_text("utf-8") if served.is_file() else "<!doctype html><title>seq2seq</title>seq2seq"
 
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> Any:
+        """Show the routes and their fields, without a script or a file from another host."""
+        return _document(app.openapi())
+
     @app.get("/page/{name}", include_in_schema=False)
     async def part_of_page(name: str) -> Any:
         """Return a file of the page."""
@@ -444,14 +451,30 @@ def _add_pages(app: FastAPI) -> None:
         return Response(found.read_bytes(), media_type=f"{media}; charset=utf-8")
 
 
+def _document(schema: dict[str, Any]) -> str:
+    """Return a page of the routes in an OpenAPI schema."""
+    lines = ["<!doctype html><html lang=en><meta charset=utf-8><title>seq2seq: the API</title><h1>The API</h1>"]
+    lines.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>. Bodies are JSON or forms.</p>')
+    for path, methods in schema["paths"].items():
+        for method, route in methods.items():
+            lines.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(route['description'])}</p>")
+            content = route.get("requestBody", {"content": {}})["content"]
+            fields = content["application/json"]["schema"] if content else {"properties": {}}
+            rows = [
+                f"<dt><code>{name}</code>{' (needed)' if name in fields.get('required', ()) else ''}"
+                f"<dd>{escape(each.get('description', ''))}"
+                for name, each in fields["properties"].items()
+            ]
+            lines.append(f"<dl>{''.join(rows)}</dl>" if rows else "")
+    return "\n".join(lines)
+
+
 def _handle_errors(app: FastAPI) -> None:
     """Make every error a JSON object with one member, `error`."""
 
     def answer(status: int, text: str, headers: Any = None) -> Response:
         return JSONResponse({"error": text}, status, headers)
 
-    @app.exception_handler(404)
-    @app.exception_handler(405)
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: Any) -> Response:
         return answer(error.status_code, str(error.detail), error.headers)
