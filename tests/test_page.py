@@ -550,8 +550,8 @@ def violations(page):
     return [(rule["id"], node["html"][:200], node["failureSummary"]) for rule in found for node in rule["nodes"]]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1280, 320])
+@pytest.mark.slow
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
 def test_axe_finds_nothing_to_complain_about(visit, scheme, width):
     page, server = visit(("toy", "other"), color_scheme=scheme, width=width, bypass_csp=True, reduced_motion="reduce")
     expect(page.locator("#examples button")).to_have_count(3)
