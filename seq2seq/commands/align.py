@@ -53,6 +53,6 @@ def run(args: argparse.Namespace) -> None:
     else:
         lines = console.read_batches(args.input, translator.search.batch_size)
         looks = (look for batch in lines for look in translator.look(batch, beam=args.beam))
-    maps = (look.decoder and console.select_head(look.decoder, args.head) for look in looks)
+    maps = (look.decoder and look.decoder.select(args.head) for look in looks)
     by = args.by or "word"
     console.write_output(args.output, (f"{map.pharaoh(by) if map else ''}\n" for map in maps))

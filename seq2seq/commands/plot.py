@@ -27,7 +27,9 @@ def run(args: argparse.Namespace) -> None:
     """Draw a picture and print its path."""
     from seq2seq.decoding.forced import look_at
     from seq2seq.decoding.translator import Translator
+    from seq2seq.files import is_folder
     from seq2seq.plots import AttentionMap, beside, save_attention, save_curves
+    from seq2seq.runs.checkpoints import WEIGHTS
     from seq2seq.runs.run import Run
 
     # the learning curves
@@ -35,6 +37,7 @@ def run(args: argparse.Namespace) -> None:
     if args.attention is None:
         if args.words:
             raise UserError("--words is for --attention TEXT; add it")
+        run.must_be_a_folder("it has no learning curves; plot the run folder, or --attention TEXT")
         output = args.output or run.path / "curves.png"
         save_curves(output, run.metrics.records())
         say(str(output))
@@ -53,14 +56,15 @@ def run(args: argparse.Namespace) -> None:
             try:
                 model = Translator.load(run.path, checkpoint=checkpoint, device=args.device)
             except UserError:
-                if checkpoint.path.is_dir():
+                if is_folder(checkpoint.path):
                     raise
                 continue
             look = look_at(model, args.attention, found.ids)
             assert look.decoder, "the model looks, and look_at refuses an empty text"
             maps[f"update {checkpoint.update:,}{', best' if checkpoint == best else ''}"] = look.decoder.mean()
-        run.checkpoints.find("best")  # raises UserError where none is left
+        run.checkpoints.find("best", WEIGHTS)  # raises UserError where none is left
     map = beside(maps).words() if args.words else beside(maps)
-    output = args.output or run.path / "attention.png"
+    folder = run.path.parent if run.is_exported else run.path
+    output = args.output or folder / "attention.png"
     save_attention(output, map)
     say(str(output))

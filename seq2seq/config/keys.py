@@ -192,6 +192,9 @@ class ModelConfig(Section):
     """size of a token's embedding"""
     dropout: Probability = 0.2
     """probability of dropping a unit in training"""
+    word_dropout: Probability = 0.0
+    """probability of dropping a whole token in training: its embedding is zero, in the source and in what the decoder
+    reads"""
     tie_embeddings: Literal["none", "decoder", "all"] = "decoder"
     """`decoder`: the target embeddings are also the output weights; `all`: so are the source embeddings, which needs
     `tokenizer.joint: true`"""
@@ -237,6 +240,12 @@ class TrainingConfig(Section):
     et al. (2017) used 1"""
     label_smoothing: Probability = 0.1
     """probability spread over the whole vocabulary"""
+    r_drop: Factor = 0.0
+    """weight of R-Drop (Liang et al. 2021): every batch is read twice, with two draws of dropout, and the divergence of
+    the two predictions is added to the loss; 1 to 5 are usual; 0: off. An update takes twice the time"""
+    ema: Probability = 0.0
+    """decay of an exponential moving average of the weights, such as 0.999; validations and checkpoints have the
+    averaged weights; 0: off"""
     clip_norm: Factor = 1.0
     """largest norm of the gradient; 0: no limit"""
     validate_every: Positive = 100

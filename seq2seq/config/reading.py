@@ -18,6 +18,7 @@ from seq2seq.errors import UserError
 from seq2seq.files import read_small
 
 LARGEST = 2**20  # bytes of a config
+NOT_HERE = "(not in this file)"  # instead of the path of a corpus
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
@@ -84,6 +85,14 @@ def resolve_paths(config: Config) -> Config:
     for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
         section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
     os.getcwd().encode()  # of a folder whose name is not UTF-8 a config could not tell
+    return Config.model_validate(keys)
+
+
+def without_paths(config: Config) -> Config:
+    """Return a copy without the paths of data and embeddings, which name nothing on other machines."""
+    keys = config.model_dump()
+    keys["data"] |= {"train": NOT_HERE, "dev": NOT_HERE, "test": None}
+    keys["model"]["pretrained_embeddings"] = None
     return Config.model_validate(keys)
 
 

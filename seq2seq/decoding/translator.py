@@ -210,16 +210,18 @@ class Translator:
 
     def check(self, options: Options) -> None:
         """Raise UserError if no search can use the options: what `translate` would raise for most texts."""
-        self._beam(options)
+        self.checked_beam(options.beam, options.nbest)
         if options.ban:
             Ban(self._spelling, options.ban)
         for prefix in per_text(options.prefix, 1, str, "prefix"):
             Beginning(self._spelling, [Part("", "")], [[EOS]], prefix, None)
 
-    def _beam(self, options: Options) -> int:
-        beam = self.search.beam if options.beam is None else options.beam
-        if options.nbest > beam:
-            raise UserError(f"nbest is {options.nbest} and beam {beam}; write 1 <= nbest <= beam")
+    def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
+        """Return the beam, by default `search.beam` of the run's config; raise UserError if no search can use it."""
+        Options(beam, nbest)
+        beam = self.search.beam if beam is None else beam
+        if nbest > beam:
+            raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
         return beam
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
@@ -274,7 +276,7 @@ class Translator:
         Some of them may have the same text: for an n-best list the search finds as many as the beam holds.
         """
         # choose the search
-        beam = self._beam(options)
+        beam = self.checked_beam(options.beam, options.nbest)
         count, sampling = beam if options.nbest > 1 else 1, options.sampling
         alpha = self.search.length_penalty if options.length_penalty is None else options.length_penalty
         search: Search = partial(beam_search, beam=beam, alpha=alpha, nbest=count)

@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import LARGEST, opened
+from seq2seq.files import LARGEST, on_disk, opened
 
 FREQUENT = 500  # number of target tokens that are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
@@ -64,7 +64,7 @@ class Shortlist:
         try:
             with opened(file, LARGEST):  # an ordinary file, and not a huge one
                 pass
-            with safe_open(file, framework="numpy") as tensors:
+            with on_disk(file) as readable, safe_open(readable, framework="numpy") as tensors:
                 shortlist = cls(tensors.get_tensor("always"), tensors.get_tensor("candidates"))
                 digest, _, origin = (tensors.metadata() or {}).get("sha256", "").partition(" ")
             if digest != shortlist._digest(origin):
