@@ -11,6 +11,7 @@ from seq2seq.devices import free_memory
 from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
+from seq2seq.model.embedding import Embedding
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.seq2seq import Seq2Seq
@@ -28,11 +29,11 @@ def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
 def must_fit(config: Config, tokenizers: Tokenizers, device: torch.device, *, training: bool) -> None:
     """Raise UserError, before anything is allocated, if a model and its optimizer need more memory than there is.
 
-    In training a weight has a gradient too, and with adam and adamw two moments.
+    In training a weight has a gradient too, with adam and adamw two moments, and with `ema` its average.
     """
     with torch.device("meta"), _WithoutNormal():  # allocate nothing
         count = count_parameters(_assemble(config, tokenizers))
-    numbers = 1 if not training else 2 if config.training.optimizer == "sgd" else 4
+    numbers = 1 if not training else (2 if config.training.optimizer == "sgd" else 4) + bool(config.training.ema)
     needed, free = 4 * numbers * count, free_memory(device)
     if needed <= free:
         return
@@ -65,8 +66,8 @@ def _assemble(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     model = config.model
 
     # make embeddings and output weights, tied or not
-    src = _embedding(tokenizers.src, model.embedding_size)
-    tgt = src if model.tie_embeddings == "all" else _embedding(tokenizers.tgt, model.embedding_size)
+    src = _embedding(tokenizers.src, model)
+    tgt = src if model.tie_embeddings == "all" else _embedding(tokenizers.tgt, model)
     attentional_size = model.decoder.hidden_size if model.tie_embeddings == "none" else model.embedding_size
     W_y = nn.Linear(attentional_size, len(tokenizers.tgt))
     if model.tie_embeddings == "none":
@@ -155,13 +156,13 @@ def _draw_weights(model: Seq2Seq) -> None:
             nn.init.xavier_uniform_(module.weight)
 
 
-def _embedding(tokenizer: Tokenizer, size: int) -> nn.Embedding:
+def _embedding(tokenizer: Tokenizer, model: ModelConfig) -> Embedding:
     """Make embeddings of norm about 1, zero for padding: tied to the output weights they start with small logits.
 
     (Under a Transformer decoder the logits are not small: its last state at first still holds the token it has read.)
     """
-    embedding = nn.Embedding(len(tokenizer), size, padding_idx=PAD)
-    nn.init.normal_(embedding.weight, std=size**-0.5)
+    embedding = Embedding(len(tokenizer), model.embedding_size, PAD, model.word_dropout)
+    nn.init.normal_(embedding.weight, std=model.embedding_size**-0.5)
     nn.init.zeros_(embedding.weight.detach()[PAD])
     return embedding
 

@@ -20,6 +20,7 @@ def random_model(
     embedding_size=6,
     tie="decoder",
     dropout=0.2,
+    word_dropout=0.0,
     encoder_layers=1,
     decoder_layers=1,
     residual=False,
@@ -35,6 +36,7 @@ def random_model(
     model = {
         "embedding_size": embedding_size,
         "dropout": dropout,
+        "word_dropout": word_dropout,
         "tie_embeddings": tie,
         "encoder": {**layers, "num_layers": encoder_layers, "num_heads": 2, **(encoder or {})},
         "attention": {"score": score, "num_heads": 2, "window_size": 1, **(attention or {})},

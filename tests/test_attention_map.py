@@ -138,3 +138,15 @@ def test_maps_beside_each_other_become_heads_with_the_given_names():
 )
 def test_every_token_is_shown_visibly(token, shown):
     assert readable(token) == shown
+
+
+def test_the_mean_hides_the_heads_that_look_mostly_elsewhere():
+    eye = np.eye(4)
+    heads = [eye, eye, eye, eye[::-1], np.full((4, 4), 0.25), eye]
+    map = AttentionMap(
+        [*"abcd"], [*"abcd"], [f"head {i}" for i in range(1, 7)], np.array(heads), [*range(4)], [*range(4)]
+    )
+    shown = map.mean_and_hidden()
+    assert shown.heads == ["mean of all heads", "head 4, which the mean hides"]
+    assert (shown.weights == [map.weights.mean(0), eye[::-1]]).all()
+    assert map.head(0).mean_and_hidden().heads == ["head 1"]

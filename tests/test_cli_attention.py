@@ -11,8 +11,10 @@ from tiny import write_config
 
 import seq2seq
 from seq2seq.commands.main import main
+from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.forced import look_at_pairs
 from seq2seq.decoding.translator import Translator
+from seq2seq.plots import Screen, terminal_attention
 from seq2seq.runs.run import Run
 
 TEXT = "the old cat sees the dog"
@@ -80,11 +82,15 @@ def say(run, capsys):
 
 
 def test_the_terminal_shows_the_translation_and_then_the_mean_of_the_heads(say, run):
-    translation = Translator.load(run).translate([TEXT])[0]
-    first, empty, *picture = say().splitlines()
-    assert (first, empty) == (translation.text, "")
-    assert sum("┌" in line for line in picture) == len(translation.source_tokens)
-    assert "head" not in "\n".join(picture)
+    (look,) = Translator.load(run).look([TEXT])
+    picture = terminal_attention(look.decoder.mean(), Screen(80))
+    assert say("--head", "mean") == f"{look.translation.text}\n\n{picture}\n"
+
+
+def test_what_the_mean_hides_is_drawn_beside_it_unless_heads_are_chosen(say, monkeypatch):
+    monkeypatch.setattr(AttentionMap, "mean_and_hidden", lambda map: map.head(1))
+    assert say() == say("--head", "2")
+    assert json.loads(say("--json"))["heads"] == ["mean of all heads"]
 
 
 def test_all_heads_stand_under_their_names_and_one_head_alone(say):

@@ -215,6 +215,25 @@ def test_dropout_falls_on_embeddings_and_on_the_attentional_state_before_the_voc
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["rnn", "transformer"])
+def test_word_dropout_zeroes_whole_tokens_of_both_sides_and_scales_the_others_in_training_only(kind):
+    model = random_model(
+        "multi_head", embedding_size=8, dropout=0.0, word_dropout=0.25, tie="none",
+        encoder={} if kind == "rnn" else {"type": "self_attention"}, decoder={"type": kind},
+    )  # fmt: skip
+    seen, tokens = {}, torch.randint(4, TGT_VOCAB, (40, 50))
+    for side in (model.encoder, model.decoder):
+        side.embedding.register_forward_hook(lambda embedding, _, vectors: seen.update({embedding: vectors}))
+    for training in (True, False):
+        model.train(training)(tokens, torch.full((40,), 50), tokens)
+        for embedding, vectors in seen.items():
+            dropped = (vectors == 0).all(-1)
+            whole = embedding.weight[tokens] / (0.75 if training else 1)
+            torch.testing.assert_close(vectors[~dropped], whole[~dropped])
+            assert 0.2 < dropped.float().mean() < 0.3 if training else not dropped.any()
+
+
+@torch.no_grad()
 def test_in_eval_nothing_is_random():
     model = random_model(dropout=0.5, encoder_layers=2, decoder_layers=2, decoder={"input_feeding": True})
     batch = (*batch_of(SENTENCES), TGT)

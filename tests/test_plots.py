@@ -1,6 +1,7 @@
 """Pictures: attention in the terminal and in files, learning curves."""
 
 import logging
+import re
 import sys
 import xml.etree.ElementTree as ElementTree
 from collections import Counter
@@ -13,9 +14,9 @@ from wcwidth import wcswidth
 
 from seq2seq.decoding.attention_map import readable
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, figures, save_attention, save_curves, save_page, terminal_attention
+from seq2seq.plots import AttentionMap, Screen, figures, save_attention, save_curves, save_page, terminal_attention
 from seq2seq.plots.comparison import save_comparison
-from seq2seq.plots.terminal import SHADES, shade
+from seq2seq.plots.terminal import SHADES, cell
 
 SOURCE = ["▁그", "▁게으른", "▁선생님", "은", "▁웃었다", ".", "</s>"]
 TOKENS = ["▁Der", "▁faule", "▁Leh", "rer", "▁lach", "te", ".", "</s>"]
@@ -34,10 +35,15 @@ def with_heads(map, names):
     return AttentionMap(map.rows, map.columns, names, weights, map.row_words, map.column_words)
 
 
-def panels_of(picture):
-    """The panels of a picture in the terminal, each as (header lines, rows)."""
-    *panels, _legend = picture.split("\n\n")
-    return [([x for x in p.split("\n") if "┌" in x], [x for x in p.split("\n") if "┌" not in x]) for p in panels]
+def panels_of(picture, rows):
+    """The panels of a picture in the terminal, each as (key, header, rows)."""
+    panels = [panel.split("\n") for panel in picture.split("\n\n")[:-1]]
+    return [(lines[: -rows - 1], lines[-rows - 1], lines[-rows:]) for lines in panels]
+
+
+def columns_of(text):
+    """How many columns of a terminal a text takes."""
+    return wcswidth(re.sub("\x1b\\[[0-9;]*m", "", text))
 
 
 def record(update, split="dev", **numbers):
@@ -61,53 +67,105 @@ def texts_of(path: Path) -> list[str]:
 # ------------------------------------------------------------------------------------------------ in the terminal
 
 
-@pytest.mark.parametrize(("source", "tokens"), [(SOURCE, TOKENS), (TOKENS, SOURCE), (["né", "\u0301"], ["先生", "🙂"])])
-def test_every_row_is_as_wide_as_the_others_in_wide_letters_too(source, tokens):
-    [(_, rows)] = panels_of(terminal_attention(flat(tokens, source, 0.5), width=80))
-    assert len(rows) == len(tokens)
-    assert len({wcswidth(row) for row in rows}) == 1
+ARABIC, KOREAN = ["كَتَب", "ولد", "على"], ["가가", "나"]
 
 
-def test_a_source_token_stands_above_its_column():
-    diagonal = AttentionMap.of_tokens(SOURCE, SOURCE, np.eye(7).tolist())
-    [(header, rows)] = panels_of(terminal_attention(diagonal, width=80))
-    for above, row in zip(header, rows, strict=True):
-        assert wcswidth(above[: above.index("┌")]) == wcswidth(row[: row.index("█")]) + 1
+@pytest.mark.parametrize("width", [40, 100])
+@pytest.mark.parametrize(
+    ("source", "tokens"),
+    [
+        (SOURCE, TOKENS),
+        (TOKENS, SOURCE),
+        (["né", "\u0301"], ["先生", "🙂"]),
+        (KOREAN * 9, ARABIC * 8),
+        (ARABIC, KOREAN),
+    ],
+)
+def test_a_cell_stands_below_its_source_token_and_beside_its_own_in_any_script(source, tokens, width):
+    diagonal = AttentionMap.of_tokens(tokens, source, np.eye(len(tokens), len(source)).tolist())
+    picture = terminal_attention(diagonal, Screen(width, None, 2**24))
+    assert max(map(columns_of, picture.split("\n"))) <= width
+    seen = 0
+    for _, header, rows in panels_of(picture, len(tokens)):
+        assert len(set(map(columns_of, rows))) == 1
+        for label in list(re.finditer(r"\S+", header))[: len(tokens) - seen]:
+            before, _, _ = rows[seen].partition("\x1b[48;2;255;214;90m")
+            assert columns_of(before) == columns_of(header[: label.start()])
+            seen += 1
+    assert seen == min(len(source), len(tokens))
 
 
-def test_a_long_source_takes_panels_that_fit_the_terminal_and_show_each_token_once_in_order():
+def test_source_tokens_that_do_not_fit_are_numbered_and_drawn_in_panels_unless_it_is_a_screen():
     source = [f"▁word{i}" for i in range(40)]
-    picture = terminal_attention(flat(TOKENS, source), width=60)
-    panels = panels_of(picture)
-    assert len(panels) > 1
-    assert max(wcswidth(line) for line in picture.split("\n")) <= 60
-    assert [line.split("┌ ")[1] for header, _ in panels for line in header] == [readable(token) for token in source]
+    picture = terminal_attention(flat(TOKENS, source), Screen(60))
+    keys = " ".join(line for key, _, _ in panels_of(picture, len(TOKENS)) for line in key)
+    assert keys.split() == [part for i in range(40) for part in (str(i + 1), f"_word{i}")]
+    [(_, header, _)] = panels_of(terminal_attention(flat(TOKENS, source), Screen(60, 99), "more"), len(TOKENS) + 1)
+    on_screen = terminal_attention(flat(TOKENS, source), Screen(60, 99), more="`:html x.html`")
+    assert f"{40 - int(header.split()[-1])} more columns: `:html x.html` shows them" in on_screen
 
 
-def test_the_default_width_is_that_of_the_terminal(monkeypatch):
-    monkeypatch.setenv("COLUMNS", "50")
-    long = flat(TOKENS, ["▁word"] * 40)
-    assert terminal_attention(long) == terminal_attention(long, width=50)
+def test_a_picture_is_no_higher_than_the_screen_and_says_what_is_missing():
+    long = flat([f"word{i}" for i in range(50)], SOURCE)
+    picture = terminal_attention(long, Screen(100, 24), more="`:html x.html`")
+    assert len(picture.split("\n")) <= 21
+    shown = sum("word" in line for line in picture.split("\n"))
+    assert f"{50 - shown} more rows: `:html x.html` shows them" in picture
 
 
 def test_tokens_too_long_for_the_terminal_are_cut_and_still_aligned():
-    picture = terminal_attention(flat(["c" * 99, "d"], ["가" * 99, "b"]), width=40)
+    picture = terminal_attention(flat(["c" * 99, "d"], ["가" * 99, "b"]), Screen(40))
     assert max(wcswidth(line) for line in picture.split("\n")) <= 40
     assert picture.count("…") == 2
 
 
-def test_a_greater_weight_is_never_shaded_lighter():
-    order = [cell for _, cell in reversed(SHADES)]
-    levels = [order.index(shade(i / 1000)) for i in range(1001)]
-    assert all(before <= after for before, after in pairwise(levels))
-    assert levels[0] == 0
-    assert levels[-1] == len(order) - 1
+@pytest.mark.parametrize(
+    ("environment", "is_terminal", "screen"),
+    [
+        ({"COLORTERM": "truecolor", "TERM": "xterm"}, True, Screen(50, 9, 2**24)),
+        ({"COLORTERM": "24bit", "TERM": "xterm-256color"}, True, Screen(50, 9, 2**24)),
+        ({"TERM": "xterm-256color"}, True, Screen(50, 9, 256)),
+        ({"TERM": "vt100"}, True, Screen(50, 9, 0)),
+        ({"COLORTERM": "truecolor", "NO_COLOR": "1"}, True, Screen(50, 9, 0)),
+        ({"COLORTERM": "truecolor", "NO_COLOR": ""}, True, Screen(50, 9, 2**24)),
+        ({"COLORTERM": "truecolor"}, False, Screen(50, None, 0)),
+    ],
+)
+def test_the_screen_has_the_size_and_the_colors_of_the_terminal_in_use(monkeypatch, environment, is_terminal, screen):
+    for name in ("COLORTERM", "TERM", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"COLUMNS": "50", "LINES": "9", **environment}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal, raising=False)
+    assert Screen.in_use() == screen
+
+
+def test_a_greater_weight_is_never_shaded_or_colored_darker():
+    def light(colored):
+        *code, last = re.findall(r"\d+", colored)[1:]
+        if code == ["5"] and int(last) > 231:  # a gray
+            return 10 * (int(last) - 232) + 8
+        steps, cube = (0, 95, 135, 175, 215, 255), int(last) - 16
+        parts = (
+            [steps[cube // 36], steps[cube // 6 % 6], steps[cube % 6]]
+            if code == ["5"]
+            else [*map(int, code[1:]), int(last)]
+        )
+        return np.dot(parts, (0.2126, 0.7152, 0.0722))
+
+    order = "".join(shade for _, shade in reversed(SHADES))
+    for colors in (0, 256, 2**24):
+        cells = [cell(i / 500, 2, colors) for i in range(501)]
+        lights = [light(each) if colors else order.index(each[0]) for each in cells]
+        assert all(before <= after + 0.5 for before, after in pairwise(lights))
+        assert lights[0] < lights[-1]
+        assert (cell(-0.1, 2, colors), cell(1.1, 2, colors)) == (cells[0], cells[-1])
 
 
 def test_several_heads_stand_below_each_other_under_their_names():
     two = with_heads(MAP, ["head 1", "head 2"])
-    one = terminal_attention(MAP, width=80).rpartition("\n\n")[0]
-    parts = terminal_attention(two, width=80).rpartition("\n\n")[0]
+    one = terminal_attention(MAP, Screen(80)).rpartition("\n\n")[0]
+    parts = terminal_attention(two, Screen(80)).rpartition("\n\n")[0]
     assert parts == f"head 1\n\n{one}\n\nhead 2\n\n{one}"
 
 

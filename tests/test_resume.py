@@ -115,6 +115,27 @@ def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, schedule, 
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
 
+def test_a_stopped_run_with_averaged_weights_and_all_regularization_ends_with_the_same_bits(tmp_path, monkeypatch):
+    """The checkpoint's model is the mean m_t = d m_{t-1} + (1 - d) w_t; the training goes on with the weights w_t."""
+    keys = {"ema": 0.9, "r_drop": 2.0, "save_every": 1, "keep": 30}
+    config = load_config(
+        write_config(tmp_path, training=keys, model={"word_dropout": 0.2}), ["training.max_updates=15"]
+    )
+    whole = train(config, tmp_path / "whole")
+    stopped(monkeypatch, config, tmp_path / "run", before=7)
+    run = train(config, tmp_path / "run", resume=True)
+    must_be_the_same(run, whole)
+
+    # the mean, weight by weight
+    w = [checkpoint.training_state()["weights"]["decoder.W_c.weight"] for checkpoint in run.checkpoints.all()]
+    mean = w[0]
+    for t in range(1, 15):
+        d = min(0.9, (1 + t) / (10 + t))
+        mean = d * mean + (1 - d) * w[t]
+    torch.testing.assert_close(weights(run)["decoder.W_c.weight"], mean)
+    assert not torch.equal(mean, w[-1])
+
+
 @pytest.mark.skipif(not precision._cpu_has_bf16(), reason="this CPU does not compute in bfloat16")
 def test_a_stopped_run_in_bf16_ends_with_the_same_bits(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path), ["training.precision=bf16", "search.precision=bf16"])

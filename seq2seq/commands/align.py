@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.data.dataset import form_of
     from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
     from seq2seq.decoding.forced import look_at_pairs
+    from seq2seq.decoding.translation import Options
     from seq2seq.runs.run import Run
 
     if args.data and (args.input or args.beam is not None):
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     translator = console.load_translator(args.run, device=args.device)
     console.check_attention(translator)
     console.check_head(args.head, translator.decoder_heads, ("mean",))
-    translator.checked_beam(args.beam)
+    translator.check(Options(beam=args.beam))
 
     if args.data:
         if header := describe_table(args.data, form):
@@ -52,6 +53,6 @@ def run(args: argparse.Namespace) -> None:
     else:
         lines = console.read_batches(args.input, translator.search.batch_size)
         looks = (look for batch in lines for look in translator.look(batch, beam=args.beam))
-    maps = (look.decoder and console.select_head(look.decoder, args.head) for look in looks)
+    maps = (look.decoder and look.decoder.select(args.head) for look in looks)
     by = args.by or "word"
     console.write_output(args.output, (f"{map.pharaoh(by) if map else ''}\n" for map in maps))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, printable
 from seq2seq.streams import say
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--tgt", metavar="TEXT", help="with --src: its translation, which the model is made to write")
     options.add_shared(parser, "--by")
     add("--words", action="store_const", const="word", dest="by", help="the same as --by word")
-    add("--head", metavar="N", default="mean", help="one head, from 1 on; mean (the default) or all")
+    head = "one head, from 1 on; mean or all (default: mean, and beside it in text the heads that it hides)"
+    add("--head", metavar="N", help=head)
     add("--encoder", action="store_true", help="the encoder's self-attention instead of the decoder's attention")
     options.add_shared(parser, "--beam", "--device")
 
@@ -41,7 +42,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Look at one sentence or at those of a file."""
     from seq2seq.decoding.forced import look_at_pairs
+    from seq2seq.decoding.translation import Options
     from seq2seq.plots import save_attention, save_page
+    from seq2seq.runs.run import Run
 
     # check the options before the output is opened
     ending = Path(args.output or "").suffix.lower()
@@ -68,15 +71,15 @@ def run(args: argparse.Namespace) -> None:
     if not args.encoder and not (is_page and has_self_attention):
         console.check_attention(translator, "; add --encoder to see its self-attention" if has_self_attention else "")
     heads = translator.encoder_heads if args.encoder else translator.decoder_heads
-    console.check_head(args.head, heads, ("mean", "all"))
-    translator.checked_beam(args.beam)
+    console.check_head(args.head or "mean", heads, ("mean", "all"))
+    translator.check(Options(beam=args.beam))
 
     # the sentences of a file
     if args.input is not None:
         batches = console.read_batches(args.input, translator.search.batch_size)
         looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
         end = "\n" if args.json else "\n\n"
-        console.write_output(args.output, (_describe(look, args) + end for look in looks))
+        console.write_output(args.output, (_describe(look, args) + end for look in looks), is_printable=not args.json)
         return
 
     # one sentence
@@ -89,10 +92,12 @@ def run(args: argparse.Namespace) -> None:
         if not look.translation.tokens:
             raise UserError("--src or --tgt is empty: there is nothing to look at")
     if not is_drawn:
-        console.write_output(args.output, [_describe(look, args) + "\n"])
+        console.write_output(args.output, [_describe(look, args) + "\n"], is_printable=not args.json)
         return
     if is_page:
-        save_page(Path(args.output), text, look.translation.text, look.decoder, look.encoder)
+        data = Run.open(args.run).config().data
+        languages = (data.src, data.tgt)
+        save_page(Path(args.output), text, look.translation.text, look.decoder, look.encoder, languages)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     say(look.translation.text)
@@ -101,18 +106,22 @@ def run(args: argparse.Namespace) -> None:
 def _select(look: "Look", args: argparse.Namespace) -> "AttentionMap | None":
     """Select the weights that the options ask for; return None for an empty line."""
     map = look.encoder if args.encoder else look.decoder
-    map = map and console.select_head(map, args.head)
+    is_text = not args.json and Path(args.output or "x.txt").suffix.lower() == ".txt"
+    map = map and map.select(args.head or ("auto" if is_text else "mean"))
     return map.words() if map and args.by == "word" else map
 
 
 def _describe(look: "Look", args: argparse.Namespace) -> str:
     """Describe a sentence in JSON, or as its translation above a picture; an empty line gives `null` or nothing."""
-    from seq2seq.plots import terminal_attention
+    from seq2seq.plots import Screen, terminal_attention
 
+    # on a terminal the picture has colors, and the translation nothing that controls it
     map = _select(look, args)
     if map is None:
         return "null" if args.json else ""
     if not args.json:
-        return f"{look.translation.text}\n\n{terminal_attention(map)}"
+        screen = Screen.in_use() if args.output is None else Screen(Screen.in_use().width)
+        text = look.translation.text if screen.height is None else printable(look.translation.text)
+        return f"{text}\n\n{terminal_attention(map, screen)}"
     keys = {"translation": look.translation.text, "rows": map.rows, "columns": map.columns, "heads": map.heads}
     return json.dumps(keys | {"weights": map.weights.round(6).tolist()}, ensure_ascii=False)

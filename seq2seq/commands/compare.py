@@ -42,8 +42,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> None:
-    """Compare configs, or runs if the first target is a folder."""
-    (_compare_runs if os.path.isdir(args.targets[0]) else _compare_configs)(args)
+    """Compare configs, or runs if the first target is a folder or an exported file."""
+    from seq2seq.archives import is_archive
+
+    first = Path(args.targets[0])
+    (_compare_runs if first.is_dir() or is_archive(first) else _compare_configs)(args)
 
 
 def _compare_configs(args: argparse.Namespace) -> None:

@@ -16,7 +16,6 @@ from seq2seq.streams import say, tell, write
 from seq2seq.training.launch import read_launch
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.attention_map import AttentionMap
     from seq2seq.decoding.translator import Translator
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)  # of a full or broken disk
@@ -63,13 +62,6 @@ def check_head(head: str, names: Sequence[str], words: Sequence[str]) -> None:
         raise UserError(f"--head {head:.20}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
 
 
-def select_head(map: "AttentionMap", head: str) -> "AttentionMap":
-    """Select one head by its number, the `mean` of the heads, or `all` of them."""
-    if head == "all":
-        return map
-    return map.mean() if head == "mean" else map.head(int(head) - 1)
-
-
 def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
     """Read the lines of a file, or of standard input for None, in batches of `size`; a `.gz` file is unpacked.
 
@@ -99,14 +91,16 @@ def _batched(lines: Iterable[str], size: int) -> Iterator[list[str]]:
         yield batch
 
 
-def write_output(path: str | None, texts: Iterable[str]) -> None:
+def write_output(path: str | None, texts: Iterable[str], *, is_printable: bool = False) -> None:
     """Write each text as soon as it is ready, into a UTF-8 file with line feeds, or to standard output for None.
 
-    A terminal gets no control characters; in a pipe or a file the text is data, and stays as it is.
+    A terminal gets no control characters, unless the texts are printable but for their colors; in a pipe or a file the
+    text is data, and stays as it is.
     """
     if path is None:
         for text in texts:
-            say(*text.removesuffix("\n").split("\n")) if sys.stdout.isatty() else write(text)
+            raw = is_printable or not sys.stdout.isatty()
+            write(text) if raw else say(*text.removesuffix("\n").split("\n"))
         return
     try:
         with open(path, "w", encoding="utf-8", newline="\n") as out:

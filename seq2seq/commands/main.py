@@ -17,23 +17,46 @@ from typing import NoReturn
 from seq2seq.commands import (
     align,
     attention,
+    average,
     bench,
     check,
     compare,
     evaluate,
+    explain,
+    export,
     plot,
     score,
     selftest,
+    serve,
     split,
     train,
     translate,
+    tune,
 )
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
 from seq2seq.errors import OutputError, UserError
 from seq2seq.fast.allocator import keep_freed_memory
 from seq2seq.streams import finish, say, tell, write
 
-COMMANDS = [split, train, evaluate, translate, score, attention, align, plot, compare, check, bench, selftest]
+COMMANDS = [
+    split,
+    train,
+    evaluate,
+    translate,
+    serve,
+    score,
+    attention,
+    explain,
+    align,
+    plot,
+    compare,
+    tune,
+    average,
+    export,
+    check,
+    bench,
+    selftest,
+]
 OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
     "translation; what a training had saved is whole"

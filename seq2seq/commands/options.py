@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 NUMBER = {"type": int, "metavar": "N"}
 SHARED: dict[str, dict[str, Any]] = {
-    "run": {"metavar": "RUN", "help": "a run folder, made by train"},
+    "run": {"metavar": "RUN", "help": "a run folder, made by train, or a file, made by export"},
     "config": {"metavar": "CONFIG", "type": Path, "help": "a YAML file; docs/config.md explains every key"},
     "overrides": {
         "metavar": "section.key=value",

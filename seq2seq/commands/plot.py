@@ -47,6 +47,7 @@ def run(args: argparse.Namespace) -> None:
     if args.attention is None:
         if args.words:
             raise UserError("--words is for --attention TEXT, or --attention alone; add one of them")
+        run.must_be_a_folder("it has no learning curves; plot the run folder, or --attention TEXT")
         output = args.output or run.path / "curves.png"
         save_curves(output, run.metrics.records())
         say(str(output))
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
     names = {n: f"update {n:,}{', best' if best and n == best.update else ''}" for n in looks.maps}
     map = beside({names[n]: looks.maps[n] for n in looks.maps})
     map = map.words() if args.words else map
-    output = args.output or run.path / "attention.png"
+    output = args.output or (run.path.parent if run.is_exported else run.path) / "attention.png"
     if output.suffix.lower() == ".html":
         save_page(output, looks.source, looks.translation, map)
     else:
@@ -71,6 +72,7 @@ def _watched(run: "Run") -> Looks:
     from seq2seq.files import is_file
     from seq2seq.training.watch import read_watched
 
+    run.must_be_a_folder("it has no attention from its training; plot the run folder, or --attention TEXT")
     file = run.path / "attention.jsonl"
     if not is_file(file):
         what = "a training writes it if the model has attention"
@@ -85,6 +87,8 @@ def _at_checkpoints(run: "Run", text: str, device: str | None) -> Looks:
     """Return the attention of each kept checkpoint while it writes the translation of the best one."""
     from seq2seq.decoding.forced import look_at
     from seq2seq.decoding.translator import Translator
+    from seq2seq.files import is_folder
+    from seq2seq.runs.checkpoints import WEIGHTS
 
     # the best checkpoint translates
     console.check_utf8("--attention", text)
@@ -99,11 +103,11 @@ def _at_checkpoints(run: "Run", text: str, device: str | None) -> Looks:
             try:
                 model = Translator.load(run.path, checkpoint=checkpoint, device=device)
             except UserError:
-                if checkpoint.path.is_dir():
+                if is_folder(checkpoint.path):
                     raise
                 continue
             look = look_at(model, text, found.ids)
             assert look.decoder, "the model looks, and look_at refuses an empty text"
             maps[checkpoint.update] = look.decoder.mean()
-        run.checkpoints.find("best")  # raises UserError where none is left
+        run.checkpoints.find("best", WEIGHTS)  # raises UserError where none is left
     return Looks(text, found.translation.text, maps)

@@ -9,7 +9,7 @@ from pathlib import Path
 from seq2seq.commands import console, options
 from seq2seq.commands.evaluate import print_evaluation
 from seq2seq.errors import UserError
-from seq2seq.streams import say
+from seq2seq.streams import say, write
 
 HELP = "train a model from a YAML config"
 
@@ -71,6 +71,6 @@ def run(args: argparse.Namespace) -> None:
     (first,) = translator.translate(evaluation.sources[:1])
     if first.attention:
         map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
-        say("", *terminal_attention(map).split("\n"))
+        write(f"\n{terminal_attention(map)}\n")
     command = shlex.join(["seq2seq", "translate", str(trained.path)])
     say("", f"The model is in {trained.path}. Translate with it: {command}")

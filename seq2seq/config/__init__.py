@@ -2,7 +2,15 @@
 
 from seq2seq.config.explaining import nearest
 from seq2seq.config.keys import Config, ModelConfig, SearchConfig, TrainingConfig
-from seq2seq.config.reading import fill_in, flatten_keys, load_config, parse_config, resolve_paths
+from seq2seq.config.reading import (
+    NOT_HERE,
+    fill_in,
+    flatten_keys,
+    load_config,
+    parse_config,
+    resolve_paths,
+    without_paths,
+)
 
 __all__ = ["Config", "ModelConfig", "SearchConfig", "TrainingConfig", "nearest"]
-__all__ += ["fill_in", "flatten_keys", "load_config", "parse_config", "resolve_paths"]
+__all__ += ["NOT_HERE", "fill_in", "flatten_keys", "load_config", "parse_config", "resolve_paths", "without_paths"]

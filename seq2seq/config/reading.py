@@ -18,6 +18,7 @@ from seq2seq.errors import UserError
 from seq2seq.files import read_small
 
 LARGEST = 2**20  # bytes of a config
+NOT_HERE = "(not in this file)"  # instead of the path of a corpus
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
@@ -81,9 +82,19 @@ def resolve_paths(config: Config) -> Config:
     """Return a copy with absolute paths of data and embeddings, which is valid in every working directory."""
     keys = config.model_dump()
     pretrained = keys["model"]["pretrained_embeddings"] or {}
-    for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
+    parts = [*keys["data"]["train"]] if isinstance(keys["data"]["train"], list) else [keys["data"]]
+    named = [(part, ("path", "train")) for part in parts]
+    for section, names in (*named, (keys["data"], ("dev", "test")), (pretrained, ("src", "tgt"))):
         section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
     os.getcwd().encode()  # of a folder whose name is not UTF-8 a config could not tell
+    return Config.model_validate(keys)
+
+
+def without_paths(config: Config) -> Config:
+    """Return a copy without the paths of data and embeddings, which name nothing on other machines."""
+    keys = config.model_dump()
+    keys["data"] |= {"train": NOT_HERE, "dev": NOT_HERE, "test": None}
+    keys["model"]["pretrained_embeddings"] = None
     return Config.model_validate(keys)
 
 

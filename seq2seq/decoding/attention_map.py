@@ -9,9 +9,12 @@ import numpy as np
 from jaxtyping import Float
 from wcwidth import wcwidth
 
+from seq2seq.decoding import notebook
+
 # cells of a head at most in text and on a page, where each of them is a character or an element: 500 by 500 tokens. A
 # picture can be larger
 MOST_CELLS = 250_000
+MOST_HIDDEN = 3  # heads that are shown beside their mean without being asked for
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +37,14 @@ class AttentionMap:
         """Return a map of one head in which every token is a word."""
         table = np.array(weights, dtype=float).reshape(1, len(rows), len(columns))
         return cls(rows, columns, ["attention"], table, [*range(len(rows))], [*range(len(columns))])
+
+    def _repr_html_(self) -> str:
+        """Return the weights for a notebook: each head, or of very many cells the mean of the heads."""
+        map = self if self.weights.size <= notebook.MOST_CELLS else self.mean()
+        rows, columns = ([readable(token) for token in tokens] for tokens in (self.rows, self.columns))
+        captions = map.heads if len(self.heads) > 1 else [""]
+        tables = (notebook.html_table(rows, columns, *each) for each in zip(map.weights, captions, strict=True))
+        return f'<div style="display:flex;flex-wrap:wrap">{"".join(tables)}</div>'
 
     def is_large(self) -> bool:
         """Return whether a head has more than `MOST_CELLS`."""
@@ -61,6 +72,29 @@ class AttentionMap:
         """Return the mean of all heads, as the map of one head."""
         heads = ["mean of all heads"] if len(self.heads) > 1 else self.heads
         return replace(self, heads=heads, weights=self.weights.mean(0)[None])
+
+    def select(self, head: str) -> "AttentionMap":
+        """Return one head by its number from 1 on, their `mean`, `all` of them, or for `auto` `mean_and_hidden`."""
+        if head == "all":
+            return self
+        if head == "auto":
+            return self.mean_and_hidden()
+        return self.mean() if head == "mean" else self.head(int(head) - 1)
+
+    def mean_and_hidden(self) -> "AttentionMap":
+        """Return the mean of all heads, and beside it the heads that it hides most, at most `MOST_HIDDEN`.
+
+        A head is hidden if in a quarter of the rows or more it gives most of its weight to a column that is not the
+        first of the mean.
+        """
+        mean = self.mean()
+        elsewhere = (self.weights.argmax(2) != mean.weights.argmax(2)) & (self.weights.max(2) > 0.5)
+        shares = elsewhere.mean(1)
+        hidden = [head for head in np.argsort(-shares, kind="stable") if shares[head] >= 0.25][:MOST_HIDDEN]
+        hidden.sort()
+        names = [f"{self.heads[head]}, which the mean hides" for head in hidden]
+        weights = np.concatenate([mean.weights, self.weights[hidden]]) if hidden else mean.weights
+        return replace(self, heads=[*mean.heads, *names], weights=weights)
 
     def has_whole_words(self) -> bool:
         """Return whether every token is a word, so that `words` merges nothing."""

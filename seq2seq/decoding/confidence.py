@@ -8,7 +8,7 @@ import numpy as np
 from pydantic import BaseModel
 
 from seq2seq.decoding.search import Hypothesis
-from seq2seq.files import read_json
+from seq2seq.files import is_file, read_json
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
@@ -52,7 +52,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
     def of_run(cls, run: Run) -> "Confidence | None":
         """Read what was calibrated at the end of a training; None if nothing was."""
         file = run.path / "confidence.json"
-        return read_json(file, cls, "delete it: then no translation is marked as unsure") if file.exists() else None
+        return read_json(file, cls, "delete it: then no translation is marked as unsure") if is_file(file) else None
 
     def signals(self, source: list[int], hypothesis: Hypothesis) -> Signals:
         """Return the signals of a translation; `source` are token ids with `</s>`, at least one before it."""

@@ -17,10 +17,10 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.evaluation.evaluate import split_texts
+from seq2seq.evaluation.measures import SAMPLES
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 
-SAMPLES = 1000
 SIGNIFICANT = 0.05
 
 
@@ -78,15 +78,16 @@ def compare_runs(paths: Sequence[Path], split: str | None = None, device: str | 
 
     The set, which must be the same for all, is `dev` or `test`; by default test, or dev if a run has no test set.
     """
-    # read the set
+    # read the set, which an exported file does not hold
     runs = [Run.open(path) for path in paths]
-    split = split or ("test" if all(run.config().data.test for run in runs) else "dev")
-    texts = split_texts(runs[0], split)
-    for run in runs[1:]:
+    holders = [run for run in runs if not run.is_exported] or runs
+    split = split or ("test" if all(run.config().data.test for run in holders) else "dev")
+    texts = split_texts(holders[0], split)
+    for run in holders[1:]:
         if split_texts(run, split) != texts:
             raise UserError(
-                f"{runs[0].path} and {run.path} have different {split} sets (data.{split}, data.src, data.tgt); only "
-                "translations of the same lines can be compared"
+                f"{holders[0].path} and {run.path} have different {split} sets (data.{split}, data.src, data.tgt); "
+                "only translations of the same lines can be compared"
             )
 
     # translate

@@ -14,7 +14,7 @@ left out of the targets: this saves five sixths of the work, and source tokens d
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ from safetensors.numpy import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import LARGEST, opened
+from seq2seq.files import LARGEST, on_disk, opened
 
 FREQUENT = 500  # number of target tokens that are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
@@ -44,10 +44,14 @@ class Shortlist:
     always: Int[np.ndarray, " always"]  # the tokens of every list, the special ones among them
     candidates: Int[np.ndarray, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
-    def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """Return the tokens for these sentences in ascending order, so that the special tokens keep their low ids."""
+    def ids(self, sources: Sequence[Sequence[int]], needed: Collection[int] = ()) -> Int64[Tensor, " listed"]:
+        """Return the tokens for these sentences, and other needed ones.
+
+        They are in ascending order, so that the special tokens keep their low ids.
+        """
         tokens = np.unique(np.concatenate(sources))
-        return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
+        listed = np.union1d(self.always, self.candidates[tokens])
+        return torch.from_numpy(np.union1d(listed, [*needed]).astype(np.int64))
 
     def save(self, file: Path, origin: str) -> None:
         """Write a file that `load` reads; `origin` names the store that the shortlist was learned from."""
@@ -60,7 +64,7 @@ class Shortlist:
         try:
             with opened(file, LARGEST):  # an ordinary file, and not a huge one
                 pass
-            with safe_open(file, framework="numpy") as tensors:
+            with on_disk(file) as readable, safe_open(readable, framework="numpy") as tensors:
                 shortlist = cls(tensors.get_tensor("always"), tensors.get_tensor("candidates"))
                 digest, _, origin = (tensors.metadata() or {}).get("sha256", "").partition(" ")
             if digest != shortlist._digest(origin):

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from seq2seq.archives import is_archive
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
@@ -107,7 +108,9 @@ class Subject(NamedTuple):
 def _read(target: Path, overrides: Sequence[str], name: str | None = None) -> Subject:
     """Read a config or a run and the beginning of its training text; make the model and the batches."""
     # the config
-    run = Run.open(target) if is_folder(target) else None
+    run = Run.open(target) if is_folder(target) or is_archive(target) else None
+    if run:
+        run.must_be_a_folder("it holds no text to train on; bench a config or a run folder")
     if run and overrides:
         raise UserError(f"{overrides[0]}: {target} is a run, whose config is settled; bench {target / 'config.yaml'}")
     config = run.config() if run else load_config(target, overrides)

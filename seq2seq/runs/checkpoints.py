@@ -22,12 +22,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
+from seq2seq.archives import is_archive
 from seq2seq.errors import UserError, unwritten
 from seq2seq.files import (
     LINK,
     delete,
     fingerprint,
     is_folder,
+    on_disk,
     open_to_readers,
     publish,
     read_json,
@@ -45,7 +47,8 @@ log = logging.getLogger("seq2seq")
 
 DISK_IS_FULL = 2**20  # with fewer free bytes the reason of a failed save is "no space left", whatever torch says
 
-_FILES = ("model.safetensors", "training.pt")
+WEIGHTS = ("model.safetensors",)  # all that a translator needs of a checkpoint
+_FILES = (*WEIGHTS, "training.pt")
 _NAME = re.compile("step-[0-9]+")
 TRIES, PAUSE = 10, 0.1  # a training may delete the checkpoint that another process reads: try so often, after so many s
 
@@ -114,7 +117,8 @@ class Checkpoint:
             UserError: the weights belong to another model, or are not finite.
         """
         try:
-            load_model(model, str(self.path / "model.safetensors"))
+            with on_disk(self.path / WEIGHTS[0]) as file:
+                load_model(model, str(file))
         except OSError as error:
             raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
         except (RuntimeError, SafetensorError) as error:
@@ -174,6 +178,8 @@ class Checkpoints:
 
     def all(self) -> list[Checkpoint]:
         """List the checkpoints, oldest first; what is no folder is none."""
+        if is_archive(self.run):  # the only one that is exported
+            return [self._read("best")]
         found = [path for path in (self.run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
         return sorted(map(Checkpoint, filter(is_folder, found)), key=lambda checkpoint: checkpoint.update)
 
@@ -237,8 +243,8 @@ class Checkpoints:
             # write the files in a hidden folder
             delete(new)
             new.mkdir(parents=True)
-            save_model(model, str(new / "model.safetensors"))
-            open_to_readers(new / "model.safetensors", self.run)
+            save_model(model, str(new / WEIGHTS[0]))
+            open_to_readers(new / WEIGHTS[0], self.run)
             torch.save(training, new / "training.pt")
             files = {file.name: fingerprint(file) for file in sorted(new.iterdir())}
             manifest = {"update": update, "files": files, "tokenizer": vocabulary_digests(self.run / "tokenizer")}

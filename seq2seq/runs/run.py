@@ -12,6 +12,8 @@ store/                  the training text as token ids (data/store.py); made aga
 sentences.json          how texts are split into sentences (text/sentences.py)
 confidence.json         what marks a translation as unsure (decoding/confidence.py)
 shortlist.safetensors   the target tokens that a source token may need; made when first asked for (fast/shortlist.py)
+
+An exported file (exporting.py) is read like such a folder, and never changed. It holds what a translator needs.
 """
 
 import logging
@@ -26,6 +28,8 @@ import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError
 
+from seq2seq import archives
+from seq2seq.archives import is_archive
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.data.dataset import describe_corpus, shortlist_of
@@ -50,7 +54,7 @@ from seq2seq.files import (
     write_json,
 )
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.runs.checkpoints import PAUSE, TRIES, Checkpoint, Checkpoints
+from seq2seq.runs.checkpoints import PAUSE, TRIES, WEIGHTS, Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.sentences import Sentences
@@ -58,6 +62,8 @@ from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 log = logging.getLogger("seq2seq")
+
+TRAIN_FROM_IT = "a training needs a folder; start one from it with --from FILE --run DIR"
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
 
@@ -78,7 +84,7 @@ class Environment(BaseModel, strict=True, extra="allow"):
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder on disk. Only its path is in memory."""
+    """A run folder on disk, or an exported file. Only its path is in memory."""
 
     path: Path
 
@@ -95,6 +101,16 @@ class Run:
     def metrics(self) -> Metrics:
         """The losses and scores so far."""
         return Metrics(self.path / "metrics.jsonl")
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether this is an exported file, which nothing can be written into."""
+        return is_archive(self.path)
+
+    def must_be_a_folder(self, what: str) -> None:
+        """Raise UserError if this is an exported file; `what` says what needs the folder."""
+        if self.is_exported:
+            raise UserError(f"{self.path} is an exported file: {what}")
 
     # ------------------------------------------------------------------------------------------ making and opening
 
@@ -130,15 +146,17 @@ class Run:
 
     @classmethod
     def open(cls, path: str | Path) -> "Run":
-        """Return an existing run.
+        """Return an existing run: its folder, or the file that it was exported to.
 
         Raises:
-            UserError: the folder holds no run.
+            UserError: the folder holds no run, or the file is damaged.
         """
         run = cls(Path(path))
-        if run.path.is_file():
+        if run.is_exported:
+            archives.check(run.path)
+        elif run.path.is_file():
             fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
-            raise UserError(f"{path}: a file; give the folder of a run, {fix}")
+            raise UserError(f"{path}: a file; give the folder of a run, {fix}; or a file that `seq2seq export` made")
         if not run.exists():
             raise UserError(
                 f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
@@ -151,6 +169,7 @@ class Run:
 
     def must_be_new(self) -> None:
         """Raise UserError if the folder already holds a run."""
+        self.must_be_a_folder(TRAIN_FROM_IT)
         if self.exists():
             raise UserError(
                 f"{self.path} already holds a run: add --resume to continue it, or --run DIR to train in another folder"
@@ -163,6 +182,7 @@ class Run:
         Raises:
             UserError: another process trains in it, or it cannot be written.
         """
+        self.must_be_a_folder(TRAIN_FROM_IT)
         with locked(self.path):
             recover(self.path)
             recover(self.path / "checkpoints")
@@ -249,7 +269,7 @@ class Run:
             UserError: their file is damaged.
         """
         file = self.path / "sentences.json"
-        if not file.exists():
+        if not is_file(file):
             return Sentences.of_language(self.config().data.src)
         return read_json(file, Sentences, f"delete it, and `{resume_command(self.path)}` makes it again")
 
@@ -259,8 +279,16 @@ class Run:
         Raises:
             UserError: its file is damaged, or the run has no store to learn it from, or that of another run.
         """
-        # the store that it must be learned from
+        # that of an exported file
         file, folder = self.path / "shortlist.safetensors", self.path / "store"
+        if self.is_exported:
+            if not is_file(file):
+                self.must_be_a_folder(
+                    "it has no shortlist; search without, with --exact, or export one: docs/export.md"
+                )
+            return Shortlist.load(file)[0]
+
+        # the store that it must be learned from
         tokenizers = self.tokenizers()
         if tokenizers is None:
             raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
@@ -309,14 +337,13 @@ class Run:
         Raises:
             UserError: there is no checkpoint yet, or it is damaged.
         """
-        weights = ("model.safetensors",)
         for _ in range(TRIES):
-            found = checkpoint or self.checkpoints.find("best", weights)
+            found = checkpoint or self.checkpoints.find("best", WEIGHTS)
             if found is None:
                 break
             try:
                 # check the files that are needed before they are parsed
-                found.verify(weights)
+                found.verify(WEIGHTS)
                 if changed := found.changed_tokenizer(self.path / "tokenizer"):
                     raise UserError(f"{changed}: differs from the file that {found.name} was trained with; put it back")
                 tokenizers = self.tokenizers()

@@ -5,16 +5,15 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from seq2seq.config import Config, flatten_keys, resolve_paths
+from seq2seq.config import NOT_HERE, Config, flatten_keys, resolve_paths
 from seq2seq.errors import UserError
-from seq2seq.files import fingerprint
-from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.files import fingerprint, is_folder
+from seq2seq.runs.checkpoints import WEIGHTS, Checkpoint
 from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
 
-WEIGHTS = ("model.safetensors",)
-MAY_DIFFER = ("model.dropout", "model.attention.chunk_size")  # neither says what the weights mean
+MAY_DIFFER = ("model.dropout", "model.word_dropout", "model.attention.chunk_size")  # none says what the weights mean
 
 
 class Source(NamedTuple):
@@ -30,13 +29,13 @@ class Source(NamedTuple):
 
 
 def open_source(path: str | Path) -> Source:
-    """Find the checkpoint that a path names: the folder of a checkpoint, or a run folder, whose best one it then is.
+    """Find the checkpoint that a path names: its folder, or a run (a folder or an exported file), whose best one it is.
 
     Raises:
         UserError: there is none, or it is damaged.
     """
     folder = Path(os.path.abspath(path))
-    if folder.parent.name == "checkpoints" and folder.is_dir():
+    if folder.parent.name == "checkpoints" and is_folder(folder):
         run, checkpoint = Run.open(folder.parent.parent), Checkpoint(folder)
         checkpoint.verify(WEIGHTS)
     else:
@@ -77,8 +76,13 @@ def take_over(config: Config, source: Source) -> Config:
     """Return a config with the tokenizers of a source, whose model must be that of the source.
 
     Raises:
-        UserError: a key of the model differs.
+        UserError: a key of the model differs, or the config names no text.
     """
+    # the text, which an exported file does not hold
+    for name in ("train", "dev"):
+        if getattr(config.data, name) == NOT_HERE:
+            raise UserError(f"data.{name} is missing: {source.run.path} holds no text; add data.{name}=FILE")
+
     # the model
     theirs = resolve_paths(source.run.config())
     before, now = (dict(flatten_keys(c.model_dump())) for c in (theirs, resolve_paths(config)))

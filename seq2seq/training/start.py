@@ -3,9 +3,10 @@
 import logging
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
@@ -22,6 +23,7 @@ from seq2seq.data.dataset import (
 )
 from seq2seq.data.formats import corpus_files
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
@@ -29,6 +31,7 @@ from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.environment import describe_machine
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
+from seq2seq.training.ema import make_average
 from seq2seq.training.processes import Processes
 from seq2seq.training.resume import (
     Change,
@@ -54,7 +57,8 @@ class Start(NamedTuple):
     yardstick: str  # the digest of dev set and measure
     device: torch.device
     precision: Precision
-    model: Seq2Seq
+    model: Seq2Seq  # the model that is trained
+    average: AveragedModel | None  # with `training.ema`, the average of its weights
     validation: Validation
     watch: Watch
     batches: Batches
@@ -62,6 +66,11 @@ class Start(NamedTuple):
     state: TrainingState | None  # the training state of that checkpoint
     changes: list[Change]  # the changes since that checkpoint
     source: Source | None  # where the weights come from, if no update has been made yet
+
+    @property
+    def shown(self) -> Seq2Seq:
+        """The model that is validated and saved: with `training.ema` the average, otherwise the one that is trained."""
+        return cast(Seq2Seq, self.average.module) if self.average else self.model
 
 
 def prepare(
@@ -98,6 +107,9 @@ def prepare(
         device = processes.device(config.training.device)
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
+        if state == {}:
+            fix = f"train a new run from it, with --from {path}"
+            raise UserError(f"{path}: the mean of checkpoints, which has no training to go on with; {fix}")
         known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
 
         # the run that this one starts from, and the precision
@@ -133,7 +145,14 @@ def prepare(
             vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
         if not first:
             torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
-        translator = Translator(model.to(device), tokenizers, config.search, products=precision.products)
+
+        # the average of the weights, which a checkpoint holds; the training goes on with those in its training state
+        model, ema = model.to(device), config.training.ema
+        average = make_average(model, ema, state["progress"]["update"] if state else 0) if ema else None
+        if state and "weights" in state:
+            model.load_state_dict(state["weights"])
+        shown = cast(Seq2Seq, average.module) if average else model
+        translator = Translator(shown, tokenizers, config.search, products=precision.products)
         validation = Validation(dev, translator, bleu_tokenize)
         watch = Watch(run.path / "attention.jsonl", dev, translator)
 
@@ -153,10 +172,10 @@ def prepare(
 
     # log a summary
     headers = describe_headers(config)
-    read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
     for line in (
         *headers,
-        f"reading {read}",
+        *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
         f"training pairs: {store.report}",
         *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),
         *vectors,
@@ -174,17 +193,6 @@ def prepare(
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
     yardstick = yardstick_of(config, choice.metric, dev)
     return Start(
-        run,
-        settings,
-        yardstick,
-        device,
-        precision,
-        model,
-        validation,
-        watch,
-        batches,
-        checkpoint,
-        state,
-        changes,
-        source,
+        *(run, settings, yardstick, device, precision, model, average, validation, watch, batches),
+        *(checkpoint, state, changes, source),
     )

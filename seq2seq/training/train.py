@@ -72,8 +72,9 @@ def train(
 
         def save(best: bool = False) -> None:
             state = collect_state(progress, optimizer, run.metrics.size(), processes, device, start.precision)
+            state |= {"weights": model.state_dict()} if start.average else {}
             number, keep = progress.update, settings.keep
-            processes.on_first(lambda: run.checkpoints.save(number, model, state, best=best, keep=keep))
+            processes.on_first(lambda: run.checkpoints.save(number, start.shown, state, best=best, keep=keep))
 
         with stop.deferred(), progress_bar(settings, progress, processes) as bar:
             # another dev set or measure: compare the checkpoints again
@@ -112,6 +113,8 @@ def train(
                         precision=start.precision,
                         processes=processes,
                     )
+                    if start.average:
+                        start.average.update_parameters(model)
 
                     # count; of several processes, the one that was paused knows how long the update took
                     seconds = -processes.max(began - clock.seconds())
@@ -201,11 +204,11 @@ def measure_again(start: Start, progress: Progress, metrics: Metrics | None, pro
             except UserError as error:
                 log.warning("%s", error)
                 continue
-            checkpoint.load_weights(start.model)
+            checkpoint.load_weights(start.shown)
             with stop.deferred(on=False):
                 measured.append((checkpoint.update, start.validation.run().scores))
         assert start.checkpoint
-        start.checkpoint.load_weights(start.model)
+        start.checkpoint.load_weights(start.shown)
         return measured
 
     # compare them, and point at the best

@@ -2,6 +2,10 @@
 
 loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update, in all processes), with label smoothing,
        + coverage_loss * sum_t sum_i min(a_ti, sum of a_t'i over t' < t) / (the same), where asked for
+       + r_drop / 4 * sum_t (KL(p_t || q_t) + KL(q_t || p_t)) / (the same), where asked for
+
+In R-Drop (Liang et al. 2021) p and q are the predictions of two passes over the batch, with two draws of dropout, and
+the other terms are the means of both passes. The loss is half of the paper's, so r_drop is the alpha of the paper.
 """
 
 import math
@@ -55,7 +59,7 @@ def update(
         for batch in micro_batches:
             # forward and loss
             with precision.forward():
-                sums = losses(model, batch, training.label_smoothing, training.coverage_loss)
+                sums = losses(model, batch, training.label_smoothing, training.coverage_loss, training.r_drop)
                 loss = sums.loss / tokens
             # backward
             loss.backward()
@@ -80,13 +84,26 @@ class Losses(NamedTuple):
     cross_entropy: Float[Tensor, ""]  # what is shown; it has no gradient
 
 
-def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
-    """Return the losses of a batch: the cross entropy with label smoothing, plus `coverage` times the coverage loss."""
-    attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-    sums = cross_entropies(model, attentional, batch.tgt_out, label_smoothing)
-    if not coverage:
-        return sums
-    return sums._replace(loss=sums.loss + coverage * coverage_loss(weights.mean(1))[batch.tgt_out != PAD].sum())
+def losses(
+    model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0, r_drop: float = 0.0
+) -> Losses:
+    """Return the losses of a batch: the cross entropy with label smoothing, and the terms that have a weight."""
+    # forward; for R-Drop the batch holds every pair twice, first all pairs, then all again
+    passes = 2 if r_drop else 1
+    src, src_lengths, tgt_in, tgt_out = (torch.cat([tensor] * passes) for tensor in batch[:4])
+    attentional, weights, _ = model(src, src_lengths, tgt_in)
+
+    # the cross entropy
+    real = tgt_out != PAD
+    s = model.decoder.dropout(attentional[real])
+    loss, nats = cross_entropies(model.decoder.W_y, s, tgt_out[real], label_smoothing)
+
+    # the other terms
+    if coverage:
+        loss = loss + coverage * coverage_loss(weights.mean(1))[real].sum()
+    if r_drop:
+        loss = loss + r_drop / 2 * divergence(*model.decoder.W_y(s).chunk(2))
+    return Losses(loss / passes, nats / passes)
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
@@ -95,25 +112,26 @@ def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverag
 
 
 def cross_entropies(
-    model: Seq2Seq,
-    attentional: Float[Tensor, "batch tgt attentional"],
-    tgt_out: Int64[Tensor, "batch tgt"],
-    label_smoothing: float = 0.0,
+    W_y: nn.Linear, s: Float[Tensor, "rows attentional"], y: Int64[Tensor, " rows"], label_smoothing: float = 0.0
 ) -> Losses:
-    """Return the cross entropy with and without label smoothing; logits are computed for real tokens only.
+    """Return the cross entropy with and without label smoothing, of the real tokens y and the states that predict them.
 
     The second needs no logits of its own. With z_t = W_y s_t + b_y, without smoothing the loss of a token is smaller by
     epsilon (z_ty - mean_v z_tv), and the mean of the logits is the product with the mean of the rows of W_y.
     """
-    real = tgt_out != PAD
-    s, y = model.decoder.dropout(attentional[real]), tgt_out[real]
-    W, b = model.decoder.W_y.weight, model.decoder.W_y.bias
+    W, b = W_y.weight, W_y.bias
     loss = cross_entropy(s, W, b, y, label_smoothing)
     if not label_smoothing:
         return Losses(loss, loss.detach())
     with torch.no_grad():
         above_mean = (s * W[y]).sum() + b[y].sum() - (s.sum(0, dtype=W.dtype) * W.mean(0)).sum() - len(y) * b.mean()
     return Losses(loss, loss.detach() - label_smoothing * above_mean)
+
+
+def divergence(z: Float[Tensor, "rows vocab"], z2: Float[Tensor, "rows vocab"]) -> Float[Tensor, ""]:
+    """Return KL(p || q) + KL(q || p) = sum_v (p_v - q_v) (log p_v - log q_v) of two predictions, summed over rows."""
+    log_p, log_q = z.float().log_softmax(-1), z2.float().log_softmax(-1)
+    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -12,8 +12,9 @@ from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import LABELS, make_bleu
-from seq2seq.evaluation.evaluate import cut_references, measure, rewrite_references
+from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
+from seq2seq.evaluation.measures import measure
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.update import cross_entropies
 
@@ -65,9 +66,10 @@ class Validation:
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-                nats += cross_entropies(model, attentional, batch.tgt_out).cross_entropy.item()
+                real = batch.tgt_out != PAD
+                nats += cross_entropies(model.decoder.W_y, attentional[real], batch.tgt_out[real]).loss.item()
                 tokens += batch.tokens
-                sums += health_sums(weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
+                sums += health_sums(weights, batch.src_lengths, real.sum(1))
         loss, health = nats / tokens, Health.of(sums)
 
         # translations
