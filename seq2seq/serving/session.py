@@ -80,14 +80,13 @@ class Session:
         # the translation, or the n-best list with the scores that rank it
         best = self.translate(line)
         self.last = (line, best)
-        doubt = f"unsure ({best.unsure}): " if best.unsure else ""
-        text = doubt + best.text
-        if best.alternatives:
-            ranked: list[Translation | Alternative] = [best, *best.alternatives]
-            lines = [f"{each.normalized_score:8.3f}  {each.text}" for each in ranked]
-            text = "\n".join([doubt.rstrip(), *lines] if doubt else lines)
+        text = _doubt(best) + best.text
         if self.other:
             text = self.compared(line, best)
+        elif best.alternatives:
+            ranked: list[Translation | Alternative] = [best, *best.alternatives]
+            lines = [f"{each.normalized_score:8.3f}  {each.text}" for each in ranked]
+            text = "\n".join([_doubt(best).rstrip(), *lines] if best.unsure else lines)
 
         # where the model looked
         if self.attention == "off" or not best.source_tokens:
@@ -110,9 +109,9 @@ class Session:
         """Return the translations of both models, each after the name of its run."""
         assert self.other
         run, translator = self.other
-        texts = {str(self.run.path): best.text, str(run.path): self.translate(line, translator).text}
-        width = max(map(len, texts))
-        return "\n".join(f"{name:<{width}}  {text}" for name, text in texts.items())
+        found = {str(self.run.path): best, str(run.path): self.translate(line, translator)}
+        width = max(map(len, found))
+        return "\n".join(f"{name:<{width}}  {_doubt(each)}{each.text}" for name, each in found.items())
 
     def look(self) -> Look:
         """Return where every head looked for the last translation."""
@@ -395,6 +394,10 @@ class _Completer(Completer):
         if space and command and command.takes_file:
             last = value.rpartition(" ")[2]
             yield from PathCompleter(expanduser=True).get_completions(Document(last), complete_event)
+
+
+def _doubt(translation: Translation) -> str:
+    return f"unsure ({translation.unsure}): " if translation.unsure else ""
 
 
 def _number(name: str, value: str) -> int:
