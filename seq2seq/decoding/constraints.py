@@ -93,7 +93,7 @@ class Prefix:
         # the positions at which the sentence may end: before and after a joiner, and before a space at the end
         ends = {self.size} if closed and joiner and joiner[0] == "\n" else set[int]()
         self.stops = {self.size - 1} if text.endswith(" ") and not closed else ends
-        if joiner is not None:
+        if joiner in ("", " "):
             characters = [i for i in range(2, self.size) if target[i] & 0xC0 != 0x80]
             self.stops.update(i for i in characters if (b" " in target[i - 1 : i + 1]) == (joiner == " "))
 
