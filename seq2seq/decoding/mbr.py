@@ -1,24 +1,37 @@
 """Minimum Bayes risk: of several translations, the one that is most like all the others (Eikema and Aziz 2020).
 
-best = argmax_i sum_j p_j chrF(text_i, text_j)        p: the model's probabilities of the translations, which sum to 1
+best = argmax_i sum_j p_j chrF(text_i, text_j)        p_j = exp(score_j / 2) / sum_k exp(score_k / 2)
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from seq2seq.decoding.search import Hypothesis
+
 ORDER, BETA = 6, 2  # of chrF: letters in a row, and how much more recall counts than precision
+SHARPNESS = (
+    0.5  # chosen on dev: with 1 the likeliest hypothesis outweighs the others, with 0 unlikely ones count too much
+)
+
+
+def most_alike(pool: Sequence[Hypothesis], decode: Callable[[list[int]], str]) -> list[Hypothesis]:
+    """Return hypotheses of a sentence with their expected chrF as normalized score; one may be there several times."""
+    if not pool:
+        return []
+    expected = expected_chrf([decode(h.tokens) for h in pool], [h.score for h in pool])
+    return [h._replace(normalized_score=chrf) for h, chrf in zip(pool, expected.tolist(), strict=True)]
 
 
 def expected_chrf(texts: Sequence[str], scores: Sequence[float]) -> Float[ndarray, " texts"]:
     """Return how much each text is like the others: its mean chrF, in percent, with each of them as reference.
 
-    The mean is weighted with exp(score); the scores are natural log-probabilities.
+    The weights of the mean are the probabilities, flattened; the scores are natural log-probabilities.
     """
-    probs = np.exp(np.array(scores) - max(scores))
+    probs = np.exp(SHARPNESS * (np.array(scores) - max(scores)))
     return chrf_matrix(texts) @ (probs / probs.sum())
 
 
