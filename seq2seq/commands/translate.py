@@ -25,7 +25,7 @@ HELP = "translate lines of text, or in a session on a terminal"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    options.add_shared(parser, "run", "--input", "--output")
+    options.add_shared(parser, "run", "others", "--input", "--output")
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -59,11 +59,14 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translation import Options, Sampling
     from seq2seq.runs.run import Run
 
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
+    translator = console.load_translator(
+        args.run, args.batch_size, args.shortlist, args.device, args.precision, args.others
+    )
     if args.split is not None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if on_terminal and not (args.input or args.output or args.json or args.sample or args.prefix or args.ban):
+    shaped = args.sample or args.prefix or args.ban or args.mbr
+    if on_terminal and not (args.input or args.output or args.json or shaped):
         from seq2seq.serving.session import session
 
         language = Run.open(args.run).config().data.src
@@ -81,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
     asked = Options(
-        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban)
+        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban), args.mbr
     )
     translator.check(asked)
 
