@@ -1,7 +1,7 @@
-"""Make docs/lesson.ipynb and docs/lesson.ko.ipynb from lesson.md and lesson.ko.md, which lie beside this script.
+"""Make docs/lesson.ipynb from lesson.md, which lies beside this script.
 
-A block of Python in the text becomes a cell of code, the text between two blocks a cell of text. The notebooks are run
-in docs/, as a reader runs them, and written with their outputs.
+A block of Python in the text becomes a cell of code, the text between two blocks a cell of text. The notebook is run in
+docs/, as a reader runs it, and written with its outputs.
 
     python scripts/make_lesson.py
 """
@@ -14,7 +14,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("lesson", "lesson.ko")
+NAMES = ("lesson",)
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -44,7 +44,7 @@ def run_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    """Write both notebooks."""
+    """Write the notebook."""
     for name in NAMES:
         notebook = make_notebook((ROOT / f"scripts/{name}.md").read_text(encoding="utf-8"))
         nbformat.write(run_notebook(notebook), ROOT / f"docs/{name}.ipynb")
