@@ -10,7 +10,8 @@ from seq2seq.decoding.translation import Translation
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, choose_metric
-from seq2seq.evaluation.evaluate import evaluate, measure
+from seq2seq.evaluation.evaluate import evaluate
+from seq2seq.evaluation.measures import measure
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.training.progress import Progress

@@ -133,7 +133,7 @@ def test_evaluate_as_json_has_the_promised_keys(run, capsys):
     assert result["sentences"] == 12
     assert result["seconds"] > 0
     for name in ("bleu", "chrf", "ter"):
-        assert set(result[name]) == {"score", "signature"}
+        assert set(result[name]) == {"score", "signature", "interval"}
 
 
 def test_evaluate_takes_files_and_several_references(run, folder, capsys):

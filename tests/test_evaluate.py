@@ -4,12 +4,14 @@ import json
 
 import pytest
 import sacrebleu
+from sacrebleu.metrics import BLEU, CHRF, TER
 from tiny import write_config
 
 from seq2seq.config import load_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import evaluate, file_texts, measure, save_evaluation, split_texts
+from seq2seq.evaluation.evaluate import evaluate, file_texts, save_evaluation, split_texts
+from seq2seq.evaluation.measures import SAMPLES, count_all, measure
 from seq2seq.training.train import train
 
 
@@ -57,6 +59,22 @@ def score_of(name, hypotheses, references, lowercase=False):
     return measure(hypotheses, references, lowercase)[name].score
 
 
+def test_the_intervals_are_those_of_sacrebleu(run, translator):
+    sources, references = split_texts(run, "test")
+    evaluation = evaluate(translator, sources, references)
+    for ours, metric in ((evaluation.bleu, BLEU()), (evaluation.chrf, CHRF()), (evaluation.ter, TER())):
+        theirs = metric.corpus_score(evaluation.hypotheses, references, n_bootstrap=SAMPLES)
+        low, high = ours.interval
+        assert low < ours.score < high
+        assert (high - low) / 2 == pytest.approx(theirs._ci, abs=1e-4)
+
+
+def test_half_of_100_lines_has_the_interval_of_the_binomial_distribution():
+    low, high = count_all(["a"] * 100, [["a", "b"] * 50], lowercase=False)["exact_match"].interval()
+    assert (low, high) == pytest.approx((50 - 1.96 * 5, 50 + 1.96 * 5), abs=1)  # standard deviation: sqrt(25 %) / 10
+    assert count_all(["a"], [["a"]], lowercase=False)["exact_match"].interval() == (100, 100)
+
+
 def test_exact_match_counts_lines_equal_to_any_reference():
     assert score_of("exact_match", ["a", "b", "c", "D"], [["a", "x", "x", "d"], ["x", "b", "x", "x"]]) == 50
     assert score_of("exact_match", ["D"], [["d"]], lowercase=True) == 100
@@ -77,7 +95,8 @@ def test_hypotheses_and_measures_are_saved_in_the_run(run, translator):
     save_evaluation(run, "test", evaluation)
     assert (run.path / "test.hyp").read_text(encoding="utf-8").splitlines() == evaluation.hypotheses
     saved = json.loads((run.path / "test.json").read_text())
-    assert saved["bleu"] == {"score": evaluation.bleu.score, "signature": evaluation.bleu.signature}
+    bleu = evaluation.bleu
+    assert saved["bleu"] == {"score": bleu.score, "signature": bleu.signature, "interval": [*bleu.interval]}
     assert saved["sentences"] == 12
 
 

@@ -16,7 +16,7 @@ from seq2seq.config import load_config
 from seq2seq.doctor import selftest
 from seq2seq.doctor.selftest import learn, outcome, parts, processes, refuse, resume
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import Measure
+from seq2seq.evaluation.measures import Measure
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import SubwordTokenizer, WordTokenizer

@@ -30,12 +30,13 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_search(parser)
     add("--tokenize", metavar="NAME", help="sacrebleu's tokenizer for BLEU (default: evaluation.bleu_tokenize)")
     add("--lowercase", action="store_true", help="ignore upper and lower case")
+    add("--report", metavar="FILE", help="write an .html page too: the worst lines, scores by length and rarest word")
     options.add_shared(parser, "--json")
 
 
 def run(args: argparse.Namespace) -> None:
     """Translate, measure, keep the results in the run folder, and print them."""
-    from seq2seq.data.dataset import form_of
+    from seq2seq.data.dataset import form_of, training_text
     from seq2seq.evaluation.evaluate import (
         can_keep,
         corpus_texts,
@@ -45,12 +46,16 @@ def run(args: argparse.Namespace) -> None:
         save_evaluation,
         split_texts,
     )
+    from seq2seq.evaluation.report import save_report
     from seq2seq.runs.run import Run
+    from seq2seq.text.normalize import normalize
 
     if bool(args.src) != bool(args.ref):
         raise UserError("--src and --ref go together: the lines to translate and their reference translations")
 
     options.check_data(args, args.src)
+    if args.report and not args.report.lower().endswith(".html"):
+        raise UserError(f"--report {args.report}: the report is an .html page; give the file this ending")
 
     # check that the results can be kept, before the work
     folder, file = Run.open(args.run), args.src or args.data
@@ -75,13 +80,21 @@ def run(args: argparse.Namespace) -> None:
         write(json.dumps(evaluation.as_dict()) + "\n")
     else:
         print_evaluation(Path(file).name if file else args.split, evaluation)
+    if args.report:
+        title = f"{folder.path.resolve().name}: {Path(file).name if file else args.split}"
+        training = (normalize(src) for src, _ in training_text(folder.config()))
+        save_report(Path(args.report), title, evaluation, translator.tokenizers, training)
     if unkept:
         logging.getLogger("seq2seq").warning(unkept)
 
 
 def print_evaluation(name: str, evaluation: "Evaluation") -> None:
-    """Print each measure with the signature that says how it was computed."""
+    """Print each measure with its interval and the signature that says how it was computed."""
+    from seq2seq.evaluation.measures import SAMPLES
+
     say("", f"{name}: {evaluation.sentences:,} sentences in {evaluation.seconds:.1f} s")
     for label, measure in evaluation.measures().items():
-        say(f"  {label:<12}{measure.score:6.2f}   {measure.signature}")
+        low, high = measure.interval or (measure.score, measure.score)
+        say(f"  {label:<12}{measure.score:6.2f}  {f'[{low:.2f}, {high:.2f}]':<16}  {measure.signature}")
+    say(f"  in brackets: 95 % of the scores of {SAMPLES:,} sets of as many lines, drawn from these")
     say(*(f"  {note}" for note in evaluation.notes))

@@ -19,6 +19,7 @@ from seq2seq import __version__
 from seq2seq.commands import (
     align,
     attention,
+    average,
     bench,
     check,
     compare,
@@ -28,9 +29,11 @@ from seq2seq.commands import (
     plot,
     score,
     selftest,
+    serve,
     split,
     train,
     translate,
+    tune,
 )
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
 from seq2seq.errors import OutputError, UserError
@@ -42,11 +45,14 @@ COMMANDS = [
     train,
     evaluate,
     translate,
+    serve,
     score,
     attention,
     align,
     plot,
     compare,
+    tune,
+    average,
     export,
     check,
     bench,

@@ -27,7 +27,7 @@ from seq2seq.config import Config, parse_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import measure
+from seq2seq.evaluation.measures import measure
 from seq2seq.files import fingerprint, write_json
 from seq2seq.runs.run import Run
 from seq2seq.scratch import ended_with_us, temporary_folder

@@ -7,13 +7,9 @@ import os
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rapidfuzz.distance import Levenshtein
-from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.metrics.base import Metric
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.dataset import form_of
@@ -21,6 +17,7 @@ from seq2seq.data.formats import Form, describe_table, stream_sides, table_endin
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
+from seq2seq.evaluation.measures import Counts, Measure, count_all
 from seq2seq.files import check_writable, must_write, replace_text, write_json
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
@@ -36,14 +33,6 @@ class Texts(NamedTuple):
 
     sources: list[str]
     references: list[list[str]]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A score in percent, with its exact definition: sacrebleu's signature, or words."""
-
-    score: float
-    signature: str
 
 
 @dataclass(frozen=True)
@@ -65,14 +54,17 @@ class Evaluation:
     sources: list[str]
     references: list[list[str]]  # one list for each set of references
     hypotheses: list[str]
+    counts: dict[str, Counts] = field(repr=False, compare=False)  # what each measure counts on each line
 
     def measures(self) -> dict[str, Measure]:
         """Return the measures under the names that are shown to users."""
         return {"BLEU": self.bleu, "chrF": self.chrf, "TER": self.ter, "exact match": self.exact_match, "CER": self.cer}
 
     def as_dict(self) -> dict[str, Any]:
-        """Return everything but the texts, for JSON."""
-        return {k: v for k, v in asdict(self).items() if k not in ("sources", "references", "hypotheses")}
+        """Return everything but the texts and what concerns single lines, for JSON."""
+        found = asdict(replace(self, counts={}))
+        lines = ("sources", "references", "hypotheses", "counts")
+        return {key: value for key, value in found.items() if key not in lines}
 
 
 def evaluate(
@@ -103,8 +95,8 @@ def evaluate(
     # measure
     normalized = [cut_references([normalize(line) for line in lines]) for lines in references]
     rewritten = [rewrite_references(lines, translator.tokenizers) for lines in normalized]
-    measures = measure(hypotheses, rewritten, lowercase, bleu)
-    measures["ter"] = _by_sacrebleu(TER(case_sensitive=not lowercase), hypotheses, rewritten)
+    counts = count_all(hypotheses, rewritten, lowercase, bleu, with_ter=True)
+    measures = {name: replace(each.measure(), interval=each.interval()) for name, each in counts.items()}
     rewriting = translator.tokenizers.rewriting
     blind = blind_spot([line for lines in normalized for line in lines], tokenize)
     return Evaluation(
@@ -119,6 +111,7 @@ def evaluate(
         sources=list(sources),
         references=normalized,
         hypotheses=hypotheses,
+        counts=counts,
     )
 
 
@@ -214,36 +207,3 @@ def rewrite_references(references: Sequence[str], tokenizers: Tokenizers) -> lis
     The references go the same way, so that both sides are measured alike.
     """
     return [tokenizers.tgt.rewrite(line) for line in references]
-
-
-def measure(
-    hypotheses: Sequence[str], references: Sequence[Sequence[str]], lowercase: bool, bleu: BLEU | None = None
-) -> dict[str, Measure]:
-    """Return `bleu` (with the given settings), `chrf`, `exact_match` and `cer`; TER, which is slow, is left out.
-
-    Where a line has several references, a blank one is no reference.
-    """
-    metrics = {"bleu": bleu or BLEU(lowercase=lowercase, force=True), "chrf": CHRF(lowercase=lowercase)}
-    found = {name: _by_sacrebleu(metric, hypotheses, references) for name, metric in metrics.items()}
-
-    # the share of hypotheses that equal a reference; the Levenshtein distance to the nearest reference
-    hits = edits = characters = 0
-    for hypothesis, *lines in zip(hypotheses, *references, strict=True):
-        options = [line for line in lines if line] or [""]
-        if lowercase:
-            hypothesis, options = hypothesis.lower(), [option.lower() for option in options]
-        hits += hypothesis in options
-        distance, nearest = min((Levenshtein.distance(hypothesis, option), option) for option in options)
-        edits += distance
-        characters += len(nearest)
-    case = ", lowercased" * lowercase
-    found["exact_match"] = Measure(100 * hits / len(hypotheses), "share of lines equal to a reference" + case)
-    found["cer"] = Measure(100 * edits / max(characters, 1), "character edits / reference characters" + case)
-    return found
-
-
-def _by_sacrebleu(metric: Metric, hypotheses: Sequence[str], references: Sequence[Sequence[str]]) -> Measure:
-    given: list[Any] = [[line or None for line in lines] for lines in references]  # None: no reference
-    given[0] = [first if any(lines) else "" for first, *lines in zip(given[0], *given, strict=True)]
-    score = metric.corpus_score(hypotheses, given).score
-    return Measure(score, str(metric.get_signature()))

@@ -17,10 +17,10 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.evaluation.evaluate import split_texts
+from seq2seq.evaluation.measures import SAMPLES
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 
-SAMPLES = 1000
 SIGNIFICANT = 0.05
 
 

@@ -12,8 +12,9 @@ from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.translator import LONGEST, Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import LABELS, make_bleu
-from seq2seq.evaluation.evaluate import cut_references, measure, rewrite_references
+from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
+from seq2seq.evaluation.measures import measure
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.update import cross_entropies
 

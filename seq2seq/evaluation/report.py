@@ -1,0 +1,242 @@
+"""A report on an evaluation: one HTML file without a script, which shows where the translations are good and bad."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from importlib.resources import files
+from itertools import groupby, pairwise
+from math import ceil
+from pathlib import Path
+from string import Template
+from typing import NamedTuple
+
+from rapidfuzz.distance import Levenshtein
+
+from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import Evaluation, rewrite_references
+from seq2seq.evaluation.measures import SAMPLES
+from seq2seq.files import must_write, replace_text
+from seq2seq.text.normalize import normalize
+from seq2seq.text.tokenizer import Tokenizers
+
+WORST = 50  # lines shown
+LISTED = 8  # numbers of lines shown for an oddity
+GROUPS = 5  # of about equally many lines, by length
+RARITIES = (0, 1, 5, 20, 100)  # the lowest counts of the groups by rarest word
+REPEATS = 3  # times that something stands in a row
+
+
+class Line(NamedTuple):
+    """A line of the test set, normalized."""
+
+    number: int  # from 1
+    source: str
+    reference: str  # the nearest one
+    hypothesis: str
+    chrf: float  # of this line alone
+
+
+class Group(NamedTuple):
+    """Some lines and their scores."""
+
+    name: str
+    lines: int
+    chrf: float
+    bleu: float
+    exact_match: float
+
+
+def save_report(
+    path: Path, title: str, evaluation: Evaluation, tokenizers: Tokenizers, training_sources: Iterable[str]
+) -> None:
+    """Write the report.
+
+    Args:
+        path: the file.
+        title: the name of the run and of the set.
+        evaluation: the translations and their scores.
+        tokenizers: those of the model.
+        training_sources: the source lines of the training text, normalized.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    # the lines, and their numbers for each measure
+    counts, bleu_is_blind, lowercase = evaluation.counts, bool(evaluation.notes), tokenizers.lowercase
+    references = [rewrite_references(lines, tokenizers) for lines in evaluation.references]
+    chrf = [float(counts["chrf"].score(numbers)) for numbers in counts["chrf"].numbers]
+    sources = [normalize(line) for line in evaluation.sources]
+    nearest = [
+        min((line for line in lines if line), key=lambda line: Levenshtein.distance(line, hypothesis), default="")
+        for hypothesis, *lines in zip(evaluation.hypotheses, *references, strict=True)
+    ]
+    numbers = range(1, len(sources) + 1)
+    lines = [Line(*each) for each in zip(numbers, sources, nearest, evaluation.hypotheses, chrf, strict=True)]
+
+    # groups of lines; where most lines are one word, its letters count
+    def group(name: str, rows: Sequence[int]) -> Group:
+        scores = {key: each.score(each.numbers[rows].sum(axis=0)) for key, each in counts.items()}
+        return Group(name, len(rows), scores["chrf"], scores["bleu"], scores["exact_match"])
+
+    by_letter = sum(" " in source for source in sources) < len(sources) / 2
+    unit = "letter" if by_letter else "word"
+
+    def split(text: str) -> list[str]:
+        text = text.lower() if lowercase else text
+        return list(text.replace(" ", "")) if by_letter else text.split()
+
+    words = [split(source) for source in sources]
+    by_length = [group(*each) for each in _by_length([len(line) for line in words])]
+    try:
+        by_rarity = _table([group(*each) for each in _by_rarity(words, map(split, training_sources))], bleu_is_blind)
+    except UserError as error:
+        by_rarity = f"<tr><td colspan=6>unknown: {escape(str(error))}</td></tr>"
+
+    # the page
+    measures = "".join(_row(label, m.score, m.interval, m.signature) for label, m in evaluation.measures().items())
+    shown = sorted((line for line in lines if line.hypothesis != line.reference), key=lambda line: line.chrf)[:WORST]
+    fields = {
+        "title": escape(title),
+        "summary": f"{len(lines):,} lines, beam {evaluation.beam}, length penalty {evaluation.length_penalty:g}",
+        "measures": measures,
+        "samples": f"{SAMPLES:,}",
+        "notes": "".join(f"<p>{escape(note)}</p>" for note in evaluation.notes),
+        "oddities": "".join(_oddity(*each) for each in _oddities(lines)),
+        "unit": unit,
+        "by_length": _table(by_length, bleu_is_blind),
+        "by_rarity": by_rarity,
+        "worst_count": f"{len(shown):,}",
+        "worst": "".join(map(_worst, shown)) or "<p>Every line equals its reference.</p>",
+    }
+    template = Template(files("seq2seq.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    with must_write(path, "give a file in a folder that can be written to"):
+        replace_text(path, template.substitute(fields))
+
+
+# --------------------------------------------------------------------------------------------------------- groups
+
+
+def _by_length(lengths: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the name and the lines of groups of about equally many lines; lines of one length stay together."""
+    order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+    bounds = sorted({lengths[order[ceil(len(order) * part / GROUPS) - 1]] for part in range(1, GROUPS + 1)})
+    for low, high in pairwise([-1, *bounds]):
+        rows = [row for row in order if low < lengths[row] <= high]
+        least = lengths[rows[0]]
+        yield (f"{least:,}" if least == high else f"{least:,} to {high:,}"), rows
+
+
+def _by_rarity(
+    words: Sequence[Sequence[str]], training_words: Iterable[Sequence[str]]
+) -> Iterator[tuple[str, list[int]]]:
+    """Yield the name and the lines of groups, by how often the training text has the rarest word of a line."""
+    # count the words of the set
+    counts = dict.fromkeys((word for line in words for word in line), 0)
+    for line in training_words:
+        for word in line:
+            if word in counts:
+                counts[word] += 1
+
+    # group the lines
+    groups = defaultdict(list)
+    for row, line in enumerate(words):
+        rarest = min((counts[word] for word in line), default=0)
+        groups[max(low for low in RARITIES if low <= rarest)].append(row)
+    for low, high in zip(RARITIES, [*RARITIES[1:], None], strict=True):
+        name = "never seen" if not low else f"{low} or more" if high is None else f"{low} to {high - 1}"
+        if rows := groups[low]:
+            yield name, rows
+
+
+# ------------------------------------------------------------------------------------------------------- oddities
+
+
+def _oddities(lines: Sequence[Line]) -> Iterator[tuple[str, str, list[int]]]:
+    """Yield what often goes wrong: its name, its size, and the numbers of the lines."""
+    # too short or too long
+    written, wanted = (sum(len(getattr(line, name)) for line in lines) for name in ("hypothesis", "reference"))
+    yield "length", f"{100 * written / max(wanted, 1):.1f} % of the reference's characters", []
+
+    # empty, copied, repeating something, the same for different sources
+    sources = defaultdict(set)
+    for line in lines:
+        sources[line.hypothesis].add(line.source)
+    found = {
+        "empty": [line for line in lines if line.source and not line.hypothesis],
+        "copied source": [line for line in lines if line.source and line.source == line.hypothesis != line.reference],
+        "repeats itself": [line for line in lines if repeats(line.hypothesis) and not repeats(line.reference)],
+        "same for different sources": [
+            line for line in lines if line.hypothesis != line.reference and len(sources[line.hypothesis]) > 1
+        ],
+    }
+    for name, odd in found.items():
+        size = f"{len(odd):,} line{'s' * (len(odd) != 1)} ({len(odd) / len(lines):.1%})"
+        yield name, size, [line.number for line in odd]
+
+
+def repeats(text: str) -> bool:
+    """Return whether one to ten words, or two to ten characters, stand `REPEATS` times in a row."""
+    units: list[tuple[Sequence[str], int]] = [(text.split(), 1), (text.replace(" ", ""), 2)]
+    for items, shortest in units:
+        for size in range(shortest, 11):
+            run = 0  # how many items before this one equal the item `size` places before them
+            for now, before in zip(items[size:], items, strict=False):
+                run = run + 1 if now == before else 0
+                if run == size * (REPEATS - 1):
+                    return True
+    return False
+
+
+# ----------------------------------------------------------------------------------------------------------- HTML
+
+
+def _row(label: str, score: float, interval: tuple[float, float] | None, signature: str) -> str:
+    low, high = interval or (score, score)
+    return (
+        f"<tr><th>{label}</th><td>{score:.2f}</td><td class=quiet>{low:.2f} to {high:.2f}</td>"
+        f"<td class=signature>{escape(signature)}</td></tr>"
+    )
+
+
+def _table(groups: Sequence[Group], bleu_is_blind: bool) -> str:
+    """Return the rows of a table of groups, with a bar for chrF; a BLEU that says nothing is a dash."""
+    return "".join(
+        f"<tr><th>{name}</th><td>{count:,}</td><td class=bar><i style='width:{min(chrf, 100):.1f}%'></i></td>"
+        f"<td>{chrf:.1f}</td><td>{'–' if bleu_is_blind else f'{bleu:.1f}'}</td><td>{exact:.1f}</td></tr>"
+        for name, count, chrf, bleu, exact in groups
+    )
+
+
+def _oddity(name: str, says: str, numbers: Sequence[int]) -> str:
+    more = ", …" * (len(numbers) > LISTED)
+    listed = f"<span class=quiet>{', '.join(f'{n:,}' for n in numbers[:LISTED])}{more}</span>" if numbers else ""
+    return f"<tr><th>{name}</th><td>{says}</td><td>{listed}</td></tr>"
+
+
+def _worst(line: Line) -> str:
+    reference, hypothesis = _marked(line.reference, line.hypothesis)
+    return (
+        f"<article><h3>line {line.number:,}<span>chrF {line.chrf:.0f}</span></h3><dl>"
+        f"<dt>source</dt><dd dir=auto>{escape(line.source)}</dd>"
+        f"<dt>reference</dt><dd dir=auto>{reference}</dd>"
+        f"<dt>translation</dt><dd dir=auto>{hypothesis or '<em>empty</em>'}</dd></dl></article>"
+    )
+
+
+def _marked(reference: str, hypothesis: str) -> tuple[str, str]:
+    """Return both as HTML: `<del>` is around what the hypothesis lacks, `<ins>` around what the reference lacks.
+
+    Words are compared; in lines of one word, and without spaces between words, characters.
+    """
+    joiner = " " if min(reference.count(" "), hypothesis.count(" ")) else ""
+    left, right = (text.split() if joiner else list(text) for text in (reference, hypothesis))
+    parts: tuple[list[str], list[str]] = ([], [])
+    for is_equal, group in groupby(Levenshtein.opcodes(left, right), key=lambda step: step.tag == "equal"):
+        steps = list(group)
+        here = left[steps[0].src_start : steps[-1].src_end]
+        there = right[steps[0].dest_start : steps[-1].dest_end]
+        for side, mark, items in ((0, "del", here), (1, "ins", there)):
+            text = escape(joiner.join(items))
+            if items:
+                parts[side].append(text if is_equal else f"<{mark}>{text}</{mark}>")
+    return joiner.join(parts[0]), joiner.join(parts[1])
