@@ -181,11 +181,12 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     # unknown options, before argparse asks for what is missing; it takes the beginning of a name for the name
     known = [*options.get(first, []), *VERSION]
-    for word in takewhile(lambda word: word != "--", argv[1:]):
+    for i, word in enumerate(takewhile(lambda word: word != "--", argv)):
         name = word.partition("=")[0]
         if name.startswith("--") and not any(option.startswith(name) for option in known):
             hint = _guess(name, known)
-            commands[first].error(f"unrecognized arguments: {word}{hint and f'; {hint}'}")
+            value = [each for each in argv[i + 1 : i + 2] if not each.startswith("-")]
+            commands[first].error(f"unrecognized arguments: {' '.join([word, *value])}{hint and f'; {hint}'}")
 
     # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)

@@ -3,9 +3,9 @@
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from statistics import fmean, pstdev
 from typing import Literal, NamedTuple
 
-import torch
 from pydantic import BaseModel
 
 from seq2seq.decoding.search import Hypothesis
@@ -44,10 +44,11 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
     def calibrate(cls, counts: Sequence[int], dev: Iterable[tuple[list[int], Hypothesis]]) -> "Confidence":
         """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
         blank = cls(floors={}, counts=list(counts), marked={})
-        found = torch.tensor([blank.signals(source, hypothesis) for source, hypothesis in dev], dtype=torch.float64)
-        floors = found.quantile(FALSE_ALARMS / found.size(1), dim=0, interpolation="lower")
-        floors = floors.minimum(found.mean(0) - DEVIATIONS * found.std(0, correction=0))
-        return blank.model_copy(update={"floors": dict(zip(Signals._fields, floors.tolist(), strict=True))})
+        floors = {}
+        for name, found in zip(Signals._fields, zip(*(blank.signals(*each) for each in dev), strict=True), strict=True):
+            lowest = sorted(found)[int(FALSE_ALARMS / len(Signals._fields) * (len(found) - 1))]
+            floors[name] = min(lowest, fmean(found) - DEVIATIONS * pstdev(found))
+        return blank.model_copy(update={"floors": floors})
 
     @classmethod
     def of_run(cls, run: Run) -> "Confidence | None":
@@ -63,7 +64,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         frequencies = [(self.counts[i] + 0.5) / total for i in source[:-1]]
         return Signals(
             likelihood=hypothesis.score / len(tokens),
-            familiarity=sum(map(math.log, frequencies)) / len(frequencies),
+            familiarity=fmean(map(math.log, frequencies)),
             variety=len(set(pairs)) / len(pairs) if pairs else 1.0,
             brevity=-float(len(source)),
         )
