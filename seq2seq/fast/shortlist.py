@@ -14,7 +14,7 @@ left out of the targets: this saves five sixths of the work, and source tokens d
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -42,12 +42,21 @@ class Shortlist:
     always: Int[Array, " always"]  # the tokens of every list, the special ones among them
     candidates: Int[Array, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
+<<<<<<< HEAD
     def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
         """Return the tokens for these sentences in ascending order, so that the special tokens keep their low ids."""
         import numpy as np
 
+=======
+    def ids(self, sources: Sequence[Sequence[int]], needed: Collection[int] = ()) -> Int64[Tensor, " listed"]:
+        """Return the tokens for these sentences, and other needed ones.
+
+        They are in ascending order, so that the special tokens keep their low ids.
+        """
+>>>>>>> main
         tokens = np.unique(np.concatenate(sources))
-        return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
+        listed = np.union1d(self.always, self.candidates[tokens])
+        return torch.from_numpy(np.union1d(listed, [*needed]).astype(np.int64))
 
     def save(self, file: Path, origin: str) -> None:
         """Write a file that `load` reads; `origin` names the store that the shortlist was learned from."""
