@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from seq2seq.shapes import Array, Float
-
 from seq2seq.decoding import notebook
+from seq2seq.shapes import Array, Float
 
 # cells of a head at most in text and on a page, where each of them is a character or an element: 500 by 500 tokens. A
 # picture can be larger

@@ -9,10 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-<<<<<<< HEAD
-=======
-from seq2seq.shapes import Float, Int64
->>>>>>> main
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
@@ -39,7 +35,7 @@ from seq2seq.fast.side_by_side import Item, Result, in_batches
 from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
-from seq2seq.shapes import Float
+from seq2seq.shapes import Float, Int64
 from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
@@ -61,21 +57,20 @@ class Outcome(NamedTuple):
     hypotheses: list[Hypothesis]  # best first
 
 
-<<<<<<< HEAD
 class Weighed(NamedTuple):
     """A translation, and the attention weights of its sentence, without padding; those of an empty line are empty."""
 
     translation: Translation
     decoder: Float[Tensor, "head tgt src"]
     encoder: Float[Tensor, "head src src"]
-=======
+
+
 class _Try(NamedTuple):
     """A search for the translation of one sentence."""
 
     sentence: int
     source: list[int]
     constraint: Constraint | None
->>>>>>> main
 
 
 class Translator:
@@ -184,13 +179,8 @@ class Translator:
         options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban)
         parts = self._parts(texts, split_sentences)
         sentences = [part.text for text in parts for part in text]
-<<<<<<< HEAD
-        outcomes = self.hypothesize(sentences, beam=beam, nbest=nbest, sampling=sampling)
-        found = [each.translation for each in self._weigh(outcomes)] if attention else map(self._decode, outcomes)
-=======
         outcomes = list(chain.from_iterable(self._search_texts(parts, options)))
-        found = [look.translation for look in self.attend(outcomes)] if attention else map(self._decode, outcomes)
->>>>>>> main
+        found = [each.translation for each in self._weigh(outcomes)] if attention else map(self._decode, outcomes)
 
         # say which are unsure, and put the texts together; what a user shaped or was drawn at random is never likely
         is_free = not (sampling or prefix or prefix_tokens or ban)

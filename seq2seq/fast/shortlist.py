@@ -42,18 +42,13 @@ class Shortlist:
     always: Int[Array, " always"]  # the tokens of every list, the special ones among them
     candidates: Int[Array, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
-<<<<<<< HEAD
-    def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """Return the tokens for these sentences in ascending order, so that the special tokens keep their low ids."""
-        import numpy as np
-
-=======
     def ids(self, sources: Sequence[Sequence[int]], needed: Collection[int] = ()) -> Int64[Tensor, " listed"]:
         """Return the tokens for these sentences, and other needed ones.
 
         They are in ascending order, so that the special tokens keep their low ids.
         """
->>>>>>> main
+        import numpy as np
+
         tokens = np.unique(np.concatenate(sources))
         listed = np.union1d(self.always, self.candidates[tokens])
         return torch.from_numpy(np.union1d(listed, [*needed]).astype(np.int64))
