@@ -69,7 +69,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_name(error):
 
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_keys(error):
-    keys = "beam, length_penalty, max_length, batch_size, precision, shortlist"
+    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
     assert error("search: {zzz: 1}").endswith(f"the keys of search are {keys}")
 
 
@@ -163,9 +163,9 @@ def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
         ("model.attention.window=local", "it must be 'global', 'local_m' or 'local_p'; did you mean local_p?"),
         ("model.attention.temperature=0", "model.attention.temperature is 0; it must be at least 0.01"),
         ("training.device=gpu", "training.device is 'gpu'; it must match"),
-        ("data.train=[a]", "data.train is a list; it must be a string"),
-        ("data.train=", "data.train is empty; it must be a string"),
-        ("data.train=''", "data.train is ''; it must have at least 1 character"),
+        ("data.train=[a]", "data.train is ['a']; write a path, or a list such as [{path: data/real, weight: 2}"),
+        ("data.train=", "data.train is empty; write a path, or a list"),
+        ("data.train=''", "data.train is ''; write a path, or a list"),
         ("model.tie_embeddings=no", "model.tie_embeddings is no, which YAML reads as false; it must be 'none'"),
         ("seed.x=1", "seed is a section; it must be a whole number"),
     ],
@@ -176,7 +176,7 @@ def test_a_wrong_value_names_key_value_and_rule(error, override, rule):
 
 def test_a_section_given_a_scalar_is_told_its_keys(error):
     message = error("search: 5")
-    keys = "beam, length_penalty, max_length, batch_size, precision, shortlist"
+    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
     assert message == f"a.yaml:2: search is 5; it must be a section with keys of {keys}"
     assert "search is empty" in error("search:\n")
 

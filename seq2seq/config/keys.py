@@ -41,6 +41,21 @@ def _two_columns(columns: Any) -> Any:
     raise ValueError(f'data.columns is {columns!r:.80}; write two numbers, [2, 3], or two names, ["en", "no"]')
 
 
+def _corpora(train: Any) -> Any:
+    """Return a value of `data.train`; raise ValueError, with an example, for anything else."""
+    if isinstance(train, str) and train:
+        return train
+    corpora = train if isinstance(train, list) and train else [train]
+    for corpus in corpora:
+        weight = corpus.get("weight", 1) if isinstance(corpus, dict) else None
+        is_weight = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1000
+        if not is_weight or not corpus.get("path") or corpus.keys() - {"path", "weight"}:
+            example = "write a path, or a list such as [{path: data/real, weight: 2}, {path: data/more}]"
+            shown = "empty" if train is None else f"{train!r:.200}"
+            raise ValueError(f"data.train is {shown}; {example}, with weights above 0 and at most 1000")
+    return [corpus | {"weight": float(corpus.get("weight", 1))} for corpus in corpora]
+
+
 def _yes_no_or_auto(header: Any) -> Any:
     """Return a value of `data.header`; raise ValueError for anything else."""
     if isinstance(header, bool) or header == "auto":
@@ -65,11 +80,19 @@ class Section(BaseModel):
     )
 
 
+class Corpus(Section):
+    """A corpus of `data.train`, and how often an epoch has each of its pairs."""
+
+    path: Text
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
 class DataConfig(Section):
     """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
-    train: Text
-    """sentence pairs to learn from"""
+    train: Annotated[Text | Annotated[list[Corpus], Field(min_length=1)], BeforeValidator(_corpora)]
+    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, {path: data/more}]`: with
+    weight 2 an epoch has each pair twice, with 0.5 every second pair, without a weight each once"""
     dev: Text
     """sentence pairs to validate on; they decide which checkpoint is the best"""
     test: Text | None = None
@@ -86,6 +109,11 @@ class DataConfig(Section):
     two cells name languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
     """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
+
+    @property
+    def corpora(self) -> list[Corpus]:
+        """The corpora of `train`."""
+        return [Corpus(path=self.train)] if isinstance(self.train, str) else self.train
 
 
 class TokenizerConfig(Section):
@@ -277,6 +305,10 @@ class SearchConfig(Section):
     """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
     max_length: Annotated[int, Field(ge=1, le=10**4)] | None = None
     """largest number of tokens in a translation; null: 3 x source tokens + 20"""
+    min_length: Annotated[int, Field(ge=0, le=10**4)] = 0
+    """smallest number of tokens in a translation, not counting its end"""
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=100)] = 0
+    """no sequence of so many tokens occurs twice in a translation; 0: any may"""
     batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
     """sentences translated at a time"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -342,6 +374,10 @@ def _text_rules(config: Config) -> Iterator[str]:
         yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
+
+    search = config.search
+    if search.max_length is not None and search.min_length >= search.max_length:
+        yield f"search.min_length is {search.min_length}; it must be below search.max_length ({search.max_length})"
 
     # pretrained word vectors
     if pretrained and (pretrained.src or pretrained.tgt) and tokenizer.type != "word":
