@@ -46,8 +46,9 @@ def run(args: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401
         import uvicorn
 
-        from seq2seq.serving.models import Models, language_name
+        from seq2seq.serving.models import Models
         from seq2seq.serving.server import Settings, make_app
+        from seq2seq.text.languages import language_name
     except ImportError as error:
         raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
     settings = Settings(

@@ -41,8 +41,9 @@ from seq2seq.serving.api import (
 )
 from seq2seq.serving.guard import Guard
 from seq2seq.serving.html import Gaze, Page
-from seq2seq.serving.models import Detected, Model, Models, language_name
+from seq2seq.serving.models import Detected, Model, Models
 from seq2seq.serving.queue import Full, Queue, Superseded
+from seq2seq.text.languages import language_name
 from seq2seq.text.sentences import Part, Sentences
 
 log = logging.getLogger("seq2seq")
