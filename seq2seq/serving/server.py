@@ -7,6 +7,7 @@ tokens, scores and attention. `guard.py` stands before all routes.
 import asyncio
 import hmac
 import itertools
+import json
 import logging
 import math
 import re
@@ -51,6 +52,7 @@ log = logging.getLogger("seq2seq")
 Value = TypeVar("Value")
 Wanted = TypeVar("Wanted", bound=Keyed)
 NUMBERS = itertools.count()  # of requests
+BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 READ_FOR_LANGUAGE = 2_000  # characters of a text that tell its language
 
@@ -511,5 +513,9 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:
     """Return what OpenAPI says of a body that is JSON or a form."""
-    schema = {"schema": kind.model_json_schema()}
-    return {"requestBody": {"required": True, "content": {"application/json": schema, "multipart/form-data": schema}}}
+    schema = kind.model_json_schema()
+    text = json.dumps(schema)
+    for name, inner in schema.get("$defs", {}).items():  # a route cannot refer to them
+        text = text.replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(inner))
+    content = {"schema": json.loads(text)}
+    return {"requestBody": {"required": True, "content": dict.fromkeys(BODIES, content)}}
