@@ -26,7 +26,7 @@ HELP = "translate lines of text, or in a session on a terminal"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    options.add_shared(parser, "run", "--input", "--output")
+    options.add_shared(parser, "run", "others", "--input", "--output")
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -60,7 +60,9 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translation import Options, Sampling
     from seq2seq.runs.run import Run
 
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
+    translator = console.load_translator(
+        args.run, args.batch_size, args.shortlist, args.device, args.precision, args.others
+    )
     if args.split is not None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
 
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> None:
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
     asked = Options(
-        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban)
+        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban), args.mbr
     )
     translator.check(asked)
 

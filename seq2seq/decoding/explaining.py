@@ -20,6 +20,7 @@ from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, Dot, NoAttention, Sizes
 from seq2seq.model.decoder import BahdanauDecoder, Decoder
 from seq2seq.model.past import Past
+from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.window import Window
 from seq2seq.text.tokenizer import EOS
 
@@ -116,6 +117,7 @@ def explain(
     """
     # the tokens
     model, (source,) = translator.model, translator.encode([text])
+    assert isinstance(model, Seq2Seq)
     if not source:
         raise UserError("the text is empty: there is nothing to explain")
     if EOS in ids:
