@@ -113,7 +113,8 @@ def _search(translator: Translator, texts: Sequence[str], wishes: Wishes) -> lis
     translations = translator.translate(texts, attention=wishes.scores, **options)
     if not wishes.look:
         return [Look(translation, [], None, None) for translation in translations]
-    looks = translator.look(texts, **{name: options[name] for name in options if name not in ("nbest", "sampling")})
+    names = ("beam", "length_penalty", "split_sentences", "prefix", "prefix_tokens", "ban")
+    looks = translator.look(texts, **{name: options[name] for name in names})
     return [replace(look, translation=best) for look, best in zip(looks, translations, strict=True)]
 
 
