@@ -1,6 +1,7 @@
 """The interactive session: how it greets, its commands, what it shows, and how it ends."""
 
 import io
+import json
 import re
 import sys
 from dataclasses import replace
@@ -22,12 +23,15 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import Screen, terminal_attention
 from seq2seq.plots.textbook import textbook_page
+from seq2seq.runs.exporting import export_run
 from seq2seq.runs.run import Run
 from seq2seq.serving import session as module
 from seq2seq.serving.session import COMMANDS, Session
 
 CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 TEXT = "the old cat sees the dog"
+MEASURES = {name: {"score": score, "signature": ""} for name, score in (("bleu", 12.34), ("chrf", 45.6), ("ter", 1.0))}
+SCORES = json.dumps({"sentences": 1, "beam": 1, "length_penalty": 0.0, **MEASURES})
 
 
 def trained(folder, name, **model):
@@ -111,6 +115,15 @@ def test_the_greeting_tells_what_the_model_knows_and_gives_three_sentences_of_de
     assert len(tries) == 3
     assert {line.removeprefix("try").strip() for line in tries} <= set(dev)
     assert ":help" in hint
+
+
+def test_an_exported_file_tells_of_its_scores_on_its_card(runs, translators, tmp_path):
+    (runs["heads"].path / "test.json").write_text(SCORES, "utf-8")
+    export_run(runs["heads"], tmp_path / "a.s2s")
+    (runs["heads"].path / "test.json").unlink()
+    session = Session(Run.open(tmp_path / "a.s2s"), translators["heads"], Options())
+    assert re.search(r"measured +BLEU 12.3, chrF 45.6 on the test set\n", session.respond(":info").text)
+    assert session.sentences == []
 
 
 def test_without_the_data_the_greeting_is_shorter(talk, runs, monkeypatch):
@@ -214,7 +227,7 @@ REFUSED = [
     *(f":attention{value}" for value in ("", " yes", " On")),
     *(f":head{value}" for value in ("", " 0", " 3", " mear")),
     *(":explain", ":explain 0", ":explain x", ":html", ":html x.html", ":compare nowhere", ":compare {back}"),
-    *(":file", ":file a", ":file a b c", ":file 'a b", ":prefix der", ":nothing", ":bean 3"),
+    *(":file", ":file a", ":file a b c", ":file 'a b", ":prefix der", ":nothing", ":bean 3", ":info all", ":quit 3"),
 ]
 
 

@@ -23,7 +23,11 @@ from seq2seq.commands import (
     bench,
     check,
     compare,
+<<<<<<< HEAD
     completion,
+=======
+    distill,
+>>>>>>> main
     evaluate,
     explain,
     export,
@@ -55,6 +59,7 @@ COMMANDS = [
     compare,
     tune,
     average,
+    distill,
     export,
     check,
     bench,

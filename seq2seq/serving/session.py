@@ -12,6 +12,7 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion, Path
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
+from wcwidth import ljust, wcswidth
 
 from seq2seq.config import nearest
 from seq2seq.decoding.explaining import explain
@@ -73,6 +74,8 @@ class Session:
             close = nearest(name, COMMANDS)
             hint = f"did you mean {close}?" if close else ":help lists the commands"
             raise UserError(f"no command {name:.40}; {hint} (to translate such a line, begin it with a space)")
+        if value.strip() and not COMMANDS[name].usage:
+            raise UserError(f"{name} takes nothing, not {value.strip():.40}; write {name} alone")
         return Shown(COMMANDS[name].act(self, value.lstrip() if name == ":prefix" else value.strip()))
 
     def answer(self, line: str) -> Shown:
@@ -109,9 +112,10 @@ class Session:
         """Return the translations of both models, each after the name of its run."""
         assert self.other
         run, translator = self.other
-        found = {str(self.run.path): best, str(run.path): self.translate(line, translator)}
-        width = max(map(len, found))
-        return "\n".join(f"{name:<{width}}  {_doubt(each)}{each.text}" for name, each in found.items())
+        names, found = (str(self.run.path), str(run.path)), (best, self.translate(line, translator))
+        width = max(map(wcswidth, names))
+        lines = (f"{ljust(name, width)}  {_doubt(each)}{each.text}" for name, each in zip(names, found, strict=True))
+        return "\n".join(lines)
 
     def look(self) -> Look:
         """Return where every head looked for the last translation."""
