@@ -23,11 +23,8 @@ from seq2seq.commands import (
     bench,
     check,
     compare,
-<<<<<<< HEAD
     completion,
-=======
     distill,
->>>>>>> main
     evaluate,
     explain,
     export,

@@ -50,18 +50,14 @@ def run(args: argparse.Namespace) -> None:
         from seq2seq.serving.server import Settings, make_app
         from seq2seq.text.languages import language_name
     except ImportError as error:
-<<<<<<< HEAD
         raise UserError(
             f'serving needs {error.name}, which is not installed; pip install "seq2seq-attention[serve]"'
         ) from None
-=======
-        raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
     limits = {"--max-characters": args.max_characters, "--max-texts": args.max_texts, "--max-bytes": args.max_bytes}
     for name, value in (limits | {"--max-seconds": args.max_seconds}).items():
         if value < 1:
             raise UserError(f"{name} is {value}; write 1 or more")
     rate = (0 if _is_loopback(args.host) else RATE) if args.max_rate is None else max(0, args.max_rate)
->>>>>>> main
     settings = Settings(
         keys=_read_keys(args.api_key),
         names=args.allow_host,
