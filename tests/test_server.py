@@ -1,13 +1,17 @@
 """The server over HTTP, in this process: what each request is answered, and what is refused."""
 
+import socket
+from threading import Thread
+
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from tiny import write_config
 
 from seq2seq import Sampling, load
 from seq2seq.commands.main import main
 from seq2seq.plots import make_views
-from seq2seq.serving import server
+from seq2seq.serving import guard, server
 from seq2seq.serving.models import Model, Models
 from seq2seq.serving.server import Settings, make_app
 
@@ -226,6 +230,30 @@ def test_too_many_requests_of_one_address_are_told_when_to_come_again(translator
         assert [answer.status_code for answer in answers] == [200, 200, 429]
         assert 1 <= int(answers[2].headers["retry-after"]) <= 30
         assert client.get("/health").status_code == 200
+
+
+def test_senders_that_are_slow_are_not_waited_for(translator, monkeypatch):
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
+    app = make_app(Models([Model("one", translator, "en", "de", [])]))
+    running = uvicorn.Server(uvicorn.Config(app, http=guard.Impatient, log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for sent, answered in (
+            (b"", b""),
+            (head, b""),
+            (head + b"Content-Length: 9\r\n\r\nq=", b"HTTP/1.1 408"),
+            (head + b"Content-Length: 1000001\r\n\r\nq=", b"HTTP/1.1 413"),
+            (head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nq=\r\n", b"HTTP/1.1 408"),
+            (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + head, b"HTTP/1.1 200"),
+        ):
+            with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+                connection.sendall(sent)
+                assert b"".join(iter(lambda: connection.recv(4096), b"")).startswith(answered)
+        running.should_exit = True
+        thread.join()
 
 
 @pytest.mark.parametrize(
