@@ -86,6 +86,8 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/v1/translate", {"json": {"text": "a", "beam": 0}}, 400, "beam is 0"),
         ("POST", "/v1/translate", {"json": {"text": "a", "model": "b"}}, 400, "no model b"),
         ("POST", "/v1/translate", {"json": {"text": "a", "bean": 1}}, 400, "bean"),
+        ("POST", "/v1/next", {"json": {"text": "a", "tokens": ["nothing"]}}, 400, "nothing"),
+        ("POST", "/v1/next", {"json": {"text": "a", "count": 0}}, 400, "count is 0"),
         ("GET", "/health", {"headers": {"host": "evil.example"}}, 400, "evil.example"),
     ],
 )
@@ -247,7 +249,6 @@ def test_senders_that_are_slow_are_not_waited_for(translator, monkeypatch):
             (head + b"Content-Length: 9\r\n\r\nq=", b"HTTP/1.1 408"),
             (head + b"Content-Length: 1000001\r\n\r\nq=", b"HTTP/1.1 413"),
             (head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nq=\r\n", b"HTTP/1.1 408"),
-            (b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" + head, b"HTTP/1.1 200"),
         ):
             with socket.create_connection(listener.getsockname(), timeout=60) as connection:
                 connection.sendall(sent)
@@ -348,3 +349,11 @@ def test_attention_is_that_of_the_page(client, translator, monkeypatch):
     monkeypatch.setattr(server, "MOST_CELLS", 10)  # then it is too large for a page
     answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
     assert answer["translations"][0]["attention"] is None
+
+
+def test_the_next_tokens_are_those_of_the_translator(client, translator):
+    for tokens in ([], ["die"], ["die", "Katze"]):
+        answer = client.post("/v1/next", json={"text": "the cat", "tokens": tokens, "count": 3}).json()
+        expected = translator.next_tokens("the cat", tokens, 3)
+        assert [(each["token"], each["text"]) for each in answer["next"]] == [(t.token, t.text) for t in expected]
+        assert [each["probability"] for each in answer["next"]] == pytest.approx([t.probability for t in expected])
