@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
 from itertools import islice
+from operator import methodcaller
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -27,7 +28,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from seq2seq.decoding.attention_map import MOST_CELLS
 from seq2seq.decoding.looking import Look, join_looks
-from seq2seq.decoding.translation import NextToken, Options, Translation, join_translations
+from seq2seq.decoding.translation import Options, Translation, join_translations
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import make_views
@@ -86,7 +87,7 @@ class Step(NamedTuple):
 
     text: str
     tokens: tuple[str, ...]  # before it
-    count: int  # of tokens wanted
+    most: int  # tokens wanted
 
 
 class Asker(NamedTuple):
@@ -105,7 +106,7 @@ class Asker(NamedTuple):
         (looks,) = await self._ask(model, [texts], wishes._replace(number=next(NUMBERS)))
         return list(looks)
 
-    async def next_tokens(self, model: Model, step: Step) -> list[NextToken]:
+    async def next_tokens(self, model: Model, step: Step) -> list[Any]:
         """Return the likeliest tokens at a step."""
         (found,) = await self._ask(model, [step], None)
         return list(found)
@@ -121,7 +122,7 @@ def search(key: tuple[Model, Wishes | None], items: Sequence[Any]) -> Sequence[A
     """
     model, wishes = key
     if wishes is None:
-        return [model.translator.next_tokens(*step) for step in items]
+        return [methodcaller("next_tokens", *step)(model.translator) for step in items]
     if wishes.number is not None:
         return [_search(model.translator, texts, wishes) for texts in items]
     return _search(model.translator, items, wishes._replace(options=replace(wishes.options, split_sentences=False)))
