@@ -101,6 +101,16 @@ class SearchRequest(Keyed, extra="forbid"):
         return Options(**{name: getattr(self, name) for name in names}, sampling=sampling, ban=tuple(self.ban))
 
 
+class NextRequest(Keyed, extra="forbid"):
+    """A request for the likeliest tokens at a step of a translation."""
+
+    text: Annotated[Text, Field(description="the source text")]
+    tokens: Annotated[list[Text], Field(description="the tokens before the step", max_length=MOST_TOKENS)] = []
+    count: Annotated[int, Field(ge=1, le=MOST_BEAM, description="tokens to return")] = 5
+    model: Annotated[Name | None, Field(description="the name of a model (default: the first)")] = None
+    client: Annotated[Name | None, Field(description="a newer request of the same client replaces an older one")] = None
+
+
 async def read_values(request: Request, most_bytes: int) -> dict[str, Any]:
     """Return the values of a request: those of a JSON object, or the fields of its form and of its query together.
 
