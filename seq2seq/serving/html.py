@@ -46,6 +46,10 @@ FORMATTER = Formatter(EntitySubstitution.substitute_xml, void_element_close_pref
 Node = PageElement | str  # of the pages that come out
 
 
+class LineBreak(NavigableString):
+    """A line break in preformatted text: no line of text goes over it."""
+
+
 @dataclass
 class Span:
     """A node in a line of text: a tag round some of it, or a thing that is left alone, between two characters."""
@@ -90,6 +94,14 @@ class Page:
             except (ParserRejectedMarkup, AssertionError):
                 raise UserError("q is no HTML that can be parsed; send it as format text") from None
         _must_be_shallow(self._soup)
+        for string in [
+            string for pre in self._soup.find_all("pre") for string in pre.find_all(string=re.compile("\n"))
+        ]:
+            if type(string) is NavigableString:
+                pieces = re.split("(\n)", string)
+                string.replace_with(
+                    *(LineBreak(piece) if piece == "\n" else NavigableString(piece) for piece in pieces)
+                )
         segments = [_read(run) for run in _runs(self._soup) if run]
         self.segments = [segment for segment in segments if any(map(str.isalnum, segment.text))]
 
@@ -131,7 +143,7 @@ def _is_left_alone(node: PageElement) -> bool:
 def _is_inline(node: PageElement) -> bool:
     """Return whether a node stands in a line of text, with all that is in it."""
     if not isinstance(node, Tag) or _is_left_alone(node):
-        return True
+        return type(node) is not LineBreak
     return node.name in INLINE and all(_is_inline(child) for child in node.children)
 
 
@@ -144,8 +156,8 @@ def _runs(tag: Tag) -> Iterator[list[PageElement]]:
             continue
         yield run
         run = []
-        assert isinstance(child, Tag)
-        yield from _runs(child)
+        if isinstance(child, Tag):
+            yield from _runs(child)
     yield run
 
 
