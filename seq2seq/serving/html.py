@@ -205,11 +205,11 @@ def _read(nodes: list[PageElement]) -> Segment:
 
 
 class Block(NamedTuple):
-    """Where the words of one sentence look: a row a word, a column a source token, each row with the sum 1."""
+    """Where the words of one sentence look."""
 
     first: int  # number of its first word in the text
-    centers: Float[np.ndarray, " token"]  # of its source tokens, in characters of the source text
-    weights: Float[np.ndarray, "word token"]
+    centers: Float[np.ndarray, " token"]  # of its source tokens, in characters of the source text, ascending
+    sums: Float[np.ndarray, "word token+1"]  # share of a word's weight on the tokens before each, and on all: 1
 
 
 class Gaze:
@@ -246,7 +246,8 @@ class Gaze:
 
             # put them behind those of the sentences before
             centers = at + np.array([(start + stop) / 2 for start, stop in sources])
-            self._blocks.append(Block(len(self.words), centers, weights))
+            sums = np.pad(weights.cumsum(1), ((0, 0), (1, 0)))
+            self._blocks.append(Block(len(self.words), np.maximum.accumulate(centers), sums))
             self.words += [(len(self.text) + start, len(self.text) + stop) for start, stop in words]
             self.text += found.text + end
             at += len(sentence)
@@ -256,8 +257,8 @@ class Gaze:
         shares = np.zeros(len(self.words))
         for block in self._blocks:
             if len(block.centers) and block.centers[0] < end and start <= block.centers[-1]:
-                inside = (start <= block.centers) & (block.centers < end)
-                shares[block.first : block.first + len(block.weights)] = block.weights[:, inside].sum(1)
+                left, right = np.searchsorted(block.centers, [start, end])
+                shares[block.first : block.first + len(block.sums)] = block.sums[:, right] - block.sums[:, left]
         return shares
 
 
