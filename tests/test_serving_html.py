@@ -49,6 +49,7 @@ def translated(page):
         ("she has <b>read</b> the <i>book</i> .", "sie hat das <i>Buch</i> <b>gelesen</b> ."),
         ("one two three", "THREE TWO ONE"),
         ("<b>one</b> two <i>three</i>", "<i>THREE</i> TWO <b>ONE</b>"),
+        ("the <b>cat</b>, the <i>dog</i>.", "<i>DOG</i>. THE <b>CAT</b>, THE"),
         # tags in tags
         ("<a href='/?a=1&b=2'>the <b>cat</b></a> sleeps .", '<a href="/?a=1&amp;b=2">die <b>Katze</b></a> schläft .'),
         ("<ul><li>the <b>cat</b> sleeps .<li>one</ul>", "<ul><li>die <b>Katze</b> schläft .<li>ONE</li></li></ul>"),

@@ -19,10 +19,10 @@ from bs4.builder import ParserRejectedMarkup
 from bs4.dammit import EntitySubstitution
 from bs4.element import NavigableString, PageElement, Tag
 from bs4.formatter import HTMLFormatter
-from jaxtyping import Float
 
 from seq2seq.decoding.looking import Look
 from seq2seq.errors import UserError
+from seq2seq.shapes import Float
 from seq2seq.text.tokenizer import SPECIALS
 
 INLINE = {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "label"}
@@ -204,12 +204,13 @@ class Gaze:
     """Where the words of a translated text look in its source.
 
     Attributes:
+        source: the text in the source language.
         text: the translation.
         words: the characters of each word of it; punctuation at the edges of a word is a word of its own.
     """
 
     def __init__(self, source: str, sentences: Sequence[str], looks: Sequence[Look], ends: Sequence[str]):
-        self.text, self.words = "", list[tuple[int, int]]()
+        self.source, self.text, self.words = source, "", list[tuple[int, int]]()
         self._blocks = list[Block]()
         at = 0
         for sentence, look, end in zip(sentences, looks, ends, strict=True):
@@ -258,6 +259,13 @@ def _place(gaze: Gaze, spans: Sequence[Span], low: int, high: int, begin: int, e
         first, last = (low, low) if taken.all() else (low + place for place in _best_stretch(gains))
         if marks[first - low : last - low].all() and not (taken | marks).all():  # not punctuation alone
             first, last = (low + place for place in _best_stretch(np.where(marks, TAKEN, gains)))
+
+        # no punctuation at an edge where it stood round none
+        stood_round = gaze.source[span.start : span.end].strip()
+        while last - 1 > first and marks[last - 1 - low] and stood_round[-1].isalnum():
+            last -= 1
+        while last - 1 > first and marks[first - low] and stood_round[0].isalnum():
+            first += 1
         taken[first - low : last - low] = True
         places.append((first, last, span))
 
