@@ -77,6 +77,8 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/translate", {"json": {"q": "a", "source": "xx", "target": "de"}}, 400, "xx is not supported"),
         ("POST", "/translate", {"json": {"q": "a", "source": "de", "target": "en"}}, 400, "de to en is not served"),
         ("POST", "/translate", {"json": {"q": "a", "alternatives": "many", **EN_DE}}, 400, "alternatives is"),
+        ("POST", "/translate", {"json": {"q": "a", "alternatives": [], **EN_DE}}, 400, "alternatives"),
+        ("POST", "/translate", {"json": {"q": "a", "format": "pdf", **EN_DE}}, 400, "format is"),
         ("POST", "/translate", {"json": {"q": "a" * 20_001, **EN_DE}}, 400, "(20001) exceeds text limit (20000)"),
         ("POST", "/translate", {"json": ["a"]}, 400, "no object"),
         ("POST", "/translate", {"content": b"{", "headers": {"content-type": "application/json"}}, 400, "JSON"),

@@ -63,6 +63,7 @@ def translated(page):
         ("the cat <code>x</code> <kbd>y</kbd> sleeps .", "die Katze <code>x</code> <kbd>y</kbd> schläft ."),
         ("<!-- one --><b></b> 😀 <br> &nbsp;", "<!-- one --><b></b> 😀 <br> \xa0"),
         ("one<br>two<hr>", "ONE<br>TWO<hr>"),
+        ("<pre>one\n  two <b>three</b>\n</pre>", "<pre>ONE\n  <b>THREE</b> TWO\n</pre>"),
         # what is no mark-up never becomes any
         ("&lt;script&gt; &amp;amp; 1 &lt; 2", "2 &lt; 1 &amp;AMP; &lt;SCRIPT&gt;"),
         ("a < b", "B &lt; A"),

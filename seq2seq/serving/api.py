@@ -32,7 +32,7 @@ def _none_if_empty(value: Any) -> Any:
 def _whole_number(value: Any) -> Any:
     """Return the number that is meant by a number or by text; anything else is left for the check."""
     try:
-        return value if isinstance(value, bool) else int(value or 0) if not isinstance(value, str) else int(value)
+        return value if isinstance(value, bool) else int(0 if value is None else value)
     except (ValueError, OverflowError, TypeError):
         return value
 

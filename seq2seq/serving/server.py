@@ -354,11 +354,15 @@ async def _translate_pages(asker: Asker, model: Model, texts: Sequence[str], alt
     segments = [segment for page in pages for segment in page.segments]
     parts = [model.translator.sentences.parts(segment.text) for segment in segments]
     found = await asker.look(model, parts, Wishes(look=any(segment.spans for segment in segments)))
-    gazes = (
-        Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
-        for segment, text, looks in zip(segments, parts, found, strict=True)
-    )
-    return [Answer(page.render(list(islice(gazes, len(page.segments)))), []) for page in pages]
+
+    def render() -> list[Answer]:
+        gazes = (
+            Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
+            for segment, text, looks in zip(segments, parts, found, strict=True)
+        )
+        return [Answer(page.render(list(islice(gazes, len(page.segments)))), []) for page in pages]
+
+    return await asyncio.to_thread(render)  # a long page takes its time, and others wait in this thread
 
 
 def _code(models: Models, given: str) -> str:
