@@ -54,7 +54,7 @@ def allowed(key: dict[str, Any]) -> str:
     if "pattern" in key:
         return "`auto`, `cpu`, `mps`, `cuda`, `cuda:N`"
     if key["type"] == "array":
-        return f"list of {key['minItems']}, each a {allowed(key['items'])}"
+        return f"list of {key.get('minItems', 'any number')}, each a {allowed(key['items'])}"
     kind = {
         "integer": "whole number",
         "number": "number",

@@ -79,9 +79,11 @@ def fill_in(data: dict[str, Any], base: Config) -> dict[str, Any]:
 
 
 def resolve_paths(config: Config) -> Config:
-    """Return a copy with absolute paths of data and embeddings, which is valid in every working directory."""
+    """Return a copy with absolute paths, which is valid in every working directory."""
     keys = config.model_dump()
-    pretrained = keys["model"]["pretrained_embeddings"] or {}
+    pretrained, tokenizer = keys["model"]["pretrained_embeddings"] or {}, keys["tokenizer"]
+    if models := [os.path.abspath(path) for path in config.tokenizer.models]:
+        tokenizer["model"] = models if len(models) > 1 else models[0]
     for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
         section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
     os.getcwd().encode()  # of a folder whose name is not UTF-8 a config could not tell
@@ -89,10 +91,10 @@ def resolve_paths(config: Config) -> Config:
 
 
 def without_paths(config: Config) -> Config:
-    """Return a copy without the paths of data and embeddings, which name nothing on other machines."""
+    """Return a copy without the paths of data, embeddings and own vocabularies, which other machines do not have."""
     keys = config.model_dump()
     keys["data"] |= {"train": NOT_HERE, "dev": NOT_HERE, "test": None}
-    keys["model"]["pretrained_embeddings"] = None
+    keys["model"]["pretrained_embeddings"] = keys["tokenizer"]["model"] = None
     return Config.model_validate(keys)
 
 

@@ -3,7 +3,7 @@
 import logging
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -18,6 +18,7 @@ from seq2seq.data.dataset import (
     learn_tokenizers,
     make_batches,
     must_keep_a_pair,
+    own_model_digests,
     prepare_store,
     read_dev,
 )
@@ -157,7 +158,10 @@ def prepare(
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             run.save_data_digests(config, digests, precision)
-            run.add_to_environment({"early_stopping_metric": choice.metric, "products": precision.products})
+            facts: dict[str, Any] = {"early_stopping_metric": choice.metric, "products": precision.products}
+            if is_new and config.tokenizer.models and not source:
+                facts["tokenizer_models"] = own_model_digests(config)
+            run.add_to_environment(facts)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
         if first:
