@@ -173,10 +173,10 @@ def prepare(
 
     # log a summary
     headers = describe_headers(config)
-    read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
     for line in (
         *headers,
-        f"reading {read}",
+        *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
         f"training pairs: {store.report}",
         *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),
         *vectors,
