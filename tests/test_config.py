@@ -69,7 +69,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_name(error):
 
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_keys(error):
-    keys = "beam, length_penalty, max_length, batch_size, precision, shortlist"
+    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
     assert error("search: {zzz: 1}").endswith(f"the keys of search are {keys}")
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_value_names_key_value_and_rule(error, override, rule):
 
 def test_a_section_given_a_scalar_is_told_its_keys(error):
     message = error("search: 5")
-    keys = "beam, length_penalty, max_length, batch_size, precision, shortlist"
+    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
     assert message == f"a.yaml:2: search is 5; it must be a section with keys of {keys}"
     assert "search is empty" in error("search:\n")
 

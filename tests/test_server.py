@@ -89,3 +89,194 @@ def test_what_is_refused_says_why(client, method, path, request_, status, error)
     assert list(answer.json()) == ["error"]
     assert error in answer.json()["error"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+CAT, DOG = "die Katze", "die Hund"
+
+
+@pytest.mark.parametrize(
+    ("request_", "expected"),
+    [
+        ({"json": {"q": "the cat", **EN_DE}}, {"translatedText": CAT}),
+        ({"json": {"q": ["the cat", "", "the dog"], **EN_DE}}, {"translatedText": [CAT, "", DOG]}),
+        ({"json": {"q": [""], **EN_DE}}, {"translatedText": [""]}),
+        (
+            {"json": {"q": "the cat", "source": "EN", "target": "de-AT", "format": None, "other": 1}},
+            {"translatedText": CAT},
+        ),
+        ({"json": {"q": "🙂👍🏽", **EN_DE}}, {"translatedText": "🙂👍🏽"}),
+        (
+            {"json": {"q": "\n the cat\r\n\r\nthe dog\n🙂\n", **EN_DE}},
+            {"translatedText": f"\n{CAT}\r\n\r\n{DOG}\n🙂\n"},
+        ),
+        (
+            {"json": {"q": "<p>the <b>cat</b></p>", "format": "html", **EN_DE}},
+            {"translatedText": "<p>die <b>Katze</b></p>"},
+        ),
+        ({"data": {"q": "the cat\r\nthe dog", **EN_DE}}, {"translatedText": f"{CAT}\n{DOG}"}),
+        ({"data": {"q": ["the cat", "the dog"], **EN_DE}}, {"translatedText": [CAT, DOG]}),
+        ({"data": {"q": "the cat"}, "params": EN_DE}, {"translatedText": CAT}),
+        ({"params": {"q": "the cat", **EN_DE}}, {"translatedText": CAT}),
+        (
+            {"files": {name: (None, value) for name, value in {"q": "the cat", **EN_DE}.items()}},
+            {"translatedText": CAT},
+        ),
+        (
+            {"json": {"q": "the cat sees the dog", "source": "auto", "target": "de"}},
+            {
+                "translatedText": "die Katze sieht die Hund",
+                "detectedLanguage": {"confidence": pytest.approx(100, abs=2), "language": "en"},
+            },
+        ),
+        (
+            {"json": {"q": ["🙂", "das ist der alte Hund"], "source": "auto", "target": "de"}},
+            {
+                "translatedText": ["🙂", "das ist der alte Hund"],
+                "detectedLanguage": [
+                    {"confidence": 0.0, "language": "en"},
+                    {"confidence": pytest.approx(100, abs=2), "language": "de"},
+                ],
+            },
+        ),
+    ],
+)
+def test_a_translation_is_asked_for_and_answered_in_every_form(client, translator, request_, expected):
+    answer = client.post("/translate", **request_)
+    assert answer.status_code == 200
+    assert answer.json() == expected
+
+
+def test_alternatives_come_only_if_asked_for_and_are_capped(client, translator):
+    for asked, count in ((0, 0), ("2", 2), (3.0, 3), (1000, 4), (-1, 0)):
+        (best,) = translator.translate(["the old cat"], beam=max(3, 1 + count), nbest=1 + count)
+        answer = client.post("/translate", json={"q": "the old cat", "alternatives": asked, **EN_DE}).json()
+        others = {"alternatives": [other.text for other in best.alternatives]} if count else {}
+        assert answer == {"translatedText": best.text} | others
+    answer = client.post("/translate", data={"q": ["the old cat", "🙂"], "alternatives": "1", **EN_DE}).json()
+    assert list(map(len, answer["alternatives"])) == [1, 0]
+
+
+def test_a_language_is_found_among_those_served_and_two_letters_are_a_guess(client):
+    detect = lambda **request: client.post("/detect", **request).json()  # noqa: E731
+    assert [each["language"] for each in detect(json={"q": "Where is the old cat?"})] == ["en"]
+    assert detect(data={"q": "Wo ist die alte Katze?"})[0]["language"] == "de"
+    assert [each["confidence"] for each in detect(params={"q": "ok"})] == [0.0]
+
+
+def test_several_models_and_the_codes_by_which_their_languages_are_known(translator):
+    with served(translator, ("en", "pt"), ("en", "zh"), ("de", "zh-Hant"), ("en", "pt-BR")) as client:
+        targets = {each["code"]: each["targets"] for each in client.get("/languages").json()}
+        assert targets == {
+            "en": ["pt", "pt-BR", "zh"],
+            "de": ["zh-Hant"],
+            "pt": [],
+            "zh": [],
+            "zh-Hant": [],
+            "pt-BR": [],
+        }
+        for source, target, status in (
+            ("en", "PT_br", 200),
+            ("en", "pb", 200),
+            ("en-GB", "pt-PT", 200),
+            ("en", "zh-Hans", 200),
+            ("de", "zt", 200),
+            ("en", "zh-TW", 200),
+            ("de", "zh", 400),
+            ("pt", "en", 400),
+        ):
+            answer = client.post("/translate", json={"q": "the cat", "source": source, "target": target})
+            assert answer.status_code == status, (source, target)
+        choose = lambda **values: client.post("/v1/translate", json={"text": "a", **values}).json()  # noqa: E731
+        assert choose()["model"] == "en-pt"
+        assert choose(target="zh")["model"] == "en-zh"
+        assert choose(source="de")["target"] == "zh-Hant"
+        assert choose(source="auto", target="zh-Hant")["detected"]["language"] == "de"
+        assert choose(model="en-pt", target="zh")["error"] == "no model translates any language to zh"
+
+
+def test_keys_come_in_many_places_and_nothing_but_a_right_one_opens(translator):
+    body = {"q": "the cat", **EN_DE}
+    with served(translator, ("en", "de"), keys=["erste", "zweite"]) as client:
+        for request, status in (
+            ({"json": body}, 400),
+            ({"json": {**body, "api_key": None}}, 400),
+            ({"json": {**body, "api_key": ""}}, 400),
+            ({"json": {**body, "api_key": "erst"}}, 403),
+            ({"content": b'{"api_key": "\\ud800"}', "headers": {"content-type": "application/json"}}, 403),
+            ({"json": {**body, "api_key": ["erste"]}}, 403),
+            ({"json": {**body, "api_key": "zweite"}}, 200),
+            ({"json": {**body, "apiKey": "zweite"}}, 200),
+            ({"data": {**body, "api_key": "erste"}}, 200),
+            ({"json": body, "params": {"api_key": "erste"}}, 200),
+            ({"json": body, "headers": {"authorization": "Bearer erste"}}, 200),
+        ):
+            answer = client.post("/translate", **request)
+            assert answer.status_code == status, request
+            assert status != 403 or answer.json() == {"error": "Invalid API key"}
+        assert client.post("/v1/translate", json={"text": "a"}).status_code == 400
+        assert client.post("/detect", json={"q": "a"}).status_code == 400
+        assert client.get("/languages").status_code == 200
+
+
+def test_too_many_requests_of_one_address_are_told_when_to_come_again(translator):
+    with served(translator, ("en", "de"), rate=2) as client:
+        answers = [client.post("/translate", json={"q": "a", **EN_DE}) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert 1 <= int(answers[2].headers["retry-after"]) <= 30
+        assert client.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        *[(host, 200) for host in ("localhost", "127.0.0.1:5000", "[::1]:5000", "10.0.0.7", "mine.example:80")],
+        *[(host, 400) for host in ("evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "")],
+    ],
+)
+def test_only_addresses_and_the_names_of_the_server_are_hosts(translator, host, status):
+    with served(translator, ("en", "de"), names=["Mine.Example"]) as client:
+        assert client.get("/health", headers={"host": host}).status_code == status
+
+
+def test_pages_of_other_sites_may_read_answers_only_if_they_are_named(translator):
+    headers = {"origin": "https://page.example", "access-control-request-method": "POST"}
+    for origins, allowed in (((), None), (("https://page.example",), "https://page.example")):
+        with served(translator, ("en", "de"), origins=origins) as client:
+            assert client.get("/health", headers=headers).headers.get("access-control-allow-origin") == allowed
+            assert (client.options("/translate", headers=headers).status_code == 200) == bool(allowed)
+
+
+def test_the_page_comes_from_this_server_alone_and_names_in_its_folder_are_all_there_is(client):
+    page = client.get("/")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    assert "script-src 'self'" in page.headers["content-security-policy"]
+    assert client.get("/page/served.js").headers["content-type"] == "text/javascript; charset=utf-8"
+    for name in ("..%2Fpage.py", "%2e%2e/page.py", "nothing.js", "", "__init__.py"):
+        assert client.get(f"/page/{name}").status_code == 404
+    assert "<code>POST /translate</code>" in client.get("/docs").text
+    assert client.head("/health").status_code == 200
+    assert "/v1/translate" in client.get("/openapi.json").json()["paths"]
+
+
+def test_bodies_as_well_known_programs_send_them(client):
+    # Weblate, Mastodon, wagtail-localize, Discourse
+    weblate = {"q": ["the cat", "the dog"], "source": "en", "target": "de", "api_key": ""}
+    assert client.post("/translate", json=weblate).json() == {"translatedText": [CAT, DOG]}
+    mastodon = {"q": ["<p>the cat</p>", "the dog"], "source": "auto", "target": "de", "format": "html", "api_key": None}
+    answer = client.post("/translate", json=mastodon).json()
+    assert answer["translatedText"] == [f"<p>{CAT}</p>", DOG]
+    assert [each["language"] for each in answer["detectedLanguage"]] == ["en", "en"]
+    wagtail = {"q": ['<a id="a1">the cat</a> sees', "the dog"], "source": "en", "target": "de", "format": "html"}
+    assert client.post("/translate", json=wagtail).json() == {"translatedText": ['<a id="a1">die Katze</a> sieht', DOG]}
+    discourse = {"q": "<p>the <em>old</em> dog</p>", "source": "auto", "target": "de", "format": "html"}
+    assert client.post("/translate", data=discourse).json()["translatedText"] == "<p>die <em>alte</em> Hund</p>"
+
+
+def test_an_error_in_the_model_is_told_without_its_trace_and_the_next_request_is_served(run, monkeypatch):
+    models = Models.load([run])
+    monkeypatch.setattr(models.all[0].translator, "translate", lambda *_, **__: 1 / 0)
+    with TestClient(make_app(models), base_url="http://localhost", raise_server_exceptions=False) as client:
+        answer = client.post("/translate", json={"q": "a", **EN_DE})
+        assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has it"})
+        monkeypatch.undo()
+        assert client.post("/translate", json={"q": "the cat", **EN_DE}).json() == {"translatedText": CAT}

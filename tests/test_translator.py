@@ -14,7 +14,7 @@ from tiny import write_config
 import seq2seq
 from seq2seq.config import load_config
 from seq2seq.decoding.forced import look_at, look_at_pairs, score, score_tokens
-from seq2seq.decoding.translation import Sampling
+from seq2seq.decoding.translation import Options, Sampling
 from seq2seq.decoding.translator import Translator, must_be_texts
 from seq2seq.errors import UserError
 from seq2seq.text.sentences import Sentences
@@ -253,7 +253,7 @@ def test_each_text_of_an_nbest_list_stands_there_once(tmp_path, kind):
     """A model that has seen words cut in several ways finds one text in several ways."""
     run = train(load_config(write_config(tmp_path, tokenizer=kind), ["training.max_updates=60"]), tmp_path / "run")
     translator = Translator.load(run.path)
-    (outcome,) = translator.hypothesize(LINES[:1], beam=30, nbest=30)
+    (outcome,) = translator.hypothesize(translator.encode(LINES[:1]), Options(beam=30, nbest=30))
     hypotheses = [translator.tokenizers.tgt.decode(hypothesis.tokens) for hypothesis in outcome.hypotheses]
     assert len(set(hypotheses)) < len(hypotheses)
     (translation,) = translator.translate(LINES[:1], beam=30, nbest=8)

@@ -29,6 +29,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.data.dataset import form_of
     from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
     from seq2seq.decoding.forced import look_at_pairs
+    from seq2seq.decoding.translation import Options
     from seq2seq.runs.run import Run
 
     if args.data and (args.input or args.beam is not None):
@@ -41,7 +42,7 @@ def run(args: argparse.Namespace) -> None:
     translator = console.load_translator(args.run, device=args.device)
     console.check_attention(translator)
     console.check_head(args.head, translator.decoder_heads, ("mean",))
-    translator.checked_beam(args.beam)
+    translator.check(Options(beam=args.beam))
 
     if args.data:
         if header := describe_table(args.data, form):

@@ -42,6 +42,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Look at one sentence or at those of a file."""
     from seq2seq.decoding.forced import look_at_pairs
+    from seq2seq.decoding.translation import Options
     from seq2seq.plots import save_attention, save_page
     from seq2seq.runs.run import Run
 
@@ -71,7 +72,7 @@ def run(args: argparse.Namespace) -> None:
         console.check_attention(translator, "; add --encoder to see its self-attention" if has_self_attention else "")
     heads = translator.encoder_heads if args.encoder else translator.decoder_heads
     console.check_head(args.head or "mean", heads, ("mean", "all"))
-    translator.checked_beam(args.beam)
+    translator.check(Options(beam=args.beam))
 
     # the sentences of a file
     if args.input is not None:

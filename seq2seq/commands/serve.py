@@ -5,6 +5,7 @@ tokens, scores and attention. Only this machine is served unless --host says oth
 import argparse
 import os
 import socket
+from contextlib import suppress
 from pathlib import Path
 
 from seq2seq.commands import options
@@ -71,7 +72,9 @@ def run(args: argparse.Namespace) -> None:
             say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}; try")
             say(*(f"  {example}" for example in model.examples))
         say("Ctrl-C stops")
-        uvicorn.Server(config).run(sockets=[listener])
+        with suppress(KeyboardInterrupt, SystemExit):  # uvicorn repeats a signal when all that was begun is answered
+            uvicorn.Server(config).run(sockets=[listener])
+    say("stopped; what was begun is answered")
 
 
 def _read_keys(file: str | None) -> list[str]:

@@ -15,7 +15,7 @@ from seq2seq.commands import console, options
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.decoding.translation import Sampling
+    from seq2seq.decoding.translation import Options
     from seq2seq.decoding.translator import Translator
 
 log = logging.getLogger("seq2seq")
@@ -35,6 +35,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--split", action=argparse.BooleanOptionalAction, help=split)
     add("--attention", action="store_true", help="with --json or in a session: the attention weights")
 
+    # what the translations must be like
+    prefix = "the text that each translation begins with; it may end within a word, unless a space follows it"
+    ban = "a word or phrase that no translation holds; --ban may be repeated"
+    alpha = "exponent of the length penalty, from 0 to 10 (default: search.length_penalty of the run's config)"
+    add("--prefix", metavar="TEXT", help=prefix)
+    add("--ban", metavar="TEXT", action="append", default=[], help=ban)
+    add("--length-penalty", type=float, metavar="A", help=alpha)
+
     # random translations
     temperature = "with --sample: below 1, likely tokens are drawn more often; above 1, less often (default: 1)"
     top_p = "with --sample: draw from the smallest set of tokens whose probabilities sum to P (default: 1)"
@@ -48,14 +56,14 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Open a session on a terminal; otherwise translate all lines of the input."""
-    from seq2seq.decoding.translation import Sampling
+    from seq2seq.decoding.translation import Options, Sampling
     from seq2seq.runs.run import Run
 
     translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
     if args.split is not None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if on_terminal and not (args.input or args.output or args.json or args.sample):
+    if on_terminal and not (args.input or args.output or args.json or args.sample or args.prefix or args.ban):
         from seq2seq.serving.session import session
 
         language = Run.open(args.run).config().data.src
@@ -70,27 +78,29 @@ def run(args: argparse.Namespace) -> None:
     if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
         raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
     console.check_output_is_not_input(args.input, args.output)
-    translator.checked_beam(args.beam, args.nbest)
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
+    asked = Options(
+        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban)
+    )
+    translator.check(asked)
 
     # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
     size = translator.search.batch_size * (16 if args.input and not sampling else 1)
     batches = console.read_batches(args.input, size)
-    console.write_output(args.output, _translate(translator, batches, sampling, args))
+    console.write_output(args.output, _translate(translator, batches, asked, args))
 
 
 def _translate(
-    translator: "Translator", batches: Iterable[list[str]], sampling: "Sampling | None", args: argparse.Namespace
+    translator: "Translator", batches: Iterable[list[str]], asked: "Options", args: argparse.Namespace
 ) -> Iterator[str]:
     """Yield what to print for each line, in order: JSON, an n-best list or plain text. At the end, log the doubts."""
     number, doubts = 0, Counter[str]()
     for lines in batches:
         # other random numbers for each batch
-        drawn = sampling and replace(sampling, seed=(sampling.seed + number) % 2**63)
-        for translation in translator.translate(
-            lines, beam=args.beam, nbest=args.nbest, sampling=drawn, attention=args.json
-        ):
+        drawn = asked.sampling and replace(asked.sampling, seed=(asked.sampling.seed + number) % 2**63)
+        options = replace(asked, sampling=drawn)
+        for translation in translator.translate(lines, attention=args.json, **vars(options)):
             doubts.update([translation.unsure] if translation.unsure else [])
             if args.json:
                 hidden = () if args.attention else ("attention",)

@@ -344,6 +344,10 @@ class SearchConfig(Section):
     """alpha of GNMT's length penalty (Wu et al. 2016); 0: none"""
     max_length: Annotated[int, Field(ge=1, le=10**4)] | None = None
     """largest number of tokens in a translation; null: 3 x source tokens + 20"""
+    min_length: Annotated[int, Field(ge=0, le=10**4)] = 0
+    """smallest number of tokens in a translation, not counting its end"""
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=100)] = 0
+    """no sequence of so many tokens occurs twice in a translation; 0: any may"""
     batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
     """sentences translated at a time"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -413,6 +417,10 @@ def _text_rules(config: Config) -> Iterator[str]:
         yield "tokenizer.model is a sentencepiece model, and tokenizer.type word needs none: leave one of them out"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
+
+    search = config.search
+    if search.max_length is not None and search.min_length >= search.max_length:
+        yield f"search.min_length is {search.min_length}; it must be below search.max_length ({search.max_length})"
 
     # pretrained word vectors
     if pretrained and (pretrained.src or pretrained.tgt) and tokenizer.type != "word":

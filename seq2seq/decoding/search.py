@@ -9,7 +9,7 @@ The score of a hypothesis is the sum of the natural log-probabilities of its tok
 hypothesis ends with the end token: at the last position allowed, all other tokens are forbidden.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
@@ -46,14 +46,20 @@ def length_penalty(length: int, alpha: float) -> float:
     return ((5 + length) / 6) ** alpha
 
 
+# The masks of the tokens that a hypothesis must not go on with, True where forbidden: given its tokens, and how many
+# tokens may follow the next one
+Rule = Callable[[list[int], int], Iterable[Bool[Tensor, " vocab"]]]
+
+
 @dataclass(frozen=True)
 class Limits:
-    """The special tokens, and the maximum length of each translation."""
+    """The special tokens, the maximum length of each translation, and what else it must obey."""
 
     bos: int
     eos: int
     forbidden: tuple[int, ...]  # tokens that are never chosen
     max_lengths: Int[Tensor, " sentences"]  # the end token included
+    rules: Sequence[Rule] = ()  # one for each sentence, or none at all
 
 
 class _Beams(NamedTuple):
@@ -107,7 +113,7 @@ def beam_search(
         log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running_rows)
 
         # forbid tokens
-        _forbid(log_probs, limits, beams.sentence[running_rows // width], length)
+        _forbid(log_probs, limits, beams.sentence[running_rows // width], beams.tokens.flatten(0, 1)[running_rows])
 
         # keep the best continuations of each sentence
         best = _best_continuations(beams.scores, running_rows, log_probs, beam)
@@ -164,10 +170,10 @@ def sample(
     tokens = torch.full((len(finished), 1), limits.bos, device=device)
     scores = torch.zeros(len(finished), dtype=_score_dtype(device), device=device)
 
-    for length in range(1, int(limits.max_lengths.max()) + 1):
+    for _ in range(int(limits.max_lengths.max())):
         # score the next tokens, and forbid some
         log_probs, state = step(tokens[:, -1], state, torch.arange(len(tokens), device=device))
-        _forbid(log_probs, limits, sentence, length)
+        _forbid(log_probs, limits, sentence, tokens)
 
         # the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1
         probs, ranked = (log_probs / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
@@ -203,22 +209,34 @@ def _score_dtype(device: torch.device) -> torch.dtype:
 
 
 def _forbid(
-    log_probs: Float[Tensor, "rows vocab"], limits: Limits, sentence: Int[Tensor, " rows"], length: int
+    log_probs: Float[Tensor, "rows vocab"],
+    limits: Limits,
+    sentence: Int[Tensor, " rows"],
+    tokens: Int[Tensor, "rows length"],
 ) -> None:
     """Set the log-probability of forbidden tokens to -inf, in place. All rules about forbidden tokens are here.
 
-    Each row is a hypothesis, and `sentence` says of which sentence; `length` counts its tokens, the next one included.
+    Each row is a hypothesis, and `sentence` says of which sentence; `tokens` begin with the begin token.
     """
     # the tokens that are never chosen; one by one, because a list of them would be copied to a GPU at every step
     for token in limits.forbidden:
         log_probs[:, token] = -torch.inf
 
     # all tokens but the end, at the last position of a sentence
-    is_last = limits.max_lengths[sentence] == length
+    left = limits.max_lengths[sentence] - tokens.size(1)
+    is_last = left == 0
     if is_last.any():
         only_end = torch.full_like(log_probs[0], -torch.inf)
         only_end[limits.eos] = 0.0
         log_probs[is_last] += only_end
+
+    # what the rule of its sentence forbids each hypothesis
+    if limits.rules:
+        for row, i, history, more in zip(
+            log_probs, sentence.tolist(), tokens[:, 1:].tolist(), left.tolist(), strict=True
+        ):
+            for mask in limits.rules[i](history, more):
+                row.masked_fill_(mask, -torch.inf)
 
 
 def _best_continuations(
@@ -233,7 +251,7 @@ def _best_continuations(
     """
     # the best tokens of each hypothesis; if there is a tie for the last place, the smaller ids win
     values, tokens = topk(log_probs, min(beam + 1, log_probs.size(1)))
-    tied = (values[:, beam - 1 : beam] == values[:, beam:]).any(1)
+    tied = ((values[:, beam - 1 : beam] == values[:, beam:]) & (values[:, beam:] > -torch.inf)).any(1)
     if tied.any():
         tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
     tokens = tokens[:, :beam].sort(dim=1).values

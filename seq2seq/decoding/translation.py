@@ -11,6 +11,11 @@ NOT_FINITE = (
     "the model's log-probabilities are not finite: its weights have blown up; train again with a lower "
     "training.learning_rate or training.clip_norm"
 )
+NOT_OBEYED = (
+    "no translation of {!r:.60} obeys the prefix, the banned words, search.min_length and search.no_repeat_ngram "
+    "together; ask for less"
+)
+MAX_BEAM = 1000  # a wider beam takes minutes a line and finds nothing better
 
 
 @dataclass(frozen=True)
@@ -119,3 +124,33 @@ class Sampling:
         ):
             if not low <= getattr(self, name) <= high:
                 raise UserError(f"{name} is {getattr(self, name)}; write {low} to {high}")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a translator is asked for: keyword arguments of `Translator.translate`, where each is explained.
+
+    `translator.translate(texts, **vars(options))` uses them.
+    """
+
+    beam: int | None = None
+    nbest: int = 1
+    length_penalty: float | None = None
+    sampling: Sampling | None = None
+    split_sentences: bool | None = None
+    prefix: str | Sequence[str | None] | None = None
+    prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None
+    ban: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        if self.beam is not None and not 1 <= self.beam <= MAX_BEAM:
+            raise UserError(f"beam is {self.beam}; write 1 to {MAX_BEAM}")
+        if self.nbest < 1 or (self.beam is not None and self.nbest > self.beam):
+            beam = "of the run" if self.beam is None else self.beam
+            raise UserError(f"nbest is {self.nbest} and beam {beam}; write 1 <= nbest <= beam")
+        if self.length_penalty is not None and not 0 <= self.length_penalty <= 10:
+            raise UserError(f"length_penalty is {self.length_penalty}; write 0 to 10")
+        if self.prefix is not None and self.prefix_tokens is not None:
+            raise UserError("prefix and prefix_tokens are both given; give one of them")
+        if isinstance(self.ban, str) or not all(isinstance(word, str) for word in self.ban):
+            raise UserError(f"ban is {self.ban!r:.40}; write a list of words, such as ['{self.ban!s:.20}']")

@@ -3,22 +3,31 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import islice
+from functools import cached_property, partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.confidence import Confidence
+from seq2seq.decoding.constraints import Ban, Beginning, Constraint, Spelling
 from seq2seq.decoding.looking import Look, join_looks, map_sentence, name_decoder_heads, name_encoder_heads
-from seq2seq.decoding.search import Hypothesis, Limits, beam_search, sample
-from seq2seq.decoding.translation import NOT_FINITE, Alternative, Sampling, Translation, join_translations
+from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search, sample
+from seq2seq.decoding.translation import (
+    NOT_FINITE,
+    NOT_OBEYED,
+    Alternative,
+    Options,
+    Sampling,
+    Translation,
+    join_translations,
+)
 from seq2seq.devices import choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
@@ -35,7 +44,7 @@ log = logging.getLogger("seq2seq")
 
 Search = Callable[[Step, Decoding, Limits], list[list[Hypothesis]]]
 
-MAX_BEAM = 1000  # a wider beam takes minutes a line and finds nothing better
+DEFAULTS = Options()
 # a line is cut after so many tokens, 20 times as many as training reads by default: no sentence is longer, no model has
 # learned to translate more at once, and the search would take up to three times as many steps
 LONGEST = 2000
@@ -46,6 +55,14 @@ class Outcome(NamedTuple):
 
     source: list[int]  # token ids, `</s>` at the end
     hypotheses: list[Hypothesis]  # best first
+
+
+class _Try(NamedTuple):
+    """A search for the translation of one sentence."""
+
+    sentence: int
+    source: list[int]
+    constraint: Constraint | None
 
 
 class Translator:
@@ -117,9 +134,13 @@ class Translator:
         *,
         beam: int | None = None,
         nbest: int = 1,
+        length_penalty: float | None = None,
         sampling: Sampling | None = None,
         attention: bool = True,
         split_sentences: bool | None = None,
+        prefix: str | Sequence[str | None] | None = None,
+        prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
+        ban: Sequence[str] = (),
     ) -> list[Translation]:
         """Return a translation of each text, in order; an empty text has an empty translation.
 
@@ -131,30 +152,51 @@ class Translator:
             texts: raw texts, as a rule one line each.
             beam: hypotheses kept at each step, by default `search.beam` of the run's config; 1 is greedy.
             nbest: hypotheses to return for each line, at most `beam`.
+            length_penalty: its exponent, from 0 to 10, by default `search.length_penalty` of the run's config.
             sampling: draw the translation at random instead; then `beam` and `nbest` have no effect.
             attention: fill in `Translation.token_scores`, and `Translation.attention` if the model has attention; takes
                 one more pass of the model.
             split_sentences: split each line into sentences; by default if most source lines of the training text are
                 one sentence. False also keeps line breaks from splitting.
+            prefix: the text that each translation begins with, or a list with a text or None for each. It may end
+                within a word; with a space at its end it does not. Of a text of several sentences, each may end
+                wherever the prefix has a space, and the next goes on with the rest of the prefix.
+            prefix_tokens: the same as exact tokens, as `Translation.tokens` has them; `</s>` ends a sentence.
+            ban: words and phrases that no translation holds, as whole words, with an upper or lower first letter.
 
-        Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, or beam is over 1,000.
+        Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, beam is over 1,000, the
+            vocabulary cannot write a prefix, or no translation obeys prefix and ban.
         """
-        # split the texts, and translate their sentences
+        # split the texts, and search for the translations of their sentences
+        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban)
         parts = self._parts(texts, split_sentences)
         sentences = [part.text for text in parts for part in text]
-        outcomes = self.hypothesize(sentences, beam=beam, nbest=nbest, sampling=sampling)
+        outcomes = list(chain.from_iterable(self._search_texts(parts, options)))
         found = [look.translation for look in self.attend(outcomes)] if attention else map(self._decode, outcomes)
 
-        # say which are unsure, and put the texts together; what was drawn at random is never likely
-        doubts = map(self._doubt, sentences, outcomes) if self.confidence and not sampling else [None] * len(sentences)
+        # say which are unsure, and put the texts together; what a user shaped or was drawn at random is never likely
+        is_free = not (sampling or prefix or prefix_tokens or ban)
+        doubts = map(self._doubt, sentences, outcomes) if self.confidence and is_free else [None] * len(sentences)
         each = (replace(translation, unsure=doubt) for translation, doubt in zip(found, doubts, strict=True))
-        return [join_translations(list(islice(each, len(text))), [end for _, end in text], nbest) for text in parts]
+        sentences_of = zip(_grouped(each, parts), parts, strict=True)
+        return [join_translations(several, [end for _, end in text], nbest) for several, text in sentences_of]
 
-    def look(self, texts: Sequence[str], *, beam: int | None = None, split_sentences: bool | None = None) -> list[Look]:
+    def look(
+        self,
+        texts: Sequence[str],
+        *,
+        beam: int | None = None,
+        length_penalty: float | None = None,
+        split_sentences: bool | None = None,
+        prefix: str | Sequence[str | None] | None = None,
+        prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
+        ban: Sequence[str] = (),
+    ) -> list[Look]:
         """Translate each text, and return where every head looked; arguments and errors are those of `translate`."""
+        options = Options(beam, 1, length_penalty, None, split_sentences, prefix, prefix_tokens, ban)
         parts = self._parts(texts, split_sentences)
-        looks = iter(self.attend(self.hypothesize([part.text for text in parts for part in text], beam=beam)))
-        return [join_looks(list(islice(looks, len(text))), [end for _, end in text]) for text in parts]
+        looks = _grouped(self.attend([*chain.from_iterable(self._search_texts(parts, options))]), parts)
+        return [join_looks(each, [end for _, end in text]) for each, text in zip(looks, parts, strict=True)]
 
     def _parts(self, texts: Sequence[str], split_sentences: bool | None) -> list[list[Part]]:
         return [self.sentences.parts(text, split_sentences) for text in must_be_texts(texts)]
@@ -166,12 +208,19 @@ class Translator:
             return "the translation is empty"
         return self.confidence.doubt(text, outcome.source, outcome.hypotheses[0], self.tokenizers.src)
 
+    def check(self, options: Options) -> None:
+        """Raise UserError if no search can use the options: what `translate` would raise for most texts."""
+        self.checked_beam(options.beam, options.nbest)
+        if options.ban:
+            Ban(self._spelling, options.ban)
+        for prefix in per_text(options.prefix, 1, str, "prefix"):
+            Beginning(self._spelling, [Part("", "")], [[EOS]], prefix, None)
+
     def checked_beam(self, beam: int | None, nbest: int = 1) -> int:
         """Return the beam, by default `search.beam` of the run's config; raise UserError if no search can use it."""
+        Options(beam, nbest)
         beam = self.search.beam if beam is None else beam
-        if not 1 <= beam <= MAX_BEAM:
-            raise UserError(f"beam is {beam}; write 1 to {MAX_BEAM}")
-        if not 1 <= nbest <= beam:
+        if nbest > beam:
             raise UserError(f"nbest is {nbest} and beam {beam}; write 1 <= nbest <= beam")
         return beam
 
@@ -183,54 +232,110 @@ class Translator:
             log.warning(f"cut {shown} after {LONGEST:,} tokens; write a sentence a line")
         return [[*line.ids, EOS] if line.ids else [] for line in lines]
 
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.tokenizers.tgt, self.device)
+
+    def _search_texts(self, texts: list[list[Part]], options: Options) -> list[list[Outcome]]:
+        """Search for the translations of the sentences of each text, under the constraints that the options ask for."""
+        sources = self.encode([part.text for text in texts for part in text])
+        prefixes = per_text(options.prefix, len(texts), str, "prefix")
+        pieces = per_text(options.prefix_tokens, len(texts), list, "prefix_tokens")
+        config = self.search
+        if not any((options.ban, config.no_repeat_ngram, config.min_length, *prefixes, *pieces)):
+            return _grouped(self.hypothesize(sources, options), texts)
+
+        # what each sentence obeys, as far as that is known before the search
+        spelling, grouped = self._spelling, _grouped(sources, texts)
+        ban = Ban(spelling, options.ban) if options.ban else None
+        shared = Constraint(spelling, None, ban, config.no_repeat_ngram, config.min_length)
+        begins = [Beginning(spelling, *each) for each in zip(texts, grouped, prefixes, pieces, strict=True)]
+        rules = [replace(shared, prefix=prefix) for begin in begins for prefix in begin.prefixes]
+        outcomes = _grouped(self.hypothesize(sources, options, rules), texts)
+
+        # where a sentence ends within the prefix, the next one begins with the rest
+        decode = self.tokenizers.tgt.decode
+        for begin, source, each in zip(begins, grouped, outcomes, strict=True):
+            i, rest = begin.first, begin.text
+            while rest:
+                written = decode(each[i].hypotheses[0].tokens)
+                rest = begin.rest(i, rest, written)
+                if rest:
+                    each[i] = each[i]._replace(
+                        hypotheses=[h for h in each[i].hypotheses if decode(h.tokens) == written]
+                    )
+                    i = begin.following[i]
+                    (each[i],) = self.hypothesize([source[i]], options, [replace(shared, prefix=begin.prefix(i, rest))])
+        return outcomes
+
     def hypothesize(
-        self,
-        texts: Sequence[str],
-        *,
-        beam: int | None = None,
-        nbest: int = 1,
-        sampling: Sampling | None = None,
+        self, sources: Sequence[list[int]], options: Options = DEFAULTS, constraints: Sequence[Constraint] = ()
     ) -> list[Outcome]:
-        """Search for the best hypotheses of raw sentences; arguments and errors are those of `translate`.
+        """Search for the best hypotheses of encoded sentences, under their constraints if there are any.
 
         Some of them may have the same text: for an n-best list the search finds as many as the beam holds.
         """
         # choose the search
-        beam = self.checked_beam(beam, nbest)
-        count = beam if nbest > 1 else 1
-        search: Search = partial(beam_search, beam=beam, alpha=self.search.length_penalty, nbest=count)
+        beam = self.checked_beam(options.beam, options.nbest)
+        count, sampling = beam if options.nbest > 1 else 1, options.sampling
+        alpha = self.search.length_penalty if options.length_penalty is None else options.length_penalty
+        search: Search = partial(beam_search, beam=beam, alpha=alpha, nbest=count)
         if sampling:
             generator = torch.Generator(self.device).manual_seed(sampling.seed)
             search = partial(sample, sampling=sampling, generator=generator)
 
         # search in batches; random draws share one generator, so their batches take turns
-        sources = self.encode(texts)
-        hypotheses: list[list[Hypothesis]] = self.in_batches(
+        tries = [_Try(i, source, None) for i, source in enumerate(sources)]
+        if constraints:
+            tries = [
+                _Try(i, source, each)
+                for i, source in enumerate(sources)
+                for each in constraints[i].variants(sampling is not None)
+            ]
+        found: list[list[Hypothesis]] = self.in_batches(
             partial(self._search_batch, search),
-            sources,
-            len,
+            tries,
+            lambda each: len(each.source),
             of_empty=[],
             in_turn=sampling is not None,
             precision=self.precision,
         )
-        if any(source and not found for source, found in zip(sources, hypotheses, strict=True)):
-            raise UserError(NOT_FINITE)
-        return list(map(Outcome, sources, hypotheses))
 
-    def _search_batch(self, search: Search, sources: list[list[int]]) -> list[list[Hypothesis]]:
+        # the best of all searches for a sentence
+        hypotheses = [dict[tuple[int, ...], Hypothesis]() for _ in sources]
+        for attempt, several in zip(tries, found, strict=True):
+            hypotheses[attempt.sentence].update({tuple(h.tokens): h for h in several})
+        best = [sorted(each.values(), key=lambda h: (-h.normalized_score, h.tokens))[:count] for each in hypotheses]
+        for source, several in zip(sources, best, strict=True):
+            if source and not several:
+                is_finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
+                raise UserError(
+                    NOT_OBEYED.format(self.tokenizers.src.decode(source)) if constraints and is_finite else NOT_FINITE
+                )
+        return list(map(Outcome, sources, best))
+
+    def _search_batch(self, search: Search, tries: list[_Try]) -> list[list[Hypothesis]]:
         """Encode a batch of sources, and search for the hypotheses of each."""
         # encode the sources
+        sources, rules = [each.source for each in tries], [each.constraint for each in tries if each.constraint]
         batch = make_batch([(source, [EOS]) for source in sources]).to(self.device)
         decoding = self.model.encode(batch.src, batch.src_lengths)
 
         # search among all tokens
-        longest = [self.search.max_length or 3 * len(source) + 20 for source in sources]
-        limits = Limits(BOS, EOS, (PAD, UNK, BOS), torch.tensor(longest, device=self.device))
+        longest = torch.tensor([self.search.max_length or 3 * len(source) + 20 for source in sources])
+        if rules:
+            room, least = (
+                torch.tensor(each) for each in zip(*((rule.room(), rule.min_length + 1) for rule in rules), strict=True)
+            )
+            longest = torch.maximum(longest + room, least)
+        limits = Limits(BOS, EOS, (PAD, UNK, BOS), longest.to(self.device), [rule.masks for rule in rules])
         if self.shortlist is None:
             return search(self.model.step, decoding, limits)
 
         # or search within the shortlist, where a token is an index into `ids`
-        ids = self.shortlist.ids(sources)
+        needed = {token for rule in rules for token in rule.tokens()}
+        ids = self.shortlist.ids(sources, needed)
+        limits = replace(limits, rules=[_within(ids, rule.masks) for rule in rules])
         found = search(self.model.step_within(ids.to(self.device)), decoding, limits)
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
@@ -320,6 +425,32 @@ def must_be_texts(texts: Any) -> list[str]:
         if not isinstance(text, str):
             raise UserError(f"texts[{index}] is {text!r:.40}, not a string; leave it out, or write it as one")
     return texts
+
+
+def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) -> list[Any]:
+    """Return a wish for each text: the same for all, or the one of each in a list.
+
+    Raises UserError: the list has another length than the texts, or holds something else.
+    """
+    is_one = value is None or (isinstance(value, kind) and all(isinstance(each, str) for each in value))
+    values = [value] * count if is_one else list(value)
+    if len(values) != count:
+        raise UserError(f"{name} holds {len(values)} and the texts are {count}; give one for each, or one for all")
+    if not all(each is None or isinstance(each, kind) for each in values):
+        raise UserError(f"{name} is {value!r:.40}; give one {kind.__name__} for all texts, or one or None for each")
+    return values
+
+
+def _grouped(items: Iterable[Item], texts: Sequence[Sequence[Part]]) -> list[list[Item]]:
+    """Return the items of each text, of which there is one for each part."""
+    each = iter(items)
+    return [list(islice(each, len(text))) for text in texts]
+
+
+def _within(ids: Int64[Tensor, " listed"], rule: Rule) -> Rule:
+    """Return a rule about tokens that are indices into `ids`."""
+    full = ids.tolist()
+    return lambda tokens, left: (mask[ids.to(mask.device)] for mask in rule([full[token] for token in tokens], left))
 
 
 class EncodedLine(NamedTuple):

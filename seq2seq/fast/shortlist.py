@@ -14,7 +14,7 @@ left out of the targets: this saves five sixths of the work, and source tokens d
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -44,10 +44,14 @@ class Shortlist:
     always: Int[np.ndarray, " always"]  # the tokens of every list, the special ones among them
     candidates: Int[np.ndarray, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
-    def ids(self, sources: Sequence[Sequence[int]]) -> Int64[Tensor, " listed"]:
-        """Return the tokens for these sentences in ascending order, so that the special tokens keep their low ids."""
+    def ids(self, sources: Sequence[Sequence[int]], needed: Collection[int] = ()) -> Int64[Tensor, " listed"]:
+        """Return the tokens for these sentences, and other needed ones.
+
+        They are in ascending order, so that the special tokens keep their low ids.
+        """
         tokens = np.unique(np.concatenate(sources))
-        return torch.from_numpy(np.union1d(self.always, self.candidates[tokens]).astype(np.int64))
+        listed = np.union1d(self.always, self.candidates[tokens])
+        return torch.from_numpy(np.union1d(listed, [*needed]).astype(np.int64))
 
     def save(self, file: Path, origin: str) -> None:
         """Write a file that `load` reads; `origin` names the store that the shortlist was learned from."""

@@ -4,8 +4,9 @@ import json
 from collections import defaultdict
 from typing import Annotated, Any, Literal
 
-from fastapi import HTTPException, Request
+from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+from starlette.exceptions import HTTPException
 
 from seq2seq.errors import printable
 

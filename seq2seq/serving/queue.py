@@ -116,7 +116,7 @@ class Queue:
         # whose turn it is
         short = [job for job in self._jobs if len(job.rest) <= SHORT]
         is_long = len(short) < len(self._jobs) and (not short or self._long_turn)
-        self._long_turn = not is_long
+        self._long_turn = not is_long and len(short) < len(self._jobs)
         jobs = [job for job in self._jobs if job not in short] if is_long else short
 
         # a piece of the long request that was served longest ago

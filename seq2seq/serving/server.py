@@ -7,19 +7,23 @@ tokens, scores and attention. `guard.py` stands before all routes.
 import asyncio
 import hmac
 import logging
+import math
 import re
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from html import escape
 from importlib.resources import files
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-from fastapi import FastAPI, HTTPException, Request, Response
+from fastapi import FastAPI, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel, ValidationError
+from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
+from seq2seq.decoding.attention_map import MOST_CELLS
 from seq2seq.decoding.looking import Look, join_looks
 from seq2seq.decoding.translation import Sampling, Translation, join_translations
 from seq2seq.errors import UserError
@@ -34,6 +38,7 @@ from seq2seq.serving.api import (
     read_values,
 )
 from seq2seq.serving.guard import Guard
+from seq2seq.serving.html import Gaze, Page
 from seq2seq.serving.models import Detected, Model, Models, language_name
 from seq2seq.serving.queue import Full, Queue, Superseded
 from seq2seq.text.sentences import Part, Sentences
@@ -76,19 +81,24 @@ class Asker(NamedTuple):
     queue: Queue
     owner: str | None
 
-    async def look(self, model: Model, texts: Sequence[Sequence[Part]], options: Options) -> list[Look]:
-        """Return a translation of each text, given in sentences, and where the model looked."""
+    async def look(self, model: Model, texts: Sequence[Sequence[Part]], options: Options) -> list[list[Look]]:
+        """Return the translation of each sentence of each text, and where the model looked."""
         sentences = [part.text for text in texts for part in text]
         # what is drawn at random has a batch of its own, as it depends on what is drawn beside it
         key = (model, options, object() if options.sampling else None)
         owner = self.owner and (self.owner, model.name)
         looks = iter(await self.queue.ask(key, sentences, owner))
-        joined = []
-        for text in texts:
-            found, ends = list(islice(looks, len(text))), [part.end for part in text]
-            best = join_translations([look.translation for look in found], ends, options.nbest)
-            joined.append(replace(join_looks(found, ends), translation=best))
-        return joined
+        return [list(islice(looks, len(text))) for text in texts]
+
+
+def join(looks: Sequence[Look], parts: Sequence[Part], nbest: int) -> Look:
+    """Put the sentences of a text together; a map that is too large for a page is left out."""
+    ends = [part.end for part in parts]
+    sizes = [(len(look.translation.tokens), len(look.translation.source_tokens)) for look in looks]
+    if math.prod(map(sum, zip(*sizes, strict=True))) > MOST_CELLS:
+        looks = [replace(look, decoder=None, encoder=None) for look in looks]
+    best = join_translations([look.translation for look in looks], ends, nbest)
+    return replace(join_looks(looks, ends), translation=best)
 
 
 def search(key: tuple[Model, Options, object], sentences: list[str]) -> list[Look]:
@@ -262,7 +272,8 @@ def _add_compatible(app: FastAPI, models: Models, settings: Settings) -> None:
         # the translations
         count = max(0, min(wanted.alternatives, MOST_ALTERNATIVES))
         asker = Asker(request.app.state.queue, None)
-        work = _translate_texts(asker, [models.find(each.language, target) for each in found], texts, count)
+        chosen = [models.find(each.language, target) for each in found]
+        work = _translate_texts(asker, chosen, texts, wanted.format == "html", count)
         results = await unless_gone(request, work, settings.seconds)
 
         # one for one, a list for a list
@@ -270,32 +281,55 @@ def _add_compatible(app: FastAPI, models: Models, settings: Settings) -> None:
         if not sources:
             answer["detectedLanguage"] = [{"confidence": each.confidence, "language": each.language} for each in found]
         if count:
-            answer["alternatives"] = [[other.text for other in result.alternatives] for result in results]
+            answer["alternatives"] = [result.alternatives for result in results]
         return answer if isinstance(wanted.q, list) else {name: values[0] for name, values in answer.items()}
 
 
+class Answer(NamedTuple):
+    """The translation of a text, and other hypotheses."""
+
+    text: str
+    alternatives: list[str]
+
+
 async def _translate_texts(
-    asker: Asker, models: Sequence[Model | None], texts: Sequence[str], alternatives: int
-) -> list[Translation]:
+    asker: Asker, models: Sequence[Model | None], texts: Sequence[str], is_html: bool, alternatives: int
+) -> list[Answer]:
     """Return the translation of each text by its model; a text without a model stays as it is."""
-    results: dict[int, Translation] = {}
+    answers: dict[int, Answer] = {}
+    translate = _translate_pages if is_html else _translate_lines
     for model in dict.fromkeys(models):
         numbers = [i for i, each in enumerate(models) if each is model]
-        if model is None:
-            results |= {i: Translation(texts[i], 0.0, 0.0, [], []) for i in numbers}
-            continue
+        chosen = [texts[i] for i in numbers]
+        done = await translate(asker, model, chosen, alternatives) if model else [Answer(text, []) for text in chosen]
+        answers |= zip(numbers, done, strict=True)
+    return [answers[i] for i in range(len(texts))]
 
-        # its texts, together
-        options = Options(max(model.translator.search.beam, 1 + alternatives), 1 + alternatives)
-        lines = {i: Lines.of(texts[i], model.translator.sentences) for i in numbers}
-        full = [i for i in numbers if lines[i].parts]
-        looks = await asker.look(model, [lines[i].parts for i in full], options)
-        found = dict(zip(full, (look.translation for look in looks), strict=True))
-        for i in numbers:
-            best = found.get(i, Translation("", 0.0, 0.0, [], []))
-            others = [replace(other, text=lines[i].head + other.text) for other in best.alternatives]
-            results[i] = replace(best, text=lines[i].head + best.text, alternatives=others)
-    return [results[i] for i in range(len(texts))]
+
+async def _translate_lines(asker: Asker, model: Model, texts: Sequence[str], alternatives: int) -> list[Answer]:
+    """Return the translations of plain texts."""
+    options = Options(max(model.translator.search.beam, 1 + alternatives), 1 + alternatives)
+    lines = [Lines.of(text, model.translator.sentences) for text in texts]
+    found = await asker.look(model, [line.parts for line in lines], options)
+    answers = []
+    for (head, parts), looks in zip(lines, found, strict=True):
+        best = join(looks, parts, options.nbest).translation if parts else Translation("", 0.0, 0.0, [], [])
+        answers.append(Answer(head + best.text, [head + other.text for other in best.alternatives]))
+    return answers
+
+
+async def _translate_pages(asker: Asker, model: Model, texts: Sequence[str], alternatives: int) -> list[Answer]:
+    """Return the translations of HTML, without alternatives: attention says where the tags of the best one go."""
+    pages = [Page(text) for text in texts]
+    segments = [segment for page in pages for segment in page.segments]
+    parts = [model.translator.sentences.parts(segment.text) for segment in segments]
+    options = Options(look=any(segment.spans for segment in segments))
+    found = await asker.look(model, parts, options)
+    gazes = (
+        Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
+        for segment, text, looks in zip(segments, parts, found, strict=True)
+    )
+    return [Answer(page.render(list(islice(gazes, len(page.segments)))), []) for page in pages]
 
 
 def _code(models: Models, given: str) -> str:
@@ -332,7 +366,8 @@ def _add_own(app: FastAPI, models: Models, settings: Settings) -> None:
         # the translations
         parts = [model.translator.sentences.parts(text, wanted.split_sentences) for text in texts]
         asker = Asker(request.app.state.queue, wanted.client)
-        looks = await unless_gone(request, asker.look(model, parts, options), settings.seconds)
+        found = await unless_gone(request, asker.look(model, parts, options), settings.seconds)
+        looks = [join(each, text, options.nbest) for each, text in zip(found, parts, strict=True)]
         return {
             "model": model.name,
             "source": model.source,
@@ -378,11 +413,10 @@ def _choose(models: Models, wanted: SearchRequest, texts: Sequence[str]) -> tupl
 
 
 def _show(look: Look, with_attention: bool) -> dict[str, Any]:
-    """Return a translation as plain values; a map that is too large for a page is left out."""
+    """Return a translation as plain values."""
     translation = look.translation
     names = ("text", "score", "normalized_score", "tokens", "source_tokens", "token_scores", "unsure")
-    maps = [map for map in (look.decoder, look.encoder) if map]
-    shown = with_attention and maps and not any(map.is_large() for map in maps)
+    shown = with_attention and (look.decoder or look.encoder)
     return {name: getattr(translation, name) for name in names} | {
         "alternatives": [vars(other) for other in translation.alternatives],
         "attention": make_views(look.decoder, look.encoder) if shown else None,
@@ -402,6 +436,11 @@ def _add_pages(app: FastAPI) -> None:
         served = folder.joinpath("served.html")
         return served.read_text("utf-8") if served.is_file() else "<!doctype html><title>seq2seq</title>seq2seq"
 
+    @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+    async def docs() -> Any:
+        """Show the routes and their fields, without a script or a file from another host."""
+        return _document(app.openapi())
+
     @app.get("/page/{name}", include_in_schema=False)
     async def part_of_page(name: str) -> Any:
         """Return a file of the page."""
@@ -412,14 +451,30 @@ def _add_pages(app: FastAPI) -> None:
         return Response(found.read_bytes(), media_type=f"{media}; charset=utf-8")
 
 
+def _document(schema: dict[str, Any]) -> str:
+    """Return a page of the routes in an OpenAPI schema."""
+    lines = ["<!doctype html><html lang=en><meta charset=utf-8><title>seq2seq: the API</title><h1>The API</h1>"]
+    lines.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>. Bodies are JSON or forms.</p>')
+    for path, methods in schema["paths"].items():
+        for method, route in methods.items():
+            lines.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(route['description'])}</p>")
+            content = route.get("requestBody", {"content": {}})["content"]
+            fields = content["application/json"]["schema"] if content else {"properties": {}}
+            rows = [
+                f"<dt><code>{name}</code>{' (needed)' if name in fields.get('required', ()) else ''}"
+                f"<dd>{escape(each.get('description', ''))}"
+                for name, each in fields["properties"].items()
+            ]
+            lines.append(f"<dl>{''.join(rows)}</dl>" if rows else "")
+    return "\n".join(lines)
+
+
 def _handle_errors(app: FastAPI) -> None:
     """Make every error a JSON object with one member, `error`."""
 
     def answer(status: int, text: str, headers: Any = None) -> Response:
         return JSONResponse({"error": text}, status, headers)
 
-    @app.exception_handler(404)
-    @app.exception_handler(405)
     @app.exception_handler(HTTPException)
     async def of_http(request: Request, error: Any) -> Response:
         return answer(error.status_code, str(error.detail), error.headers)

@@ -152,6 +152,22 @@ class SubwordTokenizer:
         begins = [i == EOS or piece.startswith("▁") for i, piece in zip(ids, self.pieces(ids), strict=True)]
         return list(accumulate(begins[1:], initial=0))
 
+    def spellings(self) -> list[bytes]:
+        """Return the bytes that each token adds to a text in UTF-8; a space at the start of a text is dropped later."""
+        pieces = self.pieces(range(len(self)))
+        return [
+            b""
+            if self._processor.is_control(i) or i <= EOS
+            else bytes.fromhex(piece[3:5])
+            if self.is_byte(i)
+            else piece.replace(_SPACE_MARK, " ").encode()
+            for i, piece in enumerate(pieces)
+        ]
+
+    def ids(self, pieces: Iterable[str]) -> list[int]:
+        """Return the ids of some of the strings that `pieces` returns; `UNK` for one that is no token."""
+        return [self._processor.piece_to_id(piece) for piece in pieces]
+
     def __len__(self) -> int:
         return self._processor.get_piece_size()
 
@@ -221,6 +237,14 @@ class WordTokenizer:
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
         """Return the word of each token: every token is a word."""
         return list(range(len(ids)))
+
+    def spellings(self) -> list[bytes]:
+        """Return the bytes that each token adds to a text in UTF-8; a space at the end of a text is dropped later."""
+        return [f"{word} ".encode() if i > EOS or i == UNK else b"" for i, word in enumerate(self._vocab.itos)]
+
+    def ids(self, pieces: Iterable[str]) -> list[int]:
+        """Return the ids of some of the strings that `pieces` returns; `UNK` for one that is no token."""
+        return [self._vocab.stoi.get(piece, UNK) for piece in pieces]
 
     def __len__(self) -> int:
         return len(self._vocab)

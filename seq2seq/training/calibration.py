@@ -43,7 +43,11 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
     # translate them, set the floors, count
     translator = Translator.load(run.path, device=str(device), shortlist=False)
     found = {
-        kind: [(outcome.source, outcome.hypotheses[0]) for outcome in translator.hypothesize(lines) if outcome.source]
+        kind: [
+            (outcome.source, outcome.hypotheses[0])
+            for outcome in translator.hypothesize(translator.encode(lines))
+            if outcome.source
+        ]
         for kind, lines in kinds.items()
     }
     if not found["dev"]:

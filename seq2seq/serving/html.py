@@ -1,0 +1,339 @@
+"""HTML in, HTML out: its text is translated, its mark-up stays, and inline tags go where the model looked.
+
+A paragraph is translated as one text, without its tags. An inline tag then goes round the target words that look mostly
+at the source words that it stood round; what holds no text to translate, such as `<code>` or `<img>`, goes where the
+least attention crosses it.
+"""
+
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+from bs4 import BeautifulSoup
+from bs4.builder import ParserRejectedMarkup
+from bs4.dammit import EntitySubstitution
+from bs4.element import NavigableString, PageElement, Tag
+from bs4.formatter import HTMLFormatter
+from jaxtyping import Float
+
+from seq2seq.decoding.looking import Look
+from seq2seq.errors import UserError
+from seq2seq.text.tokenizer import SPECIALS
+
+INLINE = {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "label"}
+INLINE |= {"mark", "q", "s", "small", "span", "strike", "strong", "sub", "sup", "time", "tt", "u"}
+LEFT_ALONE = {"code", "kbd", "samp", "var", "script", "style", "template", "textarea", "svg", "math", "canvas", "audio"}
+LEFT_ALONE |= {"video", "object", "iframe", "embed", "noscript", "img", "wbr", "input", "ruby"}
+DEEPEST = 100  # tags within tags
+TAKEN = -1e6  # the gain of a word that stands in a tag already
+UNSPACED = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
+
+
+class Formatter(HTMLFormatter):
+    """A writer of HTML that escapes what must be escaped, and keeps attributes in their order."""
+
+    def attributes(self, tag: Tag) -> list[tuple[str, Any]]:
+        """Return the attributes of a tag."""
+        return list(tag.attrs.items())
+
+
+FORMATTER = Formatter(EntitySubstitution.substitute_xml, void_element_close_prefix="")
+Node = PageElement | str  # of the pages that come out
+
+
+@dataclass
+class Span:
+    """A node in a line of text: a tag round some of it, or a thing that is left alone, between two characters."""
+
+    node: PageElement
+    start: int
+    end: int
+    inner: list["Span"] = field(default_factory=list)
+    is_thing: bool = False
+    space_before: bool = False  # of a thing
+    space_after: bool = False
+
+
+@dataclass
+class Segment:
+    """A stretch of a page that is translated as one text, such as the text of a paragraph."""
+
+    nodes: list[PageElement]  # siblings
+    text: str = ""  # spaces are single
+    spans: list[Span] = field(default_factory=list)
+    edges: tuple[str, str] = ("", "")  # the white space before and after
+
+
+class Page:
+    """A page or a part of one.
+
+    Args:
+        source: HTML.
+
+    Attributes:
+        segments: what is to be translated, in order.
+
+    Raises:
+        UserError: it cannot be parsed, or its tags are nested too deeply.
+    """
+
+    def __init__(self, source: str):
+        with warnings.catch_warnings():  # of text that looks like an address or like XML
+            warnings.simplefilter("ignore")
+            try:
+                self._soup = BeautifulSoup(source, "html.parser", preserve_whitespace_tags={"[document]"})
+            except (ParserRejectedMarkup, AssertionError):
+                raise UserError("q is no HTML that can be parsed; send it as format text") from None
+        _must_be_shallow(self._soup)
+        segments = [_read(run) for run in _runs(self._soup) if run]
+        self.segments = [segment for segment in segments if any(map(str.isalnum, segment.text))]
+
+    def render(self, gazes: "Sequence[Gaze]") -> str:
+        """Return the page with the translations of its segments; call it once."""
+        for segment, gaze in zip(self.segments, gazes, strict=True):
+            before, after = segment.edges
+            nodes = [before, *_place(gaze, segment.spans, 0, len(gaze.words), 0, len(gaze.text)), after]
+            mark = NavigableString("")
+            segment.nodes[0].insert_before(mark)
+            for node in segment.nodes:
+                node.extract()
+            mark.insert_before(*(node for node in nodes if node))
+            mark.extract()
+        return self._soup.decode(formatter=FORMATTER)
+
+
+# ----------------------------------------------------------------------------------------------------------- reading
+
+
+def _must_be_shallow(soup: Tag) -> None:
+    """Raise UserError if tags are nested too deeply."""
+    stack: list[tuple[Tag, int]] = [(soup, 0)]
+    while stack:
+        tag, depth = stack.pop()
+        if depth > DEEPEST:
+            raise UserError(f"q has tags over {DEEPEST} deep in one another; send it as format text")
+        stack += [(child, depth + 1) for child in tag.children if isinstance(child, Tag)]
+
+
+def _is_left_alone(node: PageElement) -> bool:
+    """Return whether a node holds nothing to translate: a comment, code, an image, what says translate="no"."""
+    if not isinstance(node, Tag):
+        return type(node) is not NavigableString
+    is_kept = str(node.get("translate", "")).lower() == "no" or "notranslate" in (node.get("class") or [])
+    return is_kept or node.name in LEFT_ALONE or (node.name in INLINE and not node.get_text(strip=True))
+
+
+def _is_inline(node: PageElement) -> bool:
+    """Return whether a node stands in a line of text, with all that is in it."""
+    if not isinstance(node, Tag) or _is_left_alone(node):
+        return True
+    return node.name in INLINE and all(_is_inline(child) for child in node.children)
+
+
+def _runs(tag: Tag) -> Iterator[list[PageElement]]:
+    """Yield the longest stretches of siblings that stand in a line of text, in order."""
+    run: list[PageElement] = []
+    for child in list(tag.children):
+        if _is_inline(child):
+            run.append(child)
+            continue
+        yield run
+        run = []
+        assert isinstance(child, Tag)
+        yield from _runs(child)
+    yield run
+
+
+def _read(nodes: list[PageElement]) -> Segment:
+    """Return a stretch of siblings as text, and the places of tags and things in it."""
+    text, raw = "", [""]
+    waiting: list[Span] = []  # things that nothing has followed yet
+
+    def add(string: str) -> None:
+        nonlocal text
+        raw.append(string)
+        for thing in waiting:
+            thing.space_after = string[0].isspace()
+        waiting.clear()
+        words = " ".join(string.split())
+        starts = string[0].isspace() and text and not text.endswith(" ")
+        text += " " * bool(starts) + words + " " * bool(words and string[-1].isspace())
+
+    def read(siblings: Sequence[PageElement]) -> list[Span]:
+        spans = []
+        for node in siblings:
+            if not _is_left_alone(node) and isinstance(node, Tag):
+                start = len(text)
+                inner = read(list(node.children))
+                if text[start:].strip():
+                    spans.append(Span(node, start, len(text), inner))
+                    continue
+            elif not _is_left_alone(node):
+                if node:
+                    add(str(node))
+                continue
+            thing = Span(node, len(text), len(text), is_thing=True, space_before=text.endswith(" "))
+            waiting.append(thing)
+            spans.append(thing)
+        return spans
+
+    spans = read(nodes)
+    joined = "".join(raw)
+    before = joined[: len(joined) - len(joined.lstrip())] if type(nodes[0]) is NavigableString else ""
+    after = joined[len(joined.rstrip()) :] if type(nodes[-1]) is NavigableString else ""
+    return Segment(nodes, text.rstrip(), spans, (before, after))
+
+
+# ----------------------------------------------------------------------------------------------------------- placing
+
+
+class Block(NamedTuple):
+    """Where the words of one sentence look: a row a word, a column a source token, each row with the sum 1."""
+
+    first: int  # number of its first word in the text
+    centers: Float[np.ndarray, " token"]  # of its source tokens, in characters of the source text
+    weights: Float[np.ndarray, "word token"]
+
+
+class Gaze:
+    """Where the words of a translated text look in its source.
+
+    Attributes:
+        text: the translation.
+        words: the characters of each word of it; punctuation at the edges of a word is a word of its own.
+    """
+
+    def __init__(self, source: str, sentences: Sequence[str], looks: Sequence[Look], ends: Sequence[str]):
+        self.text, self.words = "", list[tuple[int, int]]()
+        self._blocks = list[Block]()
+        at = 0
+        for sentence, look, end in zip(sentences, looks, ends, strict=True):
+            # the tokens of both sides in the text
+            at = max(at, source.find(sentence, at))
+            found = look.translation
+            sources, targets = _find(sentence, found.source_tokens), _find(found.text, found.tokens)
+            words = _words(found.text, targets)
+
+            # the weights of words on tokens; without attention, on those at the same part of the sentence
+            rows, columns = len(targets), len(sources)
+            table = np.abs(np.linspace(0, 1, rows)[:, None] - np.linspace(0, 1, columns)) < 1 / max(rows, columns, 1)
+            table = look.decoder.mean().weights[0] if look.decoder else table.astype(float)
+            weights = np.full((len(words), columns), 1e-9)
+            starts = np.array([start for start, _ in words])
+            for row, (start, stop) in zip(table, targets, strict=True):
+                if stop > start and words:
+                    weights[max(0, int(np.searchsorted(starts, (start + stop) / 2, "right")) - 1)] += row
+            weights[:, [token == "</s>" for token in found.source_tokens]] = 0
+            weights /= np.maximum(weights.sum(1, keepdims=True), 1e-12)
+
+            # put them behind those of the sentences before
+            centers = at + np.array([(start + stop) / 2 for start, stop in sources])
+            self._blocks.append(Block(len(self.words), centers, weights))
+            self.words += [(len(self.text) + start, len(self.text) + stop) for start, stop in words]
+            self.text += found.text + end
+            at += len(sentence)
+
+    def share(self, start: float, end: float) -> Float[np.ndarray, " word"]:
+        """Return the share of each word's weight that lies on the source characters from `start` to before `end`."""
+        shares = np.zeros(len(self.words))
+        for block in self._blocks:
+            if len(block.centers) and block.centers[0] < end and start <= block.centers[-1]:
+                inside = (start <= block.centers) & (block.centers < end)
+                shares[block.first : block.first + len(block.weights)] = block.weights[:, inside].sum(1)
+        return shares
+
+
+def _place(gaze: Gaze, spans: Sequence[Span], low: int, high: int, begin: int, end: int) -> list[Node]:
+    """Return the characters of the text from `begin` to `end`, its words from `low` to `high`, with spans in them."""
+    # a tag takes the words that gain most: those with over half of their weight on what it stood round
+    places, taken = [], np.zeros(high - low, dtype=bool)
+    marks = np.array([not any(map(str.isalnum, gaze.text[slice(*word)])) for word in gaze.words[low:high]], dtype=bool)
+    for span in (span for span in spans if not span.is_thing):
+        gains = np.where(taken, TAKEN, gaze.share(span.start, span.end)[low:high] - 0.5)
+        first, last = (low, low) if taken.all() else (low + place for place in _best_stretch(gains))
+        if marks[first - low : last - low].all() and not (taken | marks).all():  # not punctuation alone
+            first, last = (low + place for place in _best_stretch(np.where(marks, TAKEN, gains)))
+        taken[first - low : last - low] = True
+        places.append((first, last, span))
+
+    # a thing goes between two words, such that those before it look before it, and those behind it behind
+    for span in (span for span in spans if span.is_thing):
+        crossed = np.concatenate([[0.0], np.cumsum(2 * gaze.share(-1, span.start)[low:high] - 1)])
+        for first, last, _ in places:
+            crossed[first - low + 1 : last - low] = TAKEN  # not into a tag that it did not stand in
+        gap = low + int(crossed.argmax())
+        places.append((gap, gap, span))
+
+    # the text between them, and in the tags
+    nodes: list[Node] = []
+    at = begin
+    for first, last, span in sorted(places, key=lambda place: place[:2]):
+        before = gaze.words[first - 1][1] if first > low else begin
+        after = gaze.words[first][0] if first < high else end
+        if not span.is_thing:
+            assert isinstance(span.node, Tag)
+            stop = gaze.words[last - 1][1] if last > first else after
+            children = _place(gaze, span.inner, first, last, after, stop)
+            nodes += [gaze.text[at:after], span.node]
+            span.node.clear()
+            span.node.extend(filter(None, children))
+            at = max(at, stop)
+            continue
+
+        # a thing keeps the spaces that were beside it
+        nodes.append(gaze.text[at:before])
+        is_glued = not (span.space_before or span.space_after)
+        spaced = span.space_before or (is_glued and gaze.text[before:after].isspace())
+        nodes.append(" " if spaced and first > low and nodes[-2:] != [" ", ""] else "")
+        nodes += [span.node, " " if span.space_after and first < high else ""]
+        at = max(at, after)
+    return [*nodes, gaze.text[at:end]]
+
+
+def _best_stretch(gains: Float[np.ndarray, " word"]) -> tuple[int, int]:
+    """Return the stretch of at least one word with the largest sum of gains."""
+    sums = np.concatenate([[0.0], np.cumsum(gains)])
+    last = 1 + int((sums[1:] - np.minimum.accumulate(sums)[:-1]).argmax())
+    return int(sums[:last].argmin()), last
+
+
+def _find(text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the characters of each token in its text; a token that is not spelled there has those between others."""
+    folded = text.lower() if len(text.lower()) == len(text) else text
+    found = list[tuple[int, int] | None]()
+    at = 0
+    for token in tokens:
+        spelled = token.replace("▁", " ").strip().lower()
+        start = folded.find(spelled, at) if spelled and token not in SPECIALS else -1
+        found.append((start, start + len(spelled)) if start >= 0 else None)
+        at = start + len(spelled) if start >= 0 else at
+
+    # what lies between: bytes of a character, unknown words
+    nexts = [len(text)]
+    for place in reversed(found):
+        nexts.append(place[0] if place else nexts[-1])
+    spans, at = [], 0
+    for token, place, following in zip(tokens, found, reversed(nexts[:-1]), strict=True):
+        is_mark = token == "</s>" or not token.strip("▁")
+        spans.append(place or ((at, at) if is_mark else (at, max(at, following))))
+        at = place[1] if place else at
+    return spans
+
+
+def _words(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return the words of a text; in a script without spaces, its tokens."""
+    words = []
+    for chunk in re.finditer(r"\S+", text):
+        # punctuation at both ends
+        inner = [i for i in range(*chunk.span()) if unicodedata.category(text[i])[0] not in "PS"]
+        first, last = (inner[0], inner[-1] + 1) if inner else (chunk.end(), chunk.end())
+        cuts = {*range(chunk.start(), first), first, last, *range(last, chunk.end() + 1), chunk.end()}
+        if UNSPACED.search(chunk[0]):
+            cuts |= {start for start, stop in tokens if first < start < last and stop > start}
+        words += list(pairwise(sorted(cuts)))
+    return words
