@@ -11,6 +11,7 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
+from seq2seq.data.corpus import too_few
 from seq2seq.data.dataset import (
     describe_headers,
     form_of,
@@ -79,7 +80,8 @@ def check(config: Config) -> Iterator[Fact]:
         save_tokenizers(tokenizers, folder / "tokenizer")
         store = prepare_store(config, folder / "store", folder / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
-        yield Fact("training", [("training", str(store.report))], asdict(store.report))
+        lines = [("training", text) for text in (str(store.report), too_few(store.report.kept)) if text]
+        yield Fact("training", lines, asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
         shown = "mean {mean:.1f} tokens, median {median}, 95 % have at most {percentile_95}, longest {longest}"
         lines = [(f"length {name}", shown.format(**numbers)) for name, numbers in lengths.items()]

@@ -11,6 +11,7 @@ from torch.optim.swa_utils import AveragedModel
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
+from seq2seq.data.corpus import too_few
 from seq2seq.data.dataset import (
     data_digests,
     describe_headers,
@@ -170,6 +171,8 @@ def prepare(
     # log a summary
     headers = describe_headers(config)
     read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    if few := too_few(store.report.kept):
+        log.warning(few)
     for line in (
         *headers,
         f"reading {read}",
