@@ -43,6 +43,7 @@ def run(args: argparse.Namespace) -> None:
     """Look at one sentence or at those of a file."""
     from seq2seq.decoding.forced import look_at_pairs
     from seq2seq.plots import save_attention, save_page
+    from seq2seq.runs.run import Run
 
     # check the options before the output is opened
     ending = Path(args.output or "").suffix.lower()
@@ -93,7 +94,9 @@ def run(args: argparse.Namespace) -> None:
         console.write_output(args.output, [_describe(look, args) + "\n"], is_printable=not args.json)
         return
     if is_page:
-        save_page(Path(args.output), text, look.translation.text, look.decoder, look.encoder)
+        data = Run.open(args.run).config().data
+        languages = (data.src, data.tgt)
+        save_page(Path(args.output), text, look.translation.text, look.decoder, look.encoder, languages)
     elif map := _select(look, args):
         save_attention(Path(args.output), map, rows="source (queries)" if args.encoder else "translation")
     say(look.translation.text)

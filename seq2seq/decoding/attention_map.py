@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float
 from wcwidth import wcwidth
 
+from seq2seq.decoding import notebook
+
 # cells of a head at most in text and on a page, where each of them is a character or an element: 500 by 500 tokens. A
 # picture can be larger
 MOST_CELLS = 250_000
@@ -35,6 +37,14 @@ class AttentionMap:
         """Return a map of one head in which every token is a word."""
         table = np.array(weights, dtype=float).reshape(1, len(rows), len(columns))
         return cls(rows, columns, ["attention"], table, [*range(len(rows))], [*range(len(columns))])
+
+    def _repr_html_(self) -> str:
+        """Return the weights for a notebook: each head, or of very many cells the mean of the heads."""
+        map = self if self.weights.size <= notebook.MOST_CELLS else self.mean()
+        rows, columns = ([readable(token) for token in tokens] for tokens in (self.rows, self.columns))
+        captions = map.heads if len(self.heads) > 1 else [""]
+        tables = (notebook.html_table(rows, columns, *each) for each in zip(map.weights, captions, strict=True))
+        return f'<div style="display:flex;flex-wrap:wrap">{"".join(tables)}</div>'
 
     def is_large(self) -> bool:
         """Return whether a head has more than `MOST_CELLS`."""

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 
+from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.errors import UserError
 
 NOT_FINITE = (
@@ -45,6 +47,15 @@ class Translation:
     def __repr__(self) -> str:
         doubt = f", unsure ({self.unsure})" if self.unsure else ""
         return f"<Translation {self.text!r}, score {self.score:.2f}{doubt}>"
+
+    def _repr_html_(self) -> str:
+        """Return the translation for a notebook: its text, why it may be wrong, and where the model looked."""
+        shown = f'<div dir="auto" style="font-size:1.1em;white-space:pre-line">{escape(self.text)}</div>'
+        if self.unsure:
+            shown += f"<div>unsure: {escape(self.unsure)}</div>"
+        if self.attention:
+            shown += AttentionMap.of_tokens(self.tokens, self.source_tokens, self.attention)._repr_html_()
+        return shown
 
 
 def join_translations(parts: Sequence[Translation], ends: Sequence[str], nbest: int) -> Translation:

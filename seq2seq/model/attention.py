@@ -277,7 +277,7 @@ class Location(Attention):
 
 
 class MultiHead(ScaledDot):
-    """n heads with scaled dot products of their own projections, then W_o (Vaswani et al. 2017).
+    """e_ti = q_t . k_i / sqrt(d_k): n heads, each with projections W_q, W_k, W_v; then W_o (Vaswani et al. 2017).
 
     With the same weights it equals `torch.nn.MultiheadAttention(query, n, kdim=state, vdim=state)`.
     """

@@ -20,6 +20,12 @@ class Window(nn.Module):
         super().__init__()
         self.D = D
 
+    def center(
+        self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
+    ) -> Shaped[Tensor, "batch tgt"]:
+        """Return the center p_t of the window of each query; the whole sentence has none."""
+        raise NotImplementedError
+
     def forward(
         self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
     ) -> tuple[Mask, Focus]:
@@ -33,10 +39,14 @@ class Window(nn.Module):
 class LocalM(Window):
     """The `local_m` window, monotonic: [p_t - D, p_t + D] around p_t = min(t, S - 1)."""
 
+    def center(self, query: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+        """Return p_t."""
+        S = mask.sum(-1).squeeze(-1)
+        return torch.minimum(t, S - 1)  # p_t = min(t, S - 1)
+
     def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Return the window around t; the weights inside stay as they are."""
-        S = mask.sum(-1).squeeze(-1)
-        p = torch.minimum(t, S - 1)  # p_t = min(t, S - 1)
+        p = self.center(query, t, mask)
         return mask & (_distance(p, mask).abs() <= self.D), query.new_ones(())
 
 
@@ -51,13 +61,16 @@ class LocalP(Window):
         self.W_p = nn.Linear(query_size, query_size, bias=False)
         self.v_p = nn.Linear(query_size, 1, bias=False)
 
-    def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the window around the predicted center, and the factor that falls off from it."""
+    def center(self, query: Tensor, t: Tensor, mask: Tensor) -> Tensor:
+        """Return p_t."""
         S = mask.sum(-1).squeeze(-1)
         with torch.autocast(query.device.type, enabled=False):  # half precision cannot tell far positions apart
             query = query.to(self.W_p.weight.dtype)
-            p = S * torch.sigmoid(self.v_p(torch.tanh(self.W_p(query)))).squeeze(-1)  # p_t
-        distance = _distance(p, mask)
+            return S * torch.sigmoid(self.v_p(torch.tanh(self.W_p(query)))).squeeze(-1)  # p_t
+
+    def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the window around the predicted center, and the factor that falls off from it."""
+        distance = _distance(self.center(query, t, mask), mask)
         sigma = self.D / 2
         return mask & (distance.abs() <= self.D), torch.exp(-(distance**2) / (2 * sigma**2))
 

@@ -1,4 +1,7 @@
-"""Attention as a page to explore: one HTML file that needs no network, no library and no other file."""
+"""Attention as a page to explore: one HTML file that needs no network, no library and no other file.
+
+Its style and its script, in the folder `page`, are also those of the page that `seq2seq serve` shows.
+"""
 
 import json
 import re
@@ -12,17 +15,25 @@ import numpy as np
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text
+from seq2seq.text.languages import LANGUAGES
 
+FILES = ("attention.html", "page.css", "attention.js")  # the template, and what it is filled with
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # could end the script, or a line in it
 
 
 def save_page(
-    path: Path, text: str, translation: str, decoder: AttentionMap | None, encoder: AttentionMap | None = None
+    path: Path,
+    text: str,
+    translation: str,
+    decoder: AttentionMap | None,
+    encoder: AttentionMap | None = None,
+    languages: tuple[str, str] = ("", ""),
 ) -> None:
     """Write an `.html` page with the weights of every head and their mean.
 
-    Its reader points at a word to see its links, and chooses a head, and words or tokens. `decoder` is the
-    attention of the translation to the source, and `encoder` that of the source to itself; None if the model has none.
+    Its reader points at a word to see its links, keeps several to add them up, and chooses a head, and words or tokens.
+    `decoder` is the attention of the translation to the source, and `encoder` that of the source to itself; None if the
+    model has none. `languages` are the codes of source and target, by which a browser chooses fonts and voices.
 
     Raises:
         UserError: the ending is another one, the folder does not exist, or a map has too many cells for a browser.
@@ -34,11 +45,19 @@ def save_page(
         size = f"{len(large.rows):,} by {len(large.columns):,} tokens"
         raise UserError(f"{path}: {size} are too many for a page; shorten the text, or write a .png file or --json")
 
+    # a language that is a file's ending, but no code, would mislead a browser
+    source, target = (code if code in LANGUAGES else "" for code in languages)
+    views = [
+        view | {"languages": {"rows": target if view["rows"] == "translation" else source, "columns": source}}
+        for view in make_views(decoder, encoder)
+    ]
+
     # fill the template in one pass, so that no field can fill another
-    views = make_views(decoder, encoder)
+    folder = files("seq2seq.plots").joinpath("page")
+    template, style, script = (folder.joinpath(name).read_text(encoding="utf-8") for name in FILES)
     data = json.dumps(views, ensure_ascii=False, separators=(",", ":")).translate(UNSAFE)
-    fields = {"text": escape(text), "translation": escape(translation), "data": data}
-    template = files("seq2seq.plots").joinpath("page/attention.html").read_text(encoding="utf-8")
+    fields = {"text": escape(text), "translation": escape(translation), "source": source, "target": target}
+    fields |= {"style": style, "script": script, "data": data}
     page = re.sub(r"\{\{(\w+)\}\}", lambda field: fields[field[1]], template)
     try:
         replace_text(path, page)

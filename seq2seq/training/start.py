@@ -25,6 +25,7 @@ from seq2seq.data.dataset import (
 )
 from seq2seq.data.formats import corpus_files
 from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
@@ -106,6 +107,9 @@ def prepare(
         device = processes.device(config.training.device)
         checkpoint = run.checkpoints.find("last")
         state = checkpoint.training_state() if checkpoint else None
+        if state == {}:
+            fix = f"train a new run from it, with --from {path}"
+            raise UserError(f"{path}: the mean of checkpoints, which has no training to go on with; {fix}")
         known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
 
         # the run that this one starts from, and the precision

@@ -1,0 +1,111 @@
+"""Serve models over HTTP: a page to translate on at /, an API that clients of LibreTranslate speak, and /v1 with
+tokens, scores and attention. Only this machine is served unless --host says otherwise. Ctrl-C finishes what was begun.
+"""
+
+import argparse
+import os
+import socket
+from pathlib import Path
+
+from seq2seq.commands import options
+from seq2seq.errors import UserError
+from seq2seq.streams import say
+
+HELP = "serve models over HTTP: a page, and an API for other programs"
+KEYS_VARIABLE = "SEQ2SEQ_API_KEYS"
+RATE = 600  # requests a minute from one address, where others than this machine are served
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add what is served, where, and the limits."""
+    add = parser.add_argument
+    add("runs", metavar="RUN", nargs="+", help="run folders; of several of one direction the first serves /translate")
+    add("--host", default="127.0.0.1", help="address to listen at; 0.0.0.0 serves other machines (default: 127.0.0.1)")
+    add("--port", type=int, default=5000, help="port to listen at; 0: any that is free (default: 5000)")
+    options.add_shared(parser, "--device")
+
+    # who may ask, and how much
+    keys = f"a file of keys, one a line, of which a request must bring one; so does ${KEYS_VARIABLE} (by commas)"
+    add = parser.add_argument_group("who may ask, and how much").add_argument
+    add("--api-key", metavar="FILE", help=keys)
+    add("--allow-host", metavar="NAME", action="append", default=[], help="a name by which the server is called")
+    add("--cors", metavar="ORIGIN", action="append", default=[], help="a site whose pages may ask: https://example.org")
+    add("--max-characters", type=int, metavar="N", default=20_000, help="characters of a request (default: 20000)")
+    add("--max-texts", type=int, metavar="N", default=1_000, help="texts of a request (default: 1000)")
+    add("--max-bytes", type=int, metavar="N", default=1_000_000, help="bytes of a request (default: 1000000)")
+    add("--max-seconds", type=int, metavar="N", default=60, help="seconds for a request (default: 60)")
+    rate = f"requests a minute from one address (default: any number on this machine, {RATE} from others)"
+    add("--max-rate", type=int, metavar="N", help=rate)
+
+
+def run(args: argparse.Namespace) -> None:
+    """Load the models and serve them until a signal."""
+    try:
+        import py3langid  # noqa: F401
+        import python_multipart  # noqa: F401
+        import uvicorn
+
+        from seq2seq.serving.models import Models, language_name
+        from seq2seq.serving.server import Settings, make_app
+    except ImportError as error:
+        raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
+    settings = Settings(
+        keys=_read_keys(args.api_key),
+        names=args.allow_host,
+        origins=args.cors,
+        most_characters=args.max_characters,
+        most_texts=args.max_texts,
+        most_bytes=args.max_bytes,
+        seconds=args.max_seconds,
+        rate=args.max_rate or (0 if _is_loopback(args.host) else RATE),
+    )
+
+    # the port before the models, which take longer
+    with _listen(args.host, args.port) as listener:
+        models = Models.load(args.runs, args.device)
+        app = make_app(models, settings)
+        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
+        shown = f"[{args.host}]" if ":" in args.host else args.host
+        say(f"http://{shown}:{listener.getsockname()[1]}")
+        for model in models.all:
+            say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}; try")
+            say(*(f"  {example}" for example in model.examples))
+        say("Ctrl-C stops")
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def _read_keys(file: str | None) -> list[str]:
+    """Return the keys of the file and of the environment; raise UserError if the file has none."""
+    keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
+    if file:
+        try:
+            found = [line.strip() for line in Path(file).read_text("utf-8").splitlines() if line.strip()]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"--api-key {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        if not found:
+            raise UserError(f"--api-key {file}: no key in it; write one a line")
+        keys += found
+    return keys
+
+
+def _is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens; raise UserError if the address or the port cannot be had."""
+    if not 0 <= port <= 65535:
+        raise UserError(f"--port {port}: write 0 to 65535")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except (OSError, UnicodeError):
+        raise UserError(f"--host {host}: no address of this machine; write 127.0.0.1 or 0.0.0.0") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(2048)
+    except OSError as error:
+        listener.close()
+        raise UserError(f"--host {host} --port {port}: {error.strerror}; give another with --port") from None
+    return listener

@@ -1,0 +1,308 @@
+"""One step of a translation, equation by equation, with the numbers that the model itself computed.
+
+Nothing is computed twice: the methods of the model's modules are watched during one forward pass, and their arguments
+and results are the numbers. The equations stand in the docstrings of the classes that compute them, so a new score
+brings its own.
+"""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.data.batches import make_batch
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.model.attention import Attention, Dot, NoAttention, Sizes
+from seq2seq.model.decoder import BahdanauDecoder, Decoder
+from seq2seq.model.past import Past
+from seq2seq.model.window import Window
+from seq2seq.text.tokenizer import EOS
+
+LIKELIEST = 5  # next tokens that are shown
+
+
+class Line(NamedTuple):
+    """An equation, and its numbers: one, a vector, or a number or a vector for each token."""
+
+    name: str  # of what it computes
+    equation: str
+    place: str  # the file in the package, and the class and method in it
+    values: Any  # lists of Python's floats
+    tokens: list[str] | None = None  # None: the numbers belong to no tokens
+
+
+class Section(NamedTuple):
+    """The equations of a part of the model, in the order of the computation."""
+
+    title: str
+    lines: list[Line]
+
+
+class Explanation(NamedTuple):
+    """The equations of one step, and the sentence that the step belongs to."""
+
+    text: str
+    translation: str
+    tokens: list[str]  # of the translation, or of the text where its self-attention is explained
+    step: int  # counted from 1
+    sections: list[Section]
+
+
+class Call(NamedTuple):
+    """A call of a method."""
+
+    arguments: tuple[Any, ...]
+    result: Any
+
+
+Calls = dict[tuple[nn.Module, str], list[Call]]
+
+
+@contextmanager
+def watched(model: nn.Module) -> Iterator[Calls]:
+    """Record the calls that compute the equations until the end of the block. No other thread may use the model."""
+    # what is watched
+    methods: list[tuple[nn.Module, str]] = []
+    for module in model.modules():
+        if isinstance(module, Attention):
+            methods += [(module, name) for name in ("forward", "score", "merge")]
+        elif isinstance(module, Window):
+            methods += [(module, "forward"), (module, "center")]
+        elif isinstance(module, Past):
+            methods.append((module, "feature"))
+        elif isinstance(module, Decoder):
+            methods.append((module.W_c, "forward"))
+
+    # watch
+    calls: Calls = defaultdict(list)
+    for module, name in methods:
+        setattr(module, name, _recorded(getattr(module, name), calls[module, name]))
+    try:
+        yield calls
+    finally:
+        for module, name in methods:
+            delattr(module, name)
+
+
+def _recorded(method: Callable[..., Any], calls: list[Call]) -> Callable[..., Any]:
+    def recorded(*arguments: Any) -> Any:
+        calls.append(Call(arguments, method(*arguments)))
+        return calls[-1].result
+
+    return recorded
+
+
+def explain(
+    translator: Translator, text: str, ids: Sequence[int], *, step: int = 1, head: int = 1, encoder: bool = False
+) -> Explanation:
+    """Return the equations of one step of a translation with their numbers.
+
+    Args:
+        translator: the model; no other thread may use it meanwhile.
+        text: one raw sentence.
+        ids: the tokens of its translation, without `</s>`: `Look.ids`.
+        step: the position whose token is written, from 1 to that of `</s>`.
+        head: the head to follow, from 1 on, as `Translator.decoder_heads` counts them.
+        encoder: explain the encoder's self-attention instead; `step` is then a position of the source, and `head` one
+            of `Translator.encoder_heads`.
+
+    Raises:
+        UserError: the text is empty or has several sentences, there is no such step or head, or no self-attention.
+    """
+    # the tokens
+    model, (source,) = translator.model, translator.encode([text])
+    if not source:
+        raise UserError("the text is empty: there is nothing to explain")
+    if EOS in ids:
+        raise UserError("the text has several sentences; explain them one by one")
+    src, tgt = translator.tokenizers.src.pieces(source), translator.tokenizers.tgt.pieces([*ids, EOS])
+    heads, length = (translator.encoder_heads, len(src)) if encoder else (translator.decoder_heads, len(tgt))
+    if encoder and not heads:
+        raise UserError("the encoder has no self-attention: there is nothing to explain; leave --encoder out")
+    for name, value, most in (("step", step, length), ("head", head, max(len(heads), 1))):
+        if not 1 <= value <= most:
+            raise UserError(f"{name} is {value}; write 1 to {most}")
+
+    # one forward pass, watched
+    batch, t = make_batch([(source, [*ids, EOS])]).to(translator.device), step - 1
+    with torch.inference_mode(), translator.exact.settings(), translator.exact.forward(), watched(model) as calls:
+        attentional = model(batch.src, batch.src_lengths, batch.tgt_in).attentional
+        probabilities = model.logits(attentional[0, min(t, len(tgt) - 1)]).softmax(-1)
+
+    # the encoder's self-attention
+    layers = [layer.self_attention for layer in getattr(model.encoder, "layers", [])]
+    if encoder:
+        section = _explain_self_attention(calls, layers, head - 1, t, src, "the encoder")
+        return Explanation(text, translator.tokenizers.tgt.decode(ids), src, step, [section])
+
+    # the decoder's step, and before it the self-attention of the source token that it looks at most
+    written_before = ["<s>", *tgt[:t]]
+    sections = [Section(f"step {step}: after {written_before[-1]}, write {tgt[t]}", [])]
+    if isinstance(model.decoder, Decoder):
+        sections[-1].lines.extend(_explain_recurrent_step(calls, model.decoder, t, head - 1, src))
+    else:
+        inner = [layer.self_attention for layer in model.decoder.layers]
+        sections.insert(0, _explain_self_attention(calls, inner, head - 1, t, written_before, "the decoder"))
+        layer, index = divmod(head - 1, inner[0].num_heads)
+        sections[-1].lines.extend(
+            _explain_attention(calls, model.decoder.layers[layer].attention, t, index, src, "x_t")
+        )
+    weights = next((line.values for line in sections[-1].lines if line.name == "a_t"), [0.0])
+    if layers:
+        most = int(torch.tensor(weights).argmax())
+        sections.insert(0, _explain_self_attention(calls, layers, 0, most, src, "the encoder"))
+
+    # the next token
+    equation, where = "s_t = norm(x_t), x_t of the top layer", _place(type(model.decoder), "forward")
+    if isinstance(model.decoder, Decoder):
+        equation, where = _written(type(model.decoder), "s_t", "s_t"), _place(type(model.decoder), "advance")
+    best, chosen = probabilities.topk(min(LIKELIEST, len(probabilities)))
+    likeliest = translator.tokenizers.tgt.pieces(chosen.tolist())
+    next_token = "p(y_t) = softmax(W_y s_t + b_y)"
+    sections[-1].lines.append(_line("s_t", equation, where, attentional[0, t]))
+    sections[-1].lines.append(_line("p(y_t)", next_token, _place(type(model), "logits"), best, likeliest))
+    return Explanation(text, translator.tokenizers.tgt.decode(ids), tgt, step, sections)
+
+
+def _explain_recurrent_step(calls: Calls, decoder: Decoder, t: int, head: int, src: list[str]) -> list[Line]:
+    """Return h_t and the attention, in the order in which this decoder computes them."""
+    # h_t, which is an argument of W_c
+    kind, (call, i) = type(decoder), _at(calls[decoder.W_c, "forward"], t)
+    equation, where = _written(kind, "h_t", "h_t"), _place(kind, "advance")
+    if decoder.input_feeding:
+        fed = "y_{t-1}; s_{t-1}" if "[y" in equation else "[y_{t-1}; s_{t-1}]"
+        equation = equation.replace("y_{t-1}", fed)
+    h = _line("h_t", equation, where, call.arguments[0][0, i, decoder.attention.context_size :])
+
+    # Bahdanau's decoder looks at the source before it has h_t
+    is_before = isinstance(decoder, BahdanauDecoder)
+    query = "h_{t-1}" if is_before else "h_t"
+    attention = _explain_attention(calls, decoder.attention, t, head, src, query)
+    if not is_before:
+        return [h, *attention]
+    call, i = _at(calls[decoder.attention, "forward"], t)
+    return [_line(query, "h_{t-1}, the query", where, call.arguments[0][0, i]), *attention, h]
+
+
+def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, src: list[str], query: str) -> list[Line]:
+    """Return the scores, the weights and the context of one query."""
+    # the call that computed position t
+    kind, shared = type(attention), _place(Attention, "forward")
+    call, i = _at(calls[attention, "forward"], t)
+    context = call.result.context[0, i]
+    if isinstance(attention, NoAttention):
+        return [_line("c_t", "c_t = 0, without attention", _place(kind, "forward"), context)]
+    scored, merged = (_at(calls[attention, name], t)[0] for name in ("score", "merge"))
+    lines, has_heads = [], attention.num_heads > 1
+    if has_heads:
+        q = scored.arguments[0][0, head, i]
+        lines.append(_line("q_t", f"q_t = W_q {query}, head {head + 1}", _place(kind, "query"), q))
+
+    # what the past adds to the keys
+    if attention.past is not None:
+        past, feature = type(attention.past), _at(calls[attention.past, "feature"], t)[0].result[0]
+        equation = _written(past, "f_ti", _written(past, "f_t", "f_t")) + "; W_f f_ti is added to the key"
+        values = feature.squeeze(-1) if feature.size(-1) == 1 else feature
+        lines.append(_line("f_t", equation, _place(past, "feature"), values, src))
+
+    # the scores
+    equation = _written(kind, "e_ti", _written(kind, "e_t", "e_ti = score(h_t, k_i)")).replace("h_t", query)
+    lines.append(_line("e_t", equation, _place(kind, "score"), scored.result[0, head, i], src))
+
+    # the window
+    inside = ""
+    if calls[attention.window, "center"]:
+        window, p = type(attention.window), _at(calls[attention.window, "center"], t)
+        lines.append(
+            _line(
+                "p_t",
+                _written(window, "p_t", "p_t") + ", counted from 0",
+                _place(window, "center"),
+                p[0].result[0, p[1]],
+            )
+        )
+        inside = f" in [p_t - {attention.window.D}, p_t + {attention.window.D}]"
+        focus = _at(calls[attention.window, "forward"], t)[0].result[1]
+        if focus.dim():
+            inside += ", times this"
+            lines.append(
+                _line(
+                    "focus",
+                    "exp(-(s - p_t)^2 / (2 sigma^2)), sigma = D / 2",
+                    _place(window, "forward"),
+                    focus[0, 0, i],
+                    src,
+                )
+            )
+
+    # the weights and the sum
+    scores = "e_t" if attention.temperature == 1 else f"e_t / {attention.temperature:g}"
+    lines.append(_line("a_t", f"a_t = softmax({scores}){inside}", shared, call.result.weights[0, head, i], src))
+    if has_heads:
+        z = merged.arguments[0][0, head, i]
+        lines.append(_line("z_t", "z_t = sum_i a_ti v_i, v_i = W_v k_i", shared, z))
+    equation = "c_t = W_o [z_t of head 1; z_t of head 2; ...]" if has_heads else "c_t = sum_i a_ti v_i"
+    return [*lines, _line("c_t", equation, _place(Attention, "merge") if has_heads else shared, context)]
+
+
+def _explain_self_attention(
+    calls: Calls, layers: Sequence[Attention], head: int, row: int, tokens: list[str], where: str
+) -> Section:
+    """Return the equations of a head of self-attention, for the token of one row; heads count over all layers."""
+    # the layer, and what it computed
+    layer, head = divmod(head, layers[0].num_heads)
+    attention, n = layers[layer], len(tokens)
+    (call,), (scored,), (merged,) = (calls[attention, name] for name in ("forward", "score", "merge"))
+    X, memory = call.arguments[:2]
+    Q, K = (each[0, head, :n] for each in scored.arguments)
+    kind, projected = type(attention), _place(Attention, "memorize")
+    products = Dot(Sizes(Q.size(-1), K.size(-1))).score(Q[row], K)
+
+    # the equations
+    lines = [
+        _line("X", "X, a row for each token", _place(kind, "forward"), X[0, :n], tokens),
+        _line("Q", "Q = X W_Q", _place(kind, "query"), Q, tokens),
+        _line("K", "K = X W_K", projected, K, tokens),
+        _line("V", "V = X W_V", projected, memory.values[0, head, :n], tokens),
+        _line("Q K^T", f"Q K^T, the row of {tokens[row]}", _place(Dot, "score"), products, tokens),
+        _line("e", "Q K^T / sqrt(d_k)", _place(kind, "score"), scored.result[0, head, row, :n], tokens),
+        _line(
+            "a",
+            "softmax(Q K^T / sqrt(d_k))",
+            _place(Attention, "forward"),
+            call.result.weights[0, head, row, :n],
+            tokens,
+        ),
+        _line("z", "z = softmax(Q K^T / sqrt(d_k)) V", _place(Attention, "forward"), merged.arguments[0][0, head, row]),
+        _line("Z", "Z = [z of head 1; z of head 2; ...] W_O", _place(Attention, "merge"), call.result.context[0, row]),
+    ]
+    title = f"self-attention of {where}, layer {layer + 1}, head {head + 1}: where {tokens[row]} looks"
+    return Section(title, lines)
+
+
+def _line(name: str, equation: str, place: str, values: Tensor, tokens: list[str] | None = None) -> Line:
+    return Line(name, equation, place, values.double().tolist(), tokens)
+
+
+def _at(calls: list[Call], t: int) -> tuple[Call, int]:
+    """Return the call that computed position t, and the position within it: one call is a step, or all positions."""
+    return (calls[t], 0) if len(calls) > 1 else (calls[0], t)
+
+
+def _place(kind: type, method: str) -> str:
+    """Return the file in the package and the method; of a class of one's own, its module."""
+    module = kind.__module__
+    file = f"{module.removeprefix('seq2seq.').replace('.', '/')}.py" if module.startswith("seq2seq.") else module
+    return f"{file}: {kind.__name__}.{method}"
+
+
+def _written(kind: type, symbol: str, otherwise: str) -> str:
+    """Return the equation `symbol = ...` in the docstring of a class; `otherwise` if it has none."""
+    pattern = rf"(?<![\w.]){re.escape(symbol)} = .+?(?= \(\w+ et al|: |, where|  |\.?$|\. [A-Z])"
+    found = re.search(pattern, kind.__doc__ or "", re.MULTILINE)
+    return found[0] if found else otherwise

@@ -1,0 +1,137 @@
+"""What a server is asked and what it answers: the bodies of its requests, read from JSON or from a form."""
+
+import json
+from collections import defaultdict
+from typing import Annotated, Any, Literal
+
+from fastapi import HTTPException, Request
+from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
+
+from seq2seq.errors import printable
+
+MOST_ALTERNATIVES = 4  # of a translation; with the best one as many as the usual beam of 5 holds
+MOST_BEAM = 20
+MOST_HINTS = 100  # banned phrases of a request
+
+# a lone surrogate, which no answer could hold, is U+FFFD
+Text = Annotated[str, BeforeValidator(lambda text: _clean(text))]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200)]
+
+
+def _clean(text: Any) -> Any:
+    return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text) if isinstance(text, str) else text
+
+
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
+def _whole_number(value: Any) -> Any:
+    """Return the number that is meant by a number or by text; anything else is left for the check."""
+    try:
+        return value if isinstance(value, bool) else int(value or 0) if not isinstance(value, str) else int(value)
+    except (ValueError, OverflowError, TypeError):
+        return value
+
+
+class Keyed(BaseModel, strict=True):
+    """A request that may bring a key."""
+
+    api_key: Annotated[Text | None, Field(description="the key, where the server wants one")] = None
+
+
+class DetectRequest(Keyed):
+    """A request for the language of a text."""
+
+    q: Annotated[Text | list[Text], Field(description="the text", min_length=1)]
+
+
+class TranslateRequest(Keyed):
+    """A request for a translation, as clients of LibreTranslate send it."""
+
+    q: Annotated[Text | list[Text], Field(description="a text, or a list of texts", min_length=1)]
+    source: Annotated[Name, Field(description="the language code of the text, or auto")]
+    target: Annotated[Name, Field(description="the language code of the translation")]
+    format: Annotated[
+        Literal["text", "html"] | None, BeforeValidator(_none_if_empty), Field(description="what the text is")
+    ] = None
+    alternatives: Annotated[
+        int,
+        BeforeValidator(_whole_number),
+        Field(description=f"more translations to return, {MOST_ALTERNATIVES} at most"),
+    ] = 0
+
+
+class SamplingSettings(BaseModel, strict=True, extra="forbid"):
+    """How a translation is drawn at random."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 1
+
+
+class SearchRequest(Keyed, extra="forbid"):
+    """A request for translations with tokens, scores and attention."""
+
+    text: Annotated[Text | list[Text], Field(description="a text, or a list of texts")]
+    model: Annotated[Name | None, Field(description="the name of a model (default: the first that fits)")] = None
+    source: Annotated[Name | None, Field(description="a language code, or auto")] = None
+    target: Annotated[Name | None, Field(description="a language code")] = None
+    beam: Annotated[int | None, Field(ge=1, le=MOST_BEAM, description="1 is greedy (default: the run's)")] = None
+    nbest: Annotated[int, Field(ge=1, le=MOST_BEAM, description="translations of a text, at most beam")] = 1
+    sampling: Annotated[SamplingSettings | None, Field(description="draw at random instead of searching")] = None
+    attention: Annotated[bool, Field(description="return where the model looks")] = False
+    split_sentences: Annotated[bool | None, Field(description="split lines into sentences (default: the run's)")] = None
+    client: Annotated[Name | None, Field(description="a newer request of the same client replaces an older one")] = None
+
+
+async def read_values(request: Request, most_bytes: int) -> dict[str, Any]:
+    """Return the values of a request: those of a JSON object, or the fields of its form and of its query together.
+
+    A field that is repeated is a list. In a form CRLF is a line feed. A key may also stand in the query, or in the
+    header `Authorization: Bearer KEY`.
+
+    Raises:
+        HTTPException: 400, the JSON or the form cannot be read.
+    """
+    # JSON
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    values: dict[str, Any]
+    if kind == "application/json" or kind.endswith("+json"):
+        try:
+            values = json.loads(await request.body())
+        except (ValueError, RecursionError):
+            raise HTTPException(400, "Invalid request: the body is no valid JSON") from None
+        if not isinstance(values, dict):
+            raise HTTPException(400, "Invalid request: the body is JSON, but no object")
+
+    # or a form
+    else:
+        fields = defaultdict(list)
+        form = await request.form(max_files=0, max_part_size=most_bytes)
+        for name, value in [*request.query_params.multi_items(), *form.multi_items()]:
+            fields[name].append(value.replace("\r\n", "\n") if isinstance(value, str) else value)
+        values = {name: found[0] if len(found) == 1 else found for name, found in fields.items()}
+
+    # the key, under any of its names
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    places = (
+        values.pop("api_key", None),
+        values.pop("apiKey", None),
+        request.query_params.get("api_key"),
+        bearer if scheme.lower() == "bearer" else None,
+    )
+    return {**values, "api_key": next((key for key in places if key), None)}
+
+
+def explain(error: ValidationError) -> str:
+    """Return the first fault of a request in one line: the key, the value and what is wrong with it."""
+    fault = error.errors(include_url=False)[0]
+    # of the members of a union only the name of the key counts
+    key = next((str(part) for part in fault["loc"]), "body")
+    value = fault["input"]
+    if fault["type"] == "missing" or value in (None, "", []):
+        return f"Invalid request: missing {key} parameter"
+    shown = printable(json.dumps(value, ensure_ascii=True, default=str))
+    return f"Invalid request: {key} is {shown:.60}: {fault['msg'].lower()}"

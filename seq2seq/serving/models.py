@@ -1,0 +1,127 @@
+"""The models that a server has, and the languages they translate."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from seq2seq.data.corpus import read_pairs
+from seq2seq.data.dataset import form_of
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.runs.run import Run
+from seq2seq.text.languages import LANGUAGES
+
+ALIASES = {"zt": "zh-hant", "pb": "pt-br", "nb": "no", "no": "nb", "iw": "he"}  # other codes of the same languages
+GUESSED = 3  # a text of fewer letters tells nothing of its language
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A model that is served."""
+
+    name: str
+    translator: Translator
+    source: str  # language codes
+    target: str
+    examples: list[str]  # sentences to try
+
+
+class Detected(NamedTuple):
+    """The language of a text, and the confidence in it, 0 to 100."""
+
+    language: str
+    confidence: float
+
+
+class Models:
+    """The models of a server. Of several of one direction, requests that name none get the first."""
+
+    def __init__(self, models: Sequence[Model]):
+        self.all = list(models)
+        self.targets: dict[str, list[str]] = {}
+        for model in self.all:
+            known = {model.target, *self.targets.get(model.source, [])}
+            self.targets[model.source] = sorted(known)
+        self.codes = list(dict.fromkeys([*self.targets, *(model.target for model in self.all)]))
+
+    @classmethod
+    def load(cls, runs: Sequence[str], device: str | None = None) -> "Models":
+        """Load runs; a model has the name of its folder, or its whole path where two folders have the same name."""
+        paths = [Run.open(run).path for run in runs]
+        stems = [path.stem if path.is_file() else path.resolve().name for path in paths]
+        names = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
+        if doubled := next((name for name in names if names.count(name) > 1), None):
+            raise UserError(f"{doubled} is given twice; leave one out")
+        return cls([_load(name, run, device) for name, run in zip(names, runs, strict=True)])
+
+    def code(self, given: str) -> str | None:
+        """Return the code of a served language by any of its spellings: zh-Hans or zh_cn for zh, PT-BR for pt."""
+        wanted = given.lower().replace("_", "-")
+        served = {code.lower(): code for code in self.codes}
+        for tag in (wanted, ALIASES.get(wanted, wanted)):
+            while tag:
+                if tag in served:
+                    return served[tag]
+                tag = tag.rpartition("-")[0]
+        return next((code for low, code in served.items() if low.startswith(f"{wanted}-")), None)
+
+    def find(self, source: str, target: str) -> Model | None:
+        """Return the first model of a direction."""
+        return next((model for model in self.all if (model.source, model.target) == (source, target)), None)
+
+    def detect(self, text: str, among: Sequence[str] | None = None) -> list[Detected]:
+        """Return languages of a text, the likeliest first, with their confidences; by default all that are served."""
+        codes = list(among or self.codes)
+        letters = sum(character.isalpha() for character in text)
+        shares = {known: share for known, share in self._identifier.rank(text) if share} if letters else {}
+        found = {code: shares.get(_base(code), 0.0) for code in codes}
+        total = sum(found.values()) or 1.0
+        sure = letters >= GUESSED
+        ranked = sorted(codes, key=lambda code: -found[code])
+        return [Detected(code, round(100 * found[code] / total, 1) if sure else 0.0) for code in ranked]
+
+    @cached_property
+    def _identifier(self) -> Any:
+        from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
+        identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
+        identifier.set_languages({_base(code) for code in self.codes} & set(identifier.labels) or None)
+        return identifier
+
+
+def language_name(code: str) -> str:
+    """Return the English name of a language, or its code if it is none of those known."""
+    return LANGUAGES[_base(code)][0].capitalize() if _base(code) in LANGUAGES else code
+
+
+def _base(code: str) -> str:
+    return code.lower().partition("-")[0]
+
+
+def _load(name: str, run: str, device: str | None) -> Model:
+    folder = Run.open(run)
+    config = folder.config()
+    translator = Translator.load(run, device=device)
+    source, target = (_language_code(code) for code in (config.data.src, config.data.tgt))
+    return Model(name, translator, source, target, _examples(folder))
+
+
+def _language_code(name: str) -> str:
+    """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE and german."""
+    code = re.sub("_", "-", name.split(".")[-1])
+    named = next((known for known, (full, _) in LANGUAGES.items() if full == code.lower()), code)
+    language, dash, rest = named.partition("-")
+    return f"{language.lower()}{dash}{rest}"
+
+
+def _examples(run: Run, count: int = 3) -> list[str]:
+    """Return sentences of the dev set to try, if it is still there: short ones first of all."""
+    config = run.config()
+    try:
+        sources = [pair.src for pair in read_pairs(config.data.dev, *form_of(config))]
+    except UserError:
+        return []
+    good = [text for text in dict.fromkeys(sources) if 4 <= len(text.split()) <= 12] or sources
+    return good[:count]
