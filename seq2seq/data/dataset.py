@@ -208,6 +208,15 @@ def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
     return counts.tolist()
 
 
+def missing_shares(store: Chunks, tokenizers: Tokenizers) -> tuple[float, float]:
+    """Return the share of tokens that spell what the vocabulary lacks, of a sample of each side: `<unk>` and bytes."""
+    shares = []
+    for tokenizer, side in zip((tokenizers.src, tokenizers.tgt), zip(*sample_pairs(store), strict=True), strict=True):
+        ids = np.concatenate(side)
+        shares.append(float(np.isin(ids, [*tokenizer.missing]).mean()))
+    return shares[0], shares[1]
+
+
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:
     """Learn the shortlist of a store, from evenly spaced chunks of it; raise UserError if one is damaged."""
     pairs = list(sample_pairs(store))

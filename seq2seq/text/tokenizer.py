@@ -124,10 +124,14 @@ class SubwordTokenizer:
         return self._processor.encode([self.spelling(line) for line in lines], num_threads=-1)
 
     @cached_property
+    def missing(self) -> frozenset[int]:
+        """The ids of the tokens that stand for what the vocabulary lacks: bytes and `<unk>`."""
+        return frozenset([UNK, *filter(self._processor.is_byte, range(len(self)))])
+
+    @cached_property
     def unbroken(self) -> frozenset[int]:
-        """The ids of tokens that are never cut in another way: bytes, symbols, `<unk>`."""
-        symbols = map(self._processor.piece_to_id, self.spelling.symbols)
-        return frozenset([UNK, *symbols, *filter(self._processor.is_byte, range(len(self)))])
+        """The ids of the tokens that are never cut in another way: symbols, and the missing ones."""
+        return self.missing | {*map(self._processor.piece_to_id, self.spelling.symbols)}
 
     @cached_property
     def scored_pieces(self) -> Pieces:
@@ -178,6 +182,8 @@ class WordTokenizer:
         self._vocab = Vocab(ranked, specials=SPECIALS, specials_first=True)
         self._split = _word_splitter(word_tokenizer)
         self.spelling = Spelling(lowercase, decompose, tuple(symbols))
+
+    missing = frozenset([UNK])  # the ids of the tokens that stand for what the vocabulary lacks
 
     @classmethod
     def train(cls, vocab_size: int, spelling: Spelling, word_tokenizer: str, lines: Sequence[str]) -> Self:

@@ -18,6 +18,7 @@ from seq2seq.data.dataset import (
     learn_sentences,
     learn_tokenizers,
     make_batches,
+    missing_shares,
     must_keep_a_pair,
     own_model_digests,
     prepare_store,
@@ -48,6 +49,8 @@ from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")
+
+MISSING = 0.05  # share of the tokens: above this, a vocabulary does not fit the text
 
 
 class Start(NamedTuple):
@@ -177,6 +180,12 @@ def prepare(
     read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
     if few := too_few(store.report.kept):
         log.warning(few)
+    shares = missing_shares(store, tokenizers) if learned or config.tokenizer.models else ()
+    for code, share in zip((config.data.src, config.data.tgt), shares, strict=False):
+        if share > MISSING:
+            fix = "train without --from" if learned else "give another tokenizer.model"
+            text = "%.0f%% of the tokens of %s are bytes or unknown, because the vocabulary lacks these characters; %s"
+            log.warning(text, 100 * share, code, fix)
     for line in (
         *headers,
         f"reading {read}",
