@@ -37,7 +37,6 @@ from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
 from seq2seq.training.validation import Validation
 
-
 SAMPLE = 1000  # training pairs in which the hint looks for Hangul
 HANGUL = re.compile("[\uac00-\ud7a3]")  # syllables
 
