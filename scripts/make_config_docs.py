@@ -53,6 +53,8 @@ def allowed(key: dict[str, Any]) -> str:
         return ", ".join(f"`{literal(name)}`" for name in key.get("enum", [key.get("const")]))
     if "pattern" in key:
         return "`auto`, `cpu`, `mps`, `cuda`, `cuda:N`"
+    if key["type"] == "array" and "$ref" in key["items"]:
+        return "list of `{path, weight}`"
     if key["type"] == "array":
         return f"list of {key.get('minItems', 'any number')}, each a {allowed(key['items'])}"
     kind = {
@@ -78,7 +80,7 @@ def table(section: type[Section]) -> str:
     schema = section.model_json_schema()
     rows = []
     for name, key in schema["properties"].items():
-        if "$ref" in json.dumps(key):
+        if "$ref" in key or {"$ref"} in [kind.keys() for kind in key.get("anyOf", ())]:
             continue
         default = f"`{literal(key['default'])}`" if "default" in key else "must be given"
         rows.append(f"| `{name}` | {allowed(key)} | {default} | {' '.join(key['description'].split())} |\n")

@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> None:
     if header:
         say(header)
     read, repeated = len(division.part), division.repeated
-    of_repeats = f"{repeated:,} repeated ones kept" if args.keep_repeats else f"{repeated:,} repeated ones left out"
-    say(f"{read:,} pairs; {division.blank:,} blank ones left out; {of_repeats}")
+    blank, kept = ("ones left out, ", "kept") if args.keep_repeats else ("and ", "left out")
+    say(f"{read:,} pairs; {division.blank:,} blank {blank}{repeated:,} repeated ones {kept}")
     if repeated > read / 2 and not args.keep_repeats:
         say("most pairs are repeated: if they are the words of a text, --keep-repeats keeps how often each occurs")
     if division.quoted:

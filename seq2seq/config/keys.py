@@ -43,6 +43,21 @@ def _two_columns(columns: Any) -> Any:
     raise ValueError(f'data.columns is {columns!r:.80}; write two numbers, [2, 3], or two names, ["en", "no"]')
 
 
+def _corpora(train: Any) -> Any:
+    """Return a value of `data.train`; raise ValueError, with an example, for anything else."""
+    if isinstance(train, str) and train:
+        return train
+    corpora = train if isinstance(train, list) and train else [train]
+    for corpus in corpora:
+        weight = corpus.get("weight", 1) if isinstance(corpus, dict) else None
+        is_weight = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1000
+        if not is_weight or not corpus.get("path") or corpus.keys() - {"path", "weight"}:
+            example = "write a path, or a list such as [{path: data/real, weight: 2}, {path: data/more}]"
+            shown = "empty" if train is None else f"{train!r:.200}"
+            raise ValueError(f"data.train is {shown}; {example}, with weights above 0 and at most 1000")
+    return [corpus | {"weight": float(corpus.get("weight", 1))} for corpus in corpora]
+
+
 def _yes_no_or_auto(header: Any) -> Any:
     """Return a value of `data.header`; raise ValueError for anything else."""
     if isinstance(header, bool) or header == "auto":
@@ -89,11 +104,19 @@ class Section(BaseModel):
     )
 
 
+class Corpus(Section):
+    """A corpus of `data.train`, and how often an epoch has each of its pairs."""
+
+    path: Text
+    weight: Annotated[float, Field(gt=0, le=1000)] = 1.0
+
+
 class DataConfig(Section):
     """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
-    train: Text
-    """sentence pairs to learn from"""
+    train: Annotated[Text | Annotated[list[Corpus], Field(min_length=1)], BeforeValidator(_corpora)]
+    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, {path: data/more}]`: with
+    weight 2 an epoch has each pair twice, with 0.5 every second pair, without a weight each once"""
     dev: Text
     """sentence pairs to validate on; they decide which checkpoint is the best"""
     test: Text | None = None
@@ -110,6 +133,11 @@ class DataConfig(Section):
     two cells name languages (`en`, `English`) or sides (`source`, `target`)"""
     max_length: Positive = 100
     """largest number of tokens on either side, `</s>` not counted; longer training pairs are dropped"""
+
+    @property
+    def corpora(self) -> list[Corpus]:
+        """The corpora of `train`."""
+        return [Corpus(path=self.train)] if isinstance(self.train, str) else self.train
 
 
 class TokenizerConfig(Section):

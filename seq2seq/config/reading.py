@@ -84,7 +84,9 @@ def resolve_paths(config: Config) -> Config:
     pretrained, tokenizer = keys["model"]["pretrained_embeddings"] or {}, keys["tokenizer"]
     if models := [os.path.abspath(path) for path in config.tokenizer.models]:
         tokenizer["model"] = models if len(models) > 1 else models[0]
-    for section, names in ((keys["data"], ("train", "dev", "test")), (pretrained, ("src", "tgt"))):
+    parts = [*keys["data"]["train"]] if isinstance(keys["data"]["train"], list) else [keys["data"]]
+    named = [(part, ("path", "train")) for part in parts]
+    for section, names in (*named, (keys["data"], ("dev", "test")), (pretrained, ("src", "tgt"))):
         section |= {name: os.path.abspath(section[name]) for name in names if section.get(name)}
     os.getcwd().encode()  # of a folder whose name is not UTF-8 a config could not tell
     return Config.model_validate(keys)

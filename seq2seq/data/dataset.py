@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
+from itertools import repeat
+from math import floor
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,6 +12,7 @@ import numpy as np
 from tqdm import tqdm
 
 from seq2seq.config import Config
+from seq2seq.config.keys import DataConfig
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
 from seq2seq.data.formats import Form, Row, corpus_files, describe_table, stream_pairs
@@ -45,7 +48,8 @@ def read_dev(config: Config) -> list[Pair]:
 def describe_headers(config: Config) -> list[str]:
     """Say which lines of the data are taken for headers of tables; raise UserError where a table cannot be read."""
     data, form = config.data, form_of(config)
-    described = [describe_table(prefix, form) for prefix in (data.train, data.dev, data.test) if prefix]
+    prefixes = (*(corpus.path for corpus in data.corpora), data.dev, data.test)
+    described = [describe_table(prefix, form) for prefix in prefixes if prefix]
     return [line for line in described if line]
 
 
@@ -57,11 +61,18 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
     Raises UserError: a line is at fault, or a file has changed while it was read.
     """
     try:
-        yield from with_bar(stream_pairs(config.data.train, *form_of(config)))
+        yield from with_bar(_weighted_pairs(config))
     except UserError:
         _must_be_unchanged(config, digests)  # if a file has changed, this is the better explanation
         raise
     _must_be_unchanged(config, digests)
+
+
+def _weighted_pairs(config: Config) -> Iterator[Row]:
+    """Yield the pairs of all corpora; of pair i, counted from 0, floor((i + 1) weight) - floor(i weight) copies."""
+    for corpus in config.data.corpora:
+        for i, row in enumerate(stream_pairs(corpus.path, *form_of(config))):
+            yield from repeat(row, floor((i + 1) * corpus.weight) - floor(i * corpus.weight))
 
 
 def with_bar(rows: Iterator[Row]) -> Iterator[Row]:
@@ -71,8 +82,10 @@ def with_bar(rows: Iterator[Row]) -> Iterator[Row]:
 
 def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> None:
     for name, digest in (digests or {}).items():
-        file = Path(config.data.train).parent / name
-        if not file.is_file() or _digest(file) != digest:
+        corpora = config.data.corpora
+        number, plain = name.split(": ", 1) if len(corpora) > 1 else ("1", name)
+        file = Path(corpora[int(number) - 1].path).parent / plain
+        if not file.is_file() or _digest(file) != digest.partition(" ")[0]:
             raise UserError(
                 f"{file}: has changed while it was read; when nothing writes into it any more, train in another "
                 "folder with --run DIR, or put the old file back and go on with --resume"
@@ -162,13 +175,22 @@ def padding_share(batches: Batches) -> float:
 
 
 def data_digests(config: Config) -> dict[str, dict[str, str]]:
-    """Return the SHA-256 of the files of each split, by name; raise UserError if one cannot be found or read."""
-    data, found = config.data, {}
-    for split in ("train", "dev", "test"):
-        if prefix := getattr(data, split):
-            files = map(Path, corpus_files(prefix, data.src, data.tgt))
-            found[split] = {file.name: _digest(file) for file in files}
-    return found
+    """Return the SHA-256 of the files of each split, by name; raise UserError if one cannot be found or read.
+
+    The names of several training corpora have a number, as in `2: x.en`, and a weight that is not 1 follows the digest.
+    """
+    data, digests = config.data, {}
+    several = len(data.corpora) > 1
+    for number, corpus in enumerate(data.corpora, 1):
+        for name, digest in _digests(corpus.path, data).items():
+            weight = "" if corpus.weight == 1 else f" weight {corpus.weight!r}"
+            digests[f"{number}: {name}" if several else name] = digest + weight
+    others = {"dev": data.dev, "test": data.test}
+    return {"train": digests} | {split: _digests(prefix, data) for split, prefix in others.items() if prefix}
+
+
+def _digests(prefix: str, data: DataConfig) -> dict[str, str]:
+    return {Path(file).name: _digest(Path(file)) for file in corpus_files(prefix, data.src, data.tgt)}
 
 
 def own_model_digests(config: Config) -> dict[str, str]:

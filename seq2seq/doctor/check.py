@@ -155,7 +155,7 @@ def _splits(config: Config) -> list[Split]:
     """Return the splits of a config, `train` first."""
     data, splits = config.data, []
     for name in ("train", "dev", "test"):
-        if prefix := getattr(data, name):
+        if prefix := data.corpora[0].path if name == "train" else getattr(data, name):
             # in a table both languages have the same file
             files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
             train = partial(training_text, config)

@@ -177,7 +177,7 @@ def prepare(
 
     # log a summary
     headers = describe_headers(config)
-    read = " and ".join(corpus_files(config.data.train, config.data.src, config.data.tgt))
+    corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
     if few := too_few(store.report.kept):
         log.warning(few)
     shares = missing_shares(store, tokenizers) if learned or config.tokenizer.models else ()
@@ -188,7 +188,7 @@ def prepare(
             log.warning(text, 100 * share, code, fix)
     for line in (
         *headers,
-        f"reading {read}",
+        *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
         f"training pairs: {store.report}",
         *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),
         *vectors,
