@@ -182,7 +182,8 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     elif _exists(prefix) and not (src_file or tgt_file):
         raise UserError(f"no corpus at {prefix}: {_why_not(prefix, src, tgt)}")
-    found += _nearest(prefix, (f".{src}", f".{tgt}"))
+    if not (src_file or tgt_file or _exists(prefix)):
+        found += _nearest(prefix, (f".{src}", f".{tgt}"))
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
     message = f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz"
