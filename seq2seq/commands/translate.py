@@ -26,6 +26,8 @@ HELP = "translate lines of text, or in a session on a terminal"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
     options.add_shared(parser, "run", "--input", "--output")
+    column = "translate this column of a table (.tsv, .csv, .txt, .jsonl), by number or by name in its header"
+    parser.add_argument("--column", metavar="NAME", help=column)
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -87,7 +89,7 @@ def run(args: argparse.Namespace) -> None:
 
     # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
     size = translator.search.batch_size * (16 if args.input and not sampling else 1)
-    batches = console.read_batches(args.input, size)
+    batches = console.read_batches(args.input, size, args.column)
     console.write_output(args.output, _translate(translator, batches, asked, args))
 
 

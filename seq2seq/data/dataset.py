@@ -219,7 +219,7 @@ def learn_sentences(store: Chunks, tokenizers: Tokenizers, src: str) -> Sentence
     pairs = evenly_spaced(sample_pairs(store), MAX_SENTENCE_LINES)
     sources = [tokenizers.src.decode(source.tolist()) for source, _ in pairs]
     targets = [tokenizers.tgt.decode(target.tolist()) for _, target in pairs]
-    return Sentences.learn(src, sources, targets, tokenizers.src.spelling.symbols)
+    return Sentences.learn(src, sources, targets, tokenizers.src.folding.symbols)
 
 
 def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
@@ -228,6 +228,15 @@ def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
     counts = np.bincount(sources, minlength=len(tokenizers.src))
     counts[UNK] = 0
     return counts.tolist()
+
+
+def missing_shares(store: Chunks, tokenizers: Tokenizers) -> tuple[float, float]:
+    """Return the share of tokens that spell what the vocabulary lacks, of a sample of each side: `<unk>` and bytes."""
+    shares = []
+    for tokenizer, side in zip((tokenizers.src, tokenizers.tgt), zip(*sample_pairs(store), strict=True), strict=True):
+        ids = np.concatenate(side)
+        shares.append(float(np.isin(ids, [*tokenizer.missing]).mean()))
+    return shares[0], shares[1]
 
 
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:

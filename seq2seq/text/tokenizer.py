@@ -35,7 +35,7 @@ class Scored(NamedTuple):
 Pieces = dict[str, Scored]
 
 
-class Spelling(NamedTuple):
+class Folding(NamedTuple):
     """What happens to a text before it is cut into tokens. Symbols stay as they are."""
 
     lowercase: bool = False
@@ -71,16 +71,16 @@ class SubwordTokenizer:
     def __init__(self, model: bytes, lowercase: bool = False, decompose: bool = False, symbols: Sequence[str] = ()):
         from sentencepiece import SentencePieceProcessor
 
-        self.model, self.spelling = model, Spelling(lowercase, decompose, tuple(symbols))
+        self.model, self.folding = model, Folding(lowercase, decompose, tuple(symbols))
         self._processor = SentencePieceProcessor(model_proto=model)
 
     @classmethod
-    def train(cls, type: str, vocab_size: int, spelling: Spelling, lines: Sequence[str]) -> Self:
+    def train(cls, type: str, vocab_size: int, folding: Folding, lines: Sequence[str]) -> Self:
         """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes."""
         import sentencepiece
 
         # learn; the trainer would skip every line with U+2585, which means "unknown" to it
-        lines = [spelling(line).replace(_UNKNOWN_MARK, " ") for line in lines]
+        lines = [folding(line).replace(_UNKNOWN_MARK, " ") for line in lines]
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -93,7 +93,7 @@ class SubwordTokenizer:
                 unk_id=UNK,
                 bos_id=BOS,
                 eos_id=EOS,
-                user_defined_symbols=list(spelling.symbols),
+                user_defined_symbols=list(folding.symbols),
                 normalization_rule_name="identity",
                 remove_extra_whitespaces=False,
                 character_coverage=1.0,
@@ -105,7 +105,7 @@ class SubwordTokenizer:
             )
         except RuntimeError as error:
             # explain the failure that a user can cause
-            characters, symbols = len(set().union(*lines) - {" "}), len(spelling.symbols)
+            characters, symbols = len(set().union(*lines) - {" "}), len(folding.symbols)
             if vocab_size < (needed := len(SPECIALS) + 256 + characters + 1 + symbols):
                 listed = f", {symbols} symbols" * bool(symbols)
                 raise UserError(
@@ -113,21 +113,29 @@ class SubwordTokenizer:
                     f"({characters} characters, the space{listed}, 256 bytes and 4 special tokens)"
                 ) from None
             raise UserError(f"tokenizer.vocab_size is {vocab_size}: sentencepiece failed: {error}") from None
-        return cls(model.getvalue(), *spelling)
+        return cls(model.getvalue(), *folding)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of normalized text, without bos and eos."""
-        return self._processor.encode(self.spelling(text))
+        return self._processor.encode(self.folding(text))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
-        return self._processor.encode([self.spelling(line) for line in lines], num_threads=-1)
+        return self._processor.encode([self.folding(line) for line in lines], num_threads=-1)
+
+    def is_byte(self, id: int) -> bool:
+        """Return whether a token is a byte of a character that the vocabulary lacks."""
+        return bool(self._processor.is_byte(id))
+
+    @cached_property
+    def missing(self) -> frozenset[int]:
+        """The ids of the tokens that stand for what the vocabulary lacks: bytes and `<unk>`."""
+        return frozenset([UNK, *filter(self.is_byte, range(len(self)))])
 
     @cached_property
     def unbroken(self) -> frozenset[int]:
-        """The ids of tokens that are never cut in another way: bytes, symbols, `<unk>`."""
-        symbols = map(self._processor.piece_to_id, self.spelling.symbols)
-        return frozenset([UNK, *symbols, *filter(self._processor.is_byte, range(len(self)))])
+        """The ids of the tokens that are never cut in another way: symbols, and the missing ones."""
+        return self.missing | {*map(self._processor.piece_to_id, self.folding.symbols)}
 
     @cached_property
     def scored_pieces(self) -> Pieces:
@@ -141,7 +149,7 @@ class SubwordTokenizer:
 
     def rewrite(self, text: str) -> str:
         """Return normalized text as `decode` would write it: what a perfect translation looks like."""
-        return normalize(self._processor.normalize(self.spelling(text)).replace(_SPACE_MARK, " "))
+        return normalize(self._processor.normalize(self.folding(text)).replace(_SPACE_MARK, " "))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
@@ -193,24 +201,26 @@ class WordTokenizer:
         ranked = Counter({word: len(words) - rank for rank, word in enumerate(words)})
         self._vocab = Vocab(ranked, specials=SPECIALS, specials_first=True)
         self._split = _word_splitter(word_tokenizer)
-        self.spelling = Spelling(lowercase, decompose, tuple(symbols))
+        self.folding = Folding(lowercase, decompose, tuple(symbols))
+
+    missing = frozenset([UNK])  # the ids of the tokens that stand for what the vocabulary lacks
 
     @classmethod
-    def train(cls, vocab_size: int, spelling: Spelling, word_tokenizer: str, lines: Sequence[str]) -> Self:
+    def train(cls, vocab_size: int, folding: Folding, word_tokenizer: str, lines: Sequence[str]) -> Self:
         """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included."""
         from torchtext.vocab import Vocab
 
-        first = [*SPECIALS, *spelling.symbols]
+        first = [*SPECIALS, *folding.symbols]
         if vocab_size <= len(first):
             text = f"too small; {len(first)} are special tokens, write {len(first) + 1} or more"
             raise UserError(f"tokenizer.vocab_size is {vocab_size}: {text}")
         split = _word_splitter(word_tokenizer)
-        counts = Counter(word for line in lines for part in spelling.split(line)[::2] for word in split(part))
+        counts = Counter(word for line in lines for part in folding.split(line)[::2] for word in split(part))
         words = Vocab(counts, max_size=vocab_size - len(first), specials=first).itos[len(SPECIALS) :]
-        return cls(words, word_tokenizer, *spelling)
+        return cls(words, word_tokenizer, *folding)
 
     def _words(self, text: str) -> Iterator[str]:
-        for i, part in enumerate(self.spelling.split(text)):
+        for i, part in enumerate(self.folding.split(text)):
             yield from [part] if i % 2 else self._split(part)
 
     def encode(self, text: str) -> list[int]:
@@ -306,7 +316,7 @@ def train_tokenizers(
         UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.
     """
 
-    spelling = Spelling(lowercase, decompose, tuple(symbols))
+    folding = Folding(lowercase, decompose, tuple(symbols))
 
     def train(lines: Sequence[str]) -> Tokenizer:
         if not any(line.strip(f" {_UNKNOWN_MARK}") for line in lines):
@@ -315,8 +325,8 @@ def train_tokenizers(
                 "raise data.max_length or check the corpus"
             )
         if type == "word":
-            return WordTokenizer.train(vocab_size, spelling, word_tokenizer, lines)
-        return SubwordTokenizer.train(type, vocab_size, spelling, lines)
+            return WordTokenizer.train(vocab_size, folding, word_tokenizer, lines)
+        return SubwordTokenizer.train(type, vocab_size, folding, lines)
 
     src = train([*src_lines, *tgt_lines] if joint else src_lines)
     tgt = src if joint else train(tgt_lines)

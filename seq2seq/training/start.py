@@ -11,12 +11,14 @@ from torch.optim.swa_utils import AveragedModel
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
+from seq2seq.data.corpus import too_few
 from seq2seq.data.dataset import (
     data_digests,
     describe_headers,
     learn_sentences,
     learn_tokenizers,
     make_batches,
+    missing_shares,
     must_keep_a_pair,
     own_model_digests,
     prepare_store,
@@ -47,6 +49,8 @@ from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
 
 log = logging.getLogger("seq2seq")
+
+MISSING = 0.05  # share of the tokens: above this, a vocabulary does not fit the text
 
 
 class Start(NamedTuple):
@@ -174,6 +178,14 @@ def prepare(
     # log a summary
     headers = describe_headers(config)
     corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
+    if few := too_few(store.report.kept):
+        log.warning(few)
+    shares = missing_shares(store, tokenizers) if learned or config.tokenizer.models else ()
+    for code, share in zip((config.data.src, config.data.tgt), shares, strict=False):
+        if share > MISSING:
+            fix = "train without --from" if learned else "give another tokenizer.model"
+            text = "%.0f%% of the tokens of %s are bytes or unknown, because the vocabulary lacks these characters; %s"
+            log.warning(text, 100 * share, code, fix)
     for line in (
         *headers,
         *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
