@@ -50,19 +50,23 @@ def __getattr__(name: str) -> "Any":
 
 
 def load(
-    run: "str | Path", *, device: str | None = None, shortlist: bool | None = None, precision: str | None = None
+    run: "str | Path",
+    *others: "str | Path",
+    device: str | None = None,
+    shortlist: bool | None = None,
+    precision: str | None = None,
 ) -> "Translator":
-    """Load the best checkpoint of a run folder as a translator.
+    """Load the best checkpoint of a run folder as a translator; with other runs, their models translate together.
 
     By default the model is on the device of the run's config, or on the CPU if this machine lacks it, and searches only
     among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
-        UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
+        UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist; runs have other vocabularies.
     """
     from seq2seq.decoding.translator import Translator
 
-    return Translator.load(run, device=device, shortlist=shortlist, precision=precision)
+    return Translator.load(run, *others, device=device, shortlist=shortlist, precision=precision)
 
 
 def train(

@@ -128,6 +128,7 @@ def test_tokens_too_long_for_the_terminal_are_cut_and_still_aligned():
         ({"TERM": "vt100"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor", "NO_COLOR": "1"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor", "NO_COLOR": ""}, True, Screen(50, 9, 2**24)),
+        ({"COLORTERM": "truecolor", "TERM": "dumb"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor"}, False, Screen(50, None, 0)),
     ],
 )

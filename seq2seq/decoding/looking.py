@@ -8,9 +8,10 @@ from torch import Tensor
 
 from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.translation import Translation, join_translations
-from seq2seq.model.attention import Attention, NoAttention
+from seq2seq.model.attention import Attention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
+from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
 from seq2seq.text.tokenizer import EOS, Tokenizer
@@ -42,18 +43,26 @@ def join_looks(looks: Sequence[Look], ends: Sequence[str]) -> Look:
     )
 
 
-def name_decoder_heads(model: Seq2Seq) -> list[str]:
+def name_decoder_heads(model: Seq2Seq | Ensemble) -> list[str]:
     """Return the names of the heads that look at the source, in the order of the model's weights."""
+    if isinstance(model, Ensemble):
+        return _number_models([name_decoder_heads(each) for each in model.models])
     if not isinstance(model.decoder, Decoder):
         return _name_heads([layer.attention for layer in model.decoder.layers])
-    return [] if isinstance(model.decoder.attention, NoAttention) else _name_heads([model.decoder.attention])
+    return _name_heads([model.decoder.attention]) if model.has_attention else []
 
 
-def name_encoder_heads(model: Seq2Seq) -> list[str]:
+def name_encoder_heads(model: Seq2Seq | Ensemble) -> list[str]:
     """Return the names of the encoder's heads of self-attention, in the order of the model's weights."""
+    if isinstance(model, Ensemble):
+        return _number_models([name_encoder_heads(each) for each in model.models])
     if not isinstance(model.encoder, SelfAttentionEncoder):
         return []
     return _name_heads([layer.self_attention for layer in model.encoder.layers if isinstance(layer, EncoderLayer)])
+
+
+def _number_models(heads: Sequence[list[str]]) -> list[str]:
+    return [f"model {number} {head}" for number, of_model in enumerate(heads, 1) for head in of_model]
 
 
 def _name_heads(layers: Sequence[Attention]) -> list[str]:

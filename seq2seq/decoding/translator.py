@@ -18,6 +18,7 @@ from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.constraints import Ban, Beginning, Constraint, Spelling
 from seq2seq.decoding.looking import Look, join_looks, map_sentence, name_decoder_heads, name_encoder_heads
+from seq2seq.decoding.mbr import most_alike
 from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search, sample
 from seq2seq.decoding.translation import (
     NOT_FINITE,
@@ -33,16 +34,18 @@ from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.fast.side_by_side import Item, Result, in_batches
-from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
+from seq2seq.model.ensemble import Decodings, Ensemble
+from seq2seq.model.seq2seq import Decoding, Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
+from seq2seq.text.vocabularies import vocabulary_digests
 
 log = logging.getLogger("seq2seq")
 
-Search = Callable[[Step, Decoding, Limits], list[list[Hypothesis]]]
+Search = Callable[[Any, Decoding | Decodings, Limits], list[list[Hypothesis]]]
 
 DEFAULTS = Options()
 # a line is cut after so many tokens, 20 times as many as training reads by default: no sentence is longer, no model has
@@ -69,7 +72,7 @@ class Translator:
     """A model, its tokenizers, and the settings of its search.
 
     Args:
-        model: in eval mode, on the device to translate on.
+        model: in eval mode, on the device to translate on; or several models as one.
         tokenizers: the model's.
         search: the defaults of `translate`.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
@@ -81,7 +84,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Ensemble,
         tokenizers: Tokenizers,
         search: SearchConfig,
         shortlist: Shortlist | None = None,
@@ -91,7 +94,7 @@ class Translator:
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
         self.sentences, self.confidence = sentences or Sentences.of_language("en"), confidence
-        self.device = model.decoder.W_y.weight.device
+        self.device = next(model.parameters()).device
         # the precision of the search, and that of losses, scores and attention
         self.precision = choose_precision(self.device, search.precision, "search.precision", products)
         self.exact = choose_precision(self.device, "fp32", products=products)
@@ -102,19 +105,21 @@ class Translator:
     def load(
         cls,
         run: str | Path,
-        *,
+        *others: str | Path,
         device: str | None = None,
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
         precision: str | None = None,
     ) -> "Translator":
         """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config,
-        or the CPU if this machine lacks it.
+        or the CPU if this machine lacks it. With other runs of the same vocabularies, their models translate together:
+        the probability of a token is the mean of theirs. The settings are those of the first run.
 
         `shortlist` says whether to search within the run's shortlist, `precision` is the search's number format; by
         default `search` of the run's config decides.
 
-        Raises UserError: no run there, no good checkpoint in it, or no shortlist and no store to learn it from.
+        Raises UserError: no run there, no good checkpoint in it, other vocabularies, or no shortlist and no store to
+            learn it from.
         """
         folder = Run.open(run)
         config = folder.config()
@@ -126,7 +131,17 @@ class Translator:
         if confidence and len(confidence.counts) != len(tokenizers.src):
             log.warning("%s: of another vocabulary; no translation is marked", folder.path / "confidence.json")
             confidence = None
-        return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+        if not others:
+            return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+
+        # several runs: what marks a translation of one as unsure does not hold for the scores of all
+        models, vocabularies = [model], vocabulary_digests(folder.path / "tokenizer")
+        for other in map(Run.open, others):
+            if vocabulary_digests(other.path / "tokenizer") != vocabularies:
+                fix = "train them from one config with different seeds, or one from the other with --from"
+                raise UserError(f"{other.path}: its vocabularies are not those of {run}, as in an ensemble; {fix}")
+            models.append(other.load_model(device=opened)[0])
+        return cls(Ensemble(models), tokenizers, search, listed, folder.sentences())
 
     def translate(
         self,
@@ -141,6 +156,7 @@ class Translator:
         prefix: str | Sequence[str | None] | None = None,
         prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
         ban: Sequence[str] = (),
+        mbr: bool = False,
     ) -> list[Translation]:
         """Return a translation of each text, in order; an empty text has an empty translation.
 
@@ -163,19 +179,21 @@ class Translator:
                 wherever the prefix has a space, and the next goes on with the rest of the prefix.
             prefix_tokens: the same as exact tokens, as `Translation.tokens` has them; `</s>` ends a sentence.
             ban: words and phrases that no translation holds, as whole words, with an upper or lower first letter.
+            mbr: of all hypotheses in the beam (of several models: of the beams of all) take the one that is most like
+                the others; `normalized_score` is then its expected chrF.
 
         Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, beam is over 1,000, the
             vocabulary cannot write a prefix, or no translation obeys prefix and ban.
         """
         # split the texts, and search for the translations of their sentences
-        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban)
+        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
         parts = self._parts(texts, split_sentences)
         sentences = [part.text for text in parts for part in text]
         outcomes = list(chain.from_iterable(self._search_texts(parts, options)))
         found = [look.translation for look in self.attend(outcomes)] if attention else map(self._decode, outcomes)
 
         # say which are unsure, and put the texts together; what a user shaped or was drawn at random is never likely
-        is_free = not (sampling or prefix or prefix_tokens or ban)
+        is_free = not (sampling or prefix or prefix_tokens or ban or mbr)
         doubts = map(self._doubt, sentences, outcomes) if self.confidence and is_free else [None] * len(sentences)
         each = (replace(translation, unsure=doubt) for translation, doubt in zip(found, doubts, strict=True))
         sentences_of = zip(_grouped(each, parts), parts, strict=True)
@@ -277,7 +295,7 @@ class Translator:
         """
         # choose the search
         beam = self.checked_beam(options.beam, options.nbest)
-        count, sampling = beam if options.nbest > 1 else 1, options.sampling
+        count, sampling = beam if options.nbest > 1 or options.mbr else 1, options.sampling
         alpha = self.search.length_penalty if options.length_penalty is None else options.length_penalty
         search: Search = partial(beam_search, beam=beam, alpha=alpha, nbest=count)
         if sampling:
@@ -292,20 +310,26 @@ class Translator:
                 for i, source in enumerate(sources)
                 for each in constraints[i].variants(sampling is not None)
             ]
-        found: list[list[Hypothesis]] = self.in_batches(
-            partial(self._search_batch, search),
-            tries,
-            lambda each: len(each.source),
-            of_empty=[],
-            in_turn=sampling is not None,
-            precision=self.precision,
-        )
+        found: list[list[list[Hypothesis]]] = [
+            self.in_batches(
+                partial(self._search_batch, search, model),
+                tries,
+                lambda each: len(each.source),
+                of_empty=[],
+                in_turn=sampling is not None,
+                precision=self.precision,
+            )
+            for model in (self.model.models if isinstance(self.model, Ensemble) and options.mbr else [self.model])
+        ]
 
         # the best of all searches for a sentence
-        hypotheses = [dict[tuple[int, ...], Hypothesis]() for _ in sources]
-        for attempt, several in zip(tries, found, strict=True):
-            hypotheses[attempt.sentence].update({tuple(h.tokens): h for h in several})
-        best = [sorted(each.values(), key=lambda h: (-h.normalized_score, h.tokens))[:count] for each in hypotheses]
+        pools: list[list[Hypothesis]] = [[] for _ in sources]
+        for attempt, *several in zip(tries, *found, strict=True):
+            pools[attempt.sentence] += chain.from_iterable(several)
+        if options.mbr:
+            pools = [most_alike(pool, self.tokenizers.tgt.decode) for pool in pools]
+        unique = [{tuple(h.tokens): h for h in pool}.values() for pool in pools]
+        best = [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:count] for each in unique]
         for source, several in zip(sources, best, strict=True):
             if source and not several:
                 is_finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
@@ -314,12 +338,12 @@ class Translator:
                 )
         return list(map(Outcome, sources, best))
 
-    def _search_batch(self, search: Search, tries: list[_Try]) -> list[list[Hypothesis]]:
+    def _search_batch(self, search: Search, model: Seq2Seq | Ensemble, tries: list[_Try]) -> list[list[Hypothesis]]:
         """Encode a batch of sources, and search for the hypotheses of each."""
         # encode the sources
         sources, rules = [each.source for each in tries], [each.constraint for each in tries if each.constraint]
         batch = make_batch([(source, [EOS]) for source in sources]).to(self.device)
-        decoding = self.model.encode(batch.src, batch.src_lengths)
+        decoding = model.encode(batch.src, batch.src_lengths)
 
         # search among all tokens
         longest = torch.tensor([self.search.max_length or 3 * len(source) + 20 for source in sources])
@@ -330,13 +354,13 @@ class Translator:
             longest = torch.maximum(longest + room, least)
         limits = Limits(BOS, EOS, (PAD, UNK, BOS), longest.to(self.device), [rule.masks for rule in rules])
         if self.shortlist is None:
-            return search(self.model.step, decoding, limits)
+            return search(model.step, decoding, limits)
 
         # or search within the shortlist, where a token is an index into `ids`
         needed = {token for rule in rules for token in rule.tokens()}
         ids = self.shortlist.ids(sources, needed)
         limits = replace(limits, rules=[_within(ids, rule.masks) for rule in rules])
-        found = search(self.model.step_within(ids.to(self.device)), decoding, limits)
+        found = search(model.step_within(ids.to(self.device)), decoding, limits)
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:

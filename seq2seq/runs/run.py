@@ -4,6 +4,7 @@ config.yaml             the resolved config
 environment.json        versions, commit, machine, command, digests of the data (environment.py)
 tokenizer/              the vocabularies
 metrics.jsonl           losses and scores (metrics.py)
+attention.jsonl         the attention of one sentence while it is learned (training/watch.py)
 checkpoints/            weights and training states; `best` and `last` name two of them (checkpoints.py)
 test.hyp, test.json     the translations of the test set and their scores; dev.hyp, dev.json
 evaluations/            the same of files of the user (evaluation/evaluate.py)
