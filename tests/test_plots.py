@@ -326,5 +326,5 @@ def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r'pip install "seq2seq\[plot\]"'):
+    with pytest.raises(UserError, match=r'pip install "seq2seq-attention\[plot\]"'):
         save_curves(tmp_path / "c.png", METRICS)

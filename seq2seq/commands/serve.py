@@ -50,7 +50,9 @@ def run(args: argparse.Namespace) -> None:
         from seq2seq.serving.server import Settings, make_app
         from seq2seq.text.languages import language_name
     except ImportError as error:
-        raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
+        raise UserError(
+            f'serving needs {error.name}, which is not installed; pip install "seq2seq-attention[serve]"'
+        ) from None
     limits = {"--max-characters": args.max_characters, "--max-texts": args.max_texts, "--max-bytes": args.max_bytes}
     for name, value in (limits | {"--max-seconds": args.max_seconds}).items():
         if value < 1:

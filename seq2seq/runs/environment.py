@@ -15,7 +15,7 @@ from seq2seq.config import Config
 from seq2seq.devices import choose_device
 from seq2seq.fast.precision import Precision
 
-PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
+PACKAGES = ("seq2seq-attention", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
 
 
 def describe_machine(precision: Precision) -> dict[str, str]:
