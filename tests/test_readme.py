@@ -16,6 +16,7 @@ from seq2seq.config.sizes import SENTENCES, WORDS
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 LINES = {"train": 300, "dev": 15, "test": 15, "pronouns": 15}
 
 
@@ -104,6 +105,16 @@ def test_the_sizes_on_the_page_are_those_of_the_config():
 def test_the_python_of_the_readme_works(in_clone, block, capsys):
     exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_the_page_of_python_examples_runs_from_top_to_bottom(in_clone, capsys):
+    names = {}
+    for block in blocks("python", PYTHON):
+        exec(compile(block, "docs/python.md", "exec"), names)
+        assert capsys.readouterr().out
+    assert names["both"] == [
+        names["translator"].translate(texts) for texts in (["The dog slept."], ["The cat ate the fish."])
+    ]
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "configs").glob("toy_*.yaml")))

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,16 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS) 
 MOST_CHARACTERS = 2**26  # of the lines that are read at a time
 MAX_BATCH = 100_000  # sentences translated at a time, as for the key search.batch_size
 MAKE_ROOM = "make room, or write to another file"
+
+
+def program() -> list[str]:
+    """Return how a shell calls this command: `seq2seq` if it finds this installation, else the file of it."""
+    file, found = Path(sys.executable).with_name("seq2seq"), shutil.which("seq2seq")
+    if found and os.path.abspath(found) == str(file):
+        return ["seq2seq"]
+    if not file.exists():
+        return [sys.executable, "-m", "seq2seq"]
+    return [str(file.relative_to(os.getcwd()) if file.is_relative_to(os.getcwd()) else file)]
 
 
 def is_first_process() -> bool:

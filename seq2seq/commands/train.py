@@ -78,5 +78,10 @@ def run(args: argparse.Namespace) -> None:
     elif first.attention:
         map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
         write(f"\n{terminal_attention(map)}\n")
-    command = shlex.join(["seq2seq", "translate", str(trained.path)])
-    say("", f"The model is in {trained.path}. Translate with it: {command}")
+    program, run, text = console.program(), str(trained.path), evaluation.sources[0]
+    translate = shlex.join([*program, "translate", run])
+    say("", f"The model is in {trained.path}. Translate with it: {translate}")
+    then = {"see how it learned": ["plot", run], "open its page": ["serve", run]}
+    if first.attention and text:
+        then = {"look at its attention": ["attention", run, text, "--output", "attention.html"]} | then
+    say(*(f"  {what:<22} {shlex.join([*program, *words])}" for what, words in then.items()))
