@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.commands.main import main
-from seq2seq.config.sizes import SIZES
+from seq2seq.config.sizes import SENTENCES, WORDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -95,8 +95,9 @@ def test_the_sizes_on_the_page_are_those_of_the_config():
     numbers = [
         re.findall(r"[\d.]+", row.replace(",", "")) for row in re.findall(r"^\| (?:below|more).*", START, re.MULTILINE)
     ]
+    sizes = [[*sentences, words.batch_tokens, words.updates] for sentences, words in zip(SENTENCES, WORDS, strict=True)]
     assert [[float(number) for number in row] for row in numbers] == [
-        [float(number) for number in size if number != float("inf")] for size in SIZES
+        [float(number) for number in size if number != float("inf")] for size in sizes
     ]
 
 

@@ -11,6 +11,7 @@ from seq2seq.commands.evaluate import print_evaluation
 from seq2seq.errors import UserError
 from seq2seq.streams import say, write
 
+TALL = 20  # tokens of a translation above twice those of its source: its picture would say little
 HELP = "train a model from a YAML config"
 
 
@@ -69,7 +70,12 @@ def run(args: argparse.Namespace) -> None:
         shown = {"source": line, "reference": reference, "translation": translation}
         say("", *(f"  {name:<13}{text:.1000}" for name, text in shown.items()))
     (first,) = translator.translate(evaluation.sources[:1])
-    if first.attention:
+    if len(first.tokens) > 2 * len(first.source_tokens) + TALL:
+        say(
+            "",
+            f"(where it looks is not drawn: the translation has {len(first.tokens):,} tokens, which is no good sign)",
+        )
+    elif first.attention:
         map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
         write(f"\n{terminal_attention(map)}\n")
     program, run, text = console.program(), str(trained.path), evaluation.sources[0]
