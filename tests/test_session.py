@@ -1,9 +1,11 @@
 """The interactive session: how it greets, its commands, what it shows, and how it ends."""
 
 import io
+import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -22,12 +24,15 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import Screen, terminal_attention
 from seq2seq.plots.textbook import textbook_page
+from seq2seq.runs.exporting import export_run
 from seq2seq.runs.run import Run
 from seq2seq.serving import session as module
 from seq2seq.serving.session import COMMANDS, Session
 
 CTRL_C, CTRL_D, TAB = "\x03", "\x04", "\t"
 TEXT = "the old cat sees the dog"
+MEASURES = {name: {"score": score, "signature": ""} for name, score in (("bleu", 12.34), ("chrf", 45.6), ("ter", 1.0))}
+SCORES = json.dumps({"sentences": 1, "beam": 1, "length_penalty": 0.0, **MEASURES})
 
 
 def trained(folder, name, **model):
@@ -113,6 +118,15 @@ def test_the_greeting_tells_what_the_model_knows_and_gives_three_sentences_of_de
     assert ":help" in hint
 
 
+def test_an_exported_file_tells_of_its_scores_on_its_card(runs, translators, tmp_path):
+    (runs["heads"].path / "test.json").write_text(SCORES, "utf-8")
+    export_run(runs["heads"], tmp_path / "a.s2s")
+    (runs["heads"].path / "test.json").unlink()
+    session = Session(Run.open(tmp_path / "a.s2s"), translators["heads"], Options())
+    assert re.search(r"measured +BLEU 12.3, chrF 45.6 on the test set\n", session.respond(":info").text)
+    assert session.sentences == []
+
+
 def test_without_the_data_the_greeting_is_shorter(talk, runs, monkeypatch):
     monkeypatch.setattr("seq2seq.serving.about.stream_pairs", lambda *_: (_ for _ in ()).throw(UserError("gone")))
     monkeypatch.setattr("seq2seq.serving.about.is_folder", lambda _: False)
@@ -153,6 +167,11 @@ def test_help_lists_every_command(talk, word):
     lines = talk(f"{word}\r{CTRL_D}")
     assert [line.split()[0] for line in lines[:-1]] == list(COMMANDS)
     assert lines[-1].startswith("quit, exit, help and ? are commands too")
+
+
+def test_the_page_about_the_session_names_every_command():
+    page = (Path(__file__).parent.parent / "docs/session.md").read_text(encoding="utf-8")
+    assert {name for name in COMMANDS if f"`{name}" not in page} == set()
 
 
 def test_where_lines_are_words_quit_and_help_are_words_too(talk, shouted, monkeypatch):
@@ -214,7 +233,7 @@ REFUSED = [
     *(f":attention{value}" for value in ("", " yes", " On")),
     *(f":head{value}" for value in ("", " 0", " 3", " mear")),
     *(":explain", ":explain 0", ":explain x", ":html", ":html x.html", ":compare nowhere", ":compare {back}"),
-    *(":file", ":file a", ":file a b c", ":file 'a b", ":prefix der", ":nothing", ":bean 3"),
+    *(":file", ":file a", ":file a b c", ":file 'a b", ":prefix der", ":nothing", ":bean 3", ":info all", ":quit 3"),
 ]
 
 
@@ -348,3 +367,25 @@ def test_a_file_is_translated_as_the_command_does(start, tmp_path):
     session.respond(":beam 2")
     session.respond(f":file {tmp_path}/in.txt '{tmp_path}/the out.txt'")
     assert asked == [(f"{tmp_path}/in.txt", f"{tmp_path}/the out.txt", Options(beam=2))]
+
+
+def test_on_a_terminal_the_command_is_a_session_that_begins_with_its_options(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "in.txt").write_text(f"{TEXT}\nthe dog\n", encoding="utf-8")
+    options = ["translate", str(runs["heads"].path), "--beam", "2", "--prefix", "die ", "--ban", "Katze"]
+    assert main([*options, "--input", str(tmp_path / "in.txt")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+
+    # the same, typed and as a file
+    with monkeypatch.context() as patched, create_pipe_input() as keys:
+        for stream in (sys.stdin, sys.stdout):
+            patched.setattr(stream, "isatty", lambda: True, raising=False)
+        files = [f":file {tmp_path}/in.txt {tmp_path}/{name}.txt" for name in ("out", "in")]
+        keys.send_text("\r".join([TEXT, *files, "quit", ""]))
+        with create_app_session(input=keys, output=DummyOutput()):
+            assert main(options) == 0
+    *_, answer, written, refused = capsys.readouterr().out.splitlines()
+    assert answer == first
+    assert written == f"translated {tmp_path}/in.txt into {tmp_path}/out.txt"
+    assert refused.endswith("is the --input file; give another one")
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == f"{first}\n{second}\n"

@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-texts", type=int, metavar="N", default=1_000, help="texts of a request (default: 1000)")
     add("--max-bytes", type=int, metavar="N", default=1_000_000, help="bytes of a request (default: 1000000)")
     add("--max-seconds", type=int, metavar="N", default=60, help="seconds for a request (default: 60)")
-    rate = f"requests a minute from one address (default: any number on this machine, {RATE} from others)"
+    rate = f"requests a minute from one address, 0: any number (default: 0 on 127.0.0.1, {RATE} on others)"
     add("--max-rate", type=int, metavar="N", help=rate)
 
 
@@ -46,11 +46,19 @@ def run(args: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401
         import uvicorn
 
+        from seq2seq.serving.guard import Impatient
         from seq2seq.serving.models import Models
         from seq2seq.serving.server import Settings, make_app
         from seq2seq.text.languages import language_name
     except ImportError as error:
-        raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
+        raise UserError(
+            f'serving needs {error.name}, which is not installed; pip install "seq2seq-attention[serve]"'
+        ) from None
+    limits = {"--max-characters": args.max_characters, "--max-texts": args.max_texts, "--max-bytes": args.max_bytes}
+    for name, value in (limits | {"--max-seconds": args.max_seconds}).items():
+        if value < 1:
+            raise UserError(f"{name} is {value}; write 1 or more")
+    rate = (0 if _is_loopback(args.host) else RATE) if args.max_rate is None else max(0, args.max_rate)
     settings = Settings(
         keys=_read_keys(args.api_key),
         names=args.allow_host,
@@ -59,18 +67,21 @@ def run(args: argparse.Namespace) -> None:
         most_texts=args.max_texts,
         most_bytes=args.max_bytes,
         seconds=args.max_seconds,
-        rate=args.max_rate or (0 if _is_loopback(args.host) else RATE),
+        rate=rate,
     )
 
     # the port before the models, which take longer
     with _listen(args.host, args.port) as listener:
         models = Models.load(args.runs, args.device)
         app = make_app(models, settings)
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
+        config = uvicorn.Config(
+            app, http=Impatient, timeout_keep_alive=30, log_config=None, log_level="error", server_header=False
+        )
         shown = f"[{args.host}]" if ":" in args.host else args.host
         say(f"http://{shown}:{listener.getsockname()[1]}")
         for model in models.all:
-            say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}; try")
+            ending = "; try" if model.examples else ""
+            say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}{ending}")
             say(*(f"  {example}" for example in model.examples))
         say("Ctrl-C stops")
         with suppress(KeyboardInterrupt, SystemExit):  # uvicorn repeats a signal when all that was begun is answered

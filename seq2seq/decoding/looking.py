@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jaxtyping import Float
 from torch import Tensor
 
 from seq2seq.decoding.attention_map import AttentionMap
@@ -14,6 +13,7 @@ from seq2seq.model.encoder import SelfAttentionEncoder
 from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
+from seq2seq.shapes import Float
 from seq2seq.text.tokenizer import EOS, Tokenizer
 
 TokenizedLine = tuple[Tokenizer, list[int]]  # a tokenizer, and its token ids of a line
@@ -75,11 +75,10 @@ def _name_heads(layers: Sequence[Attention]) -> list[str]:
 def map_sentence(
     rows: TokenizedLine, columns: TokenizedLine, heads: list[str], weights: Float[Tensor, "head row column"]
 ) -> AttentionMap | None:
-    """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
+    """Return the weights of one sentence with its tokens; None if there are no heads."""
     if not heads:
         return None
     (row_tokenizer, row_ids), (column_tokenizer, column_ids) = rows, columns
     row_pieces, column_pieces = row_tokenizer.pieces(row_ids), column_tokenizer.pieces(column_ids)
     row_words, column_words = row_tokenizer.word_numbers(row_ids), column_tokenizer.word_numbers(column_ids)
-    table = weights[:, : len(row_ids), : len(column_ids)].cpu().double().numpy()
-    return AttentionMap(row_pieces, column_pieces, heads, table, row_words, column_words)
+    return AttentionMap(row_pieces, column_pieces, heads, weights.numpy(), row_words, column_words)

@@ -6,11 +6,8 @@ best = argmax_i sum_j p_j chrF(text_i, text_j)        p_j = exp(score_j / 2) / s
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import numpy as np
-from jaxtyping import Float
-from numpy import ndarray
-
 from seq2seq.decoding.search import Hypothesis
+from seq2seq.shapes import Array, Float
 
 ORDER, BETA = 6, 2  # of chrF: letters in a row, and how much more recall counts than precision
 SHARPNESS = (
@@ -26,17 +23,21 @@ def most_alike(pool: Sequence[Hypothesis], decode: Callable[[list[int]], str]) -
     return [h._replace(normalized_score=chrf) for h, chrf in zip(pool, expected.tolist(), strict=True)]
 
 
-def expected_chrf(texts: Sequence[str], scores: Sequence[float]) -> Float[ndarray, " texts"]:
+def expected_chrf(texts: Sequence[str], scores: Sequence[float]) -> Float[Array, " texts"]:
     """Return how much each text is like the others: its mean chrF, in percent, with each of them as reference.
 
     The weights of the mean are the probabilities, flattened; the scores are natural log-probabilities.
     """
+    import numpy as np
+
     probs = np.exp(SHARPNESS * (np.array(scores) - max(scores)))
     return chrf_matrix(texts) @ (probs / probs.sum())
 
 
-def chrf_matrix(texts: Sequence[str]) -> Float[ndarray, "texts texts"]:
+def chrf_matrix(texts: Sequence[str]) -> Float[Array, "texts texts"]:
     """Return sacrebleu's chrF of each text (a row) with each text as its reference (a column), in percent."""
+    import numpy as np
+
     letters = ["".join(text.split()) for text in texts]
     precision, recall, orders = (np.zeros((len(texts), len(texts))) for _ in range(3))
     for n in range(1, ORDER + 1):

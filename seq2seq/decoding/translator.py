@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
-from seq2seq.data.batches import make_batch
+from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.constraints import Ban, Beginning, Constraint, Spelling
@@ -38,6 +37,7 @@ from seq2seq.model.ensemble import Decodings, Ensemble
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
+from seq2seq.shapes import Float, Int64
 from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
@@ -58,6 +58,14 @@ class Outcome(NamedTuple):
 
     source: list[int]  # token ids, `</s>` at the end
     hypotheses: list[Hypothesis]  # best first
+
+
+class Weighed(NamedTuple):
+    """A translation, and the attention weights of its sentence, without padding; those of an empty line are empty."""
+
+    translation: Translation
+    decoder: Float[Tensor, "head tgt src"]
+    encoder: Float[Tensor, "head src src"]
 
 
 class _Try(NamedTuple):
@@ -190,7 +198,7 @@ class Translator:
         parts = self._parts(texts, split_sentences)
         sentences = [part.text for text in parts for part in text]
         outcomes = list(chain.from_iterable(self._search_texts(parts, options)))
-        found = [look.translation for look in self.attend(outcomes)] if attention else map(self._decode, outcomes)
+        found = [each.translation for each in self._weigh(outcomes)] if attention else map(self._decode, outcomes)
 
         # say which are unsure, and put the texts together; what a user shaped or was drawn at random is never likely
         is_free = not (sampling or prefix or prefix_tokens or ban or mbr)
@@ -364,12 +372,25 @@ class Translator:
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:
+        """Run the best hypothesis of each line through the model once more, and return where every head looked."""
+        return list(map(self._look, outcomes, self._weigh(outcomes)))
+
+    def _look(self, outcome: Outcome, weighed: Weighed) -> Look:
+        if not outcome.source:
+            return Look(weighed.translation, [], None, None)
+        src = (self.tokenizers.src, outcome.source)
+        tgt = (self.tokenizers.tgt, [*outcome.hypotheses[0].tokens, EOS])
+        decoder = map_sentence(tgt, src, self.decoder_heads, weighed.decoder)
+        encoder = map_sentence(src, src, self.encoder_heads, weighed.encoder)
+        return Look(weighed.translation, tgt[1][:-1], decoder, encoder)
+
+    def _weigh(self, outcomes: list[Outcome]) -> list[Weighed]:
         """Run the best hypothesis of each line through the model once more, to get the attention weights."""
         empty = replace(self._decode(Outcome([], [])), attention=[] if self.decoder_heads else None, token_scores=[])
-        nothing = Look(empty, [], None, None)
-        return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
+        nothing = Weighed(empty, torch.empty(0, 0, 0), torch.empty(0, 0, 0))
+        return self.in_batches(self._weigh_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
 
-    def _attend_batch(self, outcomes: list[Outcome]) -> list[Look]:
+    def _weigh_batch(self, outcomes: list[Outcome]) -> list[Weighed]:
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
@@ -377,15 +398,14 @@ class Translator:
         token_scores = self.token_scores(attentional, [target for _, target in pairs])
 
         # cut the weights to the length of each sentence
-        looks = []
+        weighed = []
         for i, (source, target) in enumerate(pairs):
-            src, tgt = (self.tokenizers.src, source), (self.tokenizers.tgt, target)
-            decoder = map_sentence(tgt, src, self.decoder_heads, decoder_weights[i])
-            encoder = map_sentence(src, src, self.encoder_heads, encoder_weights[i])
-            weights = decoder.mean().weights[0].tolist() if decoder else None
-            translation = replace(self._decode(outcomes[i]), attention=weights, token_scores=token_scores[i])
-            looks.append(Look(translation, target[:-1], decoder, encoder))
-        return looks
+            decoder = decoder_weights[i, :, : len(target), : len(source)].cpu().double()
+            encoder = encoder_weights[i, :, : len(source), : len(source)].cpu().double()
+            mean = decoder.mean(0).tolist() if self.decoder_heads else None
+            translation = replace(self._decode(outcomes[i]), attention=mean, token_scores=token_scores[i])
+            weighed.append(Weighed(translation, decoder, encoder))
+        return weighed
 
     def token_scores(
         self, attentional: Float[Tensor, "batch tgt attentional"], targets: Sequence[list[int]]

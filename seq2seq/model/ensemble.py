@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from seq2seq.model.seq2seq import Decoding, Output, Seq2Seq
+from seq2seq.shapes import Float, Int, Int64
 
 
 class Decodings(NamedTuple):

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from seq2seq.fast.loss import log_probs
@@ -11,6 +10,7 @@ from seq2seq.model.attention import Memory, NoAttention
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
 from seq2seq.model.transformer import Cache, TransformerDecoder
+from seq2seq.shapes import Bool, Float, Int, Int64
 
 
 class Decoding(NamedTuple):

@@ -32,8 +32,6 @@ from seq2seq import archives
 from seq2seq.archives import is_archive
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
-from seq2seq.data.dataset import describe_corpus, shortlist_of
-from seq2seq.data.store import Store, store_inputs
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.fast.shortlist import Shortlist
@@ -279,6 +277,9 @@ class Run:
         Raises:
             UserError: its file is damaged, or the run has no store to learn it from, or that of another run.
         """
+        from seq2seq.data.dataset import describe_corpus, shortlist_of
+        from seq2seq.data.store import Store, store_inputs
+
         # that of an exported file
         file, folder = self.path / "shortlist.safetensors", self.path / "store"
         if self.is_exported:

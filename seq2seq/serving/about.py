@@ -11,7 +11,8 @@ from seq2seq.data.formats import stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.files import is_folder
+from seq2seq.files import is_folder, read_json
+from seq2seq.runs.exporting import Card
 from seq2seq.runs.run import Run
 from seq2seq.text.languages import language_code, language_name
 
@@ -32,8 +33,15 @@ def describe(run: Run, translator: Translator) -> dict[str, str]:
         "parameters": f"{count_parameters(translator.model):,}",
     }
 
-    # what only a run folder has, and only as long as it is whole
+    # what a run folder has as long as it is whole, and the card of an exported file
     try:
+        if run.is_exported:
+            card = read_json(run.path / "card.json", Card, "export the run again")
+            measured = (
+                f"BLEU {each.bleu.score:.1f}, chrF {each.chrf.score:.1f} on the {split} set"
+                for split, each in card.scores.items()
+            )
+            return known | {"measured": "; ".join(measured)} if card.scores else known
         if is_folder(run.path / "store"):
             known["learned from"] = f"{Store(run.path / 'store').report.kept:,} training pairs"
         best = run.checkpoints.named("best")
