@@ -86,7 +86,7 @@ class Prefix:
         self, spelling: Spelling, text: str, joiner: str | None, closed: bool = False, forced: Sequence[int] = ()
     ):
         self.spelling, self.text, self.joiner, self.closed, self.forced = spelling, text, joiner, closed, forced
-        self.target = target = f" {text}".encode()
+        self.target = target = f" {spelling.tokenizer.folding(text)}".encode()
         self.size = len(target)
         self._mask = lru_cache(maxsize=4096)(self._make_mask)
 
@@ -225,7 +225,8 @@ class Ban:
     def __init__(self, spelling: Spelling, words: Sequence[str]):
         # the words in both cases, and whether something that continues a word may stand before and after them
         self.spelling = spelling
-        cleaned = [spelling.tokenizer.rewrite(normalize(word)) for word in words]
+        rewrite, fold = spelling.tokenizer.rewrite, spelling.tokenizer.folding
+        cleaned = [fold(rewrite(normalize(word))) for word in words]
         if "" in cleaned:
             raise UserError(f"ban holds {words[cleaned.index('')]!r}; write a word or a phrase, or leave it out")
         cases = ((first, word[1:]) for word in cleaned for first in (word[0], word[0].upper(), word[0].lower()))
@@ -248,7 +249,7 @@ class Ban:
     def mask(self, tokens: Sequence[int], to_end: bool) -> Mask | None:
         """Return what a hypothesis must not go on with; `to_end`: nor may it end with a word that has to go on."""
         text, partial = decode(self.spelling.spell(tokens))
-        surface = normalize(text)
+        surface = self.spelling.tokenizer.folding(normalize(text))
         so_far = surface.encode() + (b" " if surface and not normalize(text[-1]) else b"") + partial
 
         # what is left of each word that may have begun: nothing of a whole one, all if it may begin now
