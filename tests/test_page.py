@@ -253,7 +253,7 @@ def test_another_word_is_chosen_and_the_rest_follows_behind_what_is_kept(visit):
     before = ["▁Die", "▁Kat", "ze", "▁sah", "▁den", "▁Fisch", "▁weil"]
     assert server.last("/v1/next") == {"text": TEXT, "model": "toy", "tokens": before, "count": 5}
     options.first.hover()
-    expect(page.locator("#choices-rest")).to_have_text(TRANSLATION.replace("sie", "er"))  # before it is chosen
+    expect(page.locator("#rest")).to_have_text(TRANSLATION.replace("sie", "er"))  # before it is chosen
     options.first.click()
     expect(page.locator(".text")).to_have_text(TRANSLATION.replace("sie", "er"))
     assert server.last()["prefix_tokens"] == [*before, "▁er"]

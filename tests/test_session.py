@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -166,6 +167,11 @@ def test_help_lists_every_command(talk, word):
     lines = talk(f"{word}\r{CTRL_D}")
     assert [line.split()[0] for line in lines[:-1]] == list(COMMANDS)
     assert lines[-1].startswith("quit, exit, help and ? are commands too")
+
+
+def test_the_page_about_the_session_names_every_command():
+    page = (Path(__file__).parent.parent / "docs/session.md").read_text(encoding="utf-8")
+    assert {name for name in COMMANDS if f"`{name}" not in page} == set()
 
 
 def test_where_lines_are_words_quit_and_help_are_words_too(talk, shouted, monkeypatch):
