@@ -175,11 +175,12 @@ def test_clients_from_npm(address):
     assert json.loads(answers["mcp"]["content"][0]["text"])["translatedText"] == "die Katze"
 
 
-def test_schemathesis_finds_no_error_of_the_server(address):
+def test_schemathesis_finds_no_error_of_the_server(address, tmp_path):
     pytest.importorskip("schemathesis", reason="pip install schemathesis")
     program = Path(sys.executable).parent / "schemathesis"
     options = ["--checks", "not_a_server_error", "--max-examples", "20", "--seed", "1", "--phases", "coverage,fuzzing"]
-    done = subprocess.run([program, "run", f"{address}/openapi.json", *options], capture_output=True, text=True)
+    command = [program, "run", f"{address}/openapi.json", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
