@@ -191,7 +191,7 @@ def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit):
     held = []
     server.faults["/v1/translate"] = held.append
     page.locator("#source").fill("The cat")
-    page.wait_for_function("() => document.querySelector('.output').ariaBusy === 'true'")
+    expect(page.locator(".output.stale")).to_be_visible()
     del server.faults["/v1/translate"]
     page.locator("#source").fill("The fish")
     expect(page.locator(".text")).to_have_text("Die Fisch")

@@ -110,7 +110,7 @@ class Output {
 		try {
 			await pause(delay, signal);
 			if (!text.trim()) return this.clear();
-			this.node.ariaBusy = "true";
+			this.node.classList.add("stale");
 			if (quick) {
 				await this.translate({ beam: 1 }, signal);
 				await pause(REST, signal);
@@ -125,7 +125,6 @@ class Output {
 		} catch (error) {
 			if (signal.aborted) return; // something newer is under way
 			report(this.problem, error.message, "Try again", () => this.follow());
-			this.node.ariaBusy = "false";
 		}
 	}
 
@@ -133,13 +132,13 @@ class Output {
 		const kept = this.kept.length ? { prefix_tokens: this.kept } : {};
 		const body = { text, model: this.model.name, client: `${client}-${this.series}`, ...kept, ...options };
 		[this.found] = (await ask("v1/translate", body, signal, this.problem)).translations;
-		this.node.ariaBusy = "false";
+		this.node.classList.remove("stale");
 		write();
 	}
 
 	clear() {
 		Object.assign(this, { found: null, kept: [] });
-		this.node.ariaBusy = "false";
+		this.node.classList.remove("stale");
 		report(this.problem);
 		settle();
 	}
