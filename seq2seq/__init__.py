@@ -58,10 +58,15 @@ def load(
     among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
-        UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist.
+        UserError: `run` is no path, there is no run, it has no checkpoint yet, or it lacks the shortlist.
     """
-    from seq2seq.decoding.translator import Translator
+    from pathlib import Path
 
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.errors import UserError
+
+    if not isinstance(run, (str, Path)):
+        raise UserError(f"run is {run!r:.40}; write the path of a run folder")
     return Translator.load(run, device=device, shortlist=shortlist, precision=precision)
 
 

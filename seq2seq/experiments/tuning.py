@@ -45,8 +45,7 @@ def try_searches(
         if beam == 1 and alpha != length_penalties[0]:
             trials.append(trials[-1]._replace(length_penalty=alpha))
             continue
-        translator.search = translator.search.model_copy(update={"beam": beam, "length_penalty": alpha})
-        found = translator.translate(sources, attention=False, split_sentences=False)
+        found = translator.translate(sources, beam=beam, length_penalty=alpha, attention=False, split_sentences=False)
         score = measure([translation.text for translation in found], rewritten, lowercase, bleu)[metric]
         trials.append(Trial(beam, alpha, score))
         log.info("beam %d, length penalty %g: %.2f", *trials[-1][:2], score.score)

@@ -25,6 +25,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from seq2seq.decoding.attention_map import MOST_CELLS
 from seq2seq.decoding.looking import Look, join_looks
+from seq2seq.decoding.translation import Options as SearchOptions
 from seq2seq.decoding.translation import Sampling, Translation, join_translations
 from seq2seq.errors import UserError
 from seq2seq.plots import make_views
@@ -360,7 +361,7 @@ def _add_own(app: FastAPI, models: Models, settings: Settings) -> None:
         check_size(texts, settings)
         model, detected = _choose(models, wanted, texts)
         sampling = Sampling(**wanted.sampling.model_dump()) if wanted.sampling else None
-        beam = model.translator.checked_beam(wanted.beam, wanted.nbest)
+        beam = model.translator.engine.beam(SearchOptions(wanted.beam, wanted.nbest))
         options = Options(beam, wanted.nbest, sampling, scores=True, look=wanted.attention)
 
         # the translations

@@ -169,8 +169,12 @@ class WordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the words of normalized text, without bos and eos."""
-        ids = (self._vocab[word] for word in self._split(_cased(text, self.lowercase)))
+        ids = (self._vocab[word] for word in self.words(text))
         return [i if i > EOS else UNK for i in ids]
+
+    def words(self, text: str) -> list[str]:
+        """Return the words of normalized text, known or not."""
+        return self._split(_cased(text, self.lowercase))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line."""
@@ -182,7 +186,7 @@ class WordTokenizer:
 
     def rewrite(self, text: str) -> str:
         """Return normalized text as `decode` would write it, were all its words known."""
-        return normalize(" ".join(self._split(_cased(text, self.lowercase))))
+        return normalize(" ".join(self.words(text)))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return the words, special ones included."""
