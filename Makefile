@@ -19,7 +19,7 @@ BIN := $(VENV)/bin
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(THREADS) --maxprocesses 8 --dist loadfile
 # what one must read to know how a translator works
 LESSON := seq2seq/build.py seq2seq/model/*.py seq2seq/text/tokenizer.py seq2seq/text/normalize.py seq2seq/data/corpus.py \
-  seq2seq/data/batches.py seq2seq/training/train.py seq2seq/training/update.py seq2seq/training/schedule.py \
+  seq2seq/data/batch.py seq2seq/data/batches.py seq2seq/training/train.py seq2seq/training/update.py seq2seq/training/schedule.py \
   seq2seq/training/validation.py seq2seq/training/progress.py seq2seq/decoding/search.py seq2seq/decoding/translator.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 

@@ -50,24 +50,29 @@ def __getattr__(name: str) -> "Any":
 
 
 def load(
-    run: "str | Path", *, device: str | None = None, shortlist: bool | None = None, precision: str | None = None
+    run: "str | Path",
+    *others: "str | Path",
+    device: str | None = None,
+    shortlist: bool | None = None,
+    precision: str | None = None,
 ) -> "Translator":
-    """Load the best checkpoint of a run folder as a translator.
+    """Load the best checkpoint of a run folder as a translator; with other runs, their models translate together.
 
     By default the model is on the device of the run's config, or on the CPU if this machine lacks it, and searches only
     among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
-        UserError: `run` is no path, there is no run, it has no checkpoint yet, or it lacks the shortlist.
+        UserError: a run is no path, does not exist, has no checkpoint yet, lacks the shortlist or has other vocabularies.
     """
     from pathlib import Path
 
     from seq2seq.decoding.translator import Translator
     from seq2seq.errors import UserError
 
-    if not isinstance(run, (str, Path)):
-        raise UserError(f"run is {run!r:.40}; write the path of a run folder")
-    return Translator.load(run, device=device, shortlist=shortlist, precision=precision)
+    for each in (run, *others):
+        if not isinstance(each, (str, Path)):
+            raise UserError(f"run is {each!r:.40}; write the path of a run folder")
+    return Translator.load(run, *others, device=device, shortlist=shortlist, precision=precision)
 
 
 def train(

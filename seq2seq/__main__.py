@@ -14,7 +14,7 @@ def program() -> None:
     whatever else runs at exit, such as a profiler's report: to profile a command, call `seq2seq.commands.main.main`.
     """
     # signals that the process was started to ignore (nohup, a shell's `&`) stay ignored
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)):  # Windows lacks SIGHUP
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, leave)
 

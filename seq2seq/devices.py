@@ -3,7 +3,8 @@
 import logging
 import os
 import re
-import resource
+import sys
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -34,14 +35,19 @@ def free_memory(device: torch.device) -> int:
     """
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
+    if not hasattr(os, "sysconf"):  # on Windows nothing is known
+        return sys.maxsize
     page = os.sysconf("SC_PAGE_SIZE")
     free = [page * os.sysconf("SC_PHYS_PAGES")]
     for file in map(Path, ("/proc/meminfo", "/sys/fs/cgroup/memory.max")):  # of Linux
         if found := file.is_file() and re.search(r"MemAvailable: +(\d+) kB|^(\d+)$", file.read_text()):
             free.append(int(found[1]) * 1024 if found[1] else int(found[2]))
-    limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], Path("/proc/self/statm")
-    if limit != resource.RLIM_INFINITY:
-        free.append(limit - (page * int(used.read_text().split()[0]) if used.is_file() else 0))
+    with suppress(ImportError):
+        import resource
+
+        limit, used = resource.getrlimit(resource.RLIMIT_AS)[0], Path("/proc/self/statm")
+        if limit != resource.RLIM_INFINITY:
+            free.append(limit - (page * int(used.read_text().split()[0]) if used.is_file() else 0))
     return max(0, min(free))
 
 

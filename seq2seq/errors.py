@@ -3,8 +3,9 @@
 import errno
 import re
 import shlex
-import signal
 from pathlib import Path
+
+SIGPIPE = 13  # the number of the signal; Windows has no name for it
 
 # control characters, line separators, overrides of the writing direction, and bytes that are not UTF-8 (surrogates)
 UNPRINTABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -29,7 +30,7 @@ class OutputError(UserError):
     """
 
     def __init__(self, error: OSError):
-        self.exit_code = 128 + signal.SIGPIPE if isinstance(error, ConnectionError) else 2
+        self.exit_code = 128 + SIGPIPE if isinstance(error, ConnectionError) else 2
         reason = "it is closed" if error.errno == errno.EBADF else error.strerror
         super().__init__(f"standard output: cannot be written: {reason}; make room, or write to another file")
 

@@ -6,7 +6,6 @@ tells what a file or folder waits for: `.new-NAME` is being written or deleted, 
 """
 
 import errno
-import fcntl
 import hashlib
 import json
 import logging
@@ -31,6 +30,8 @@ log = logging.getLogger("seq2seq")
 NEW, OLD, UNDONE = ".new-", ".old-", ".undone-"
 LINK = "a link, which is not followed"
 LARGEST = 2**28  # bytes of a file that is read as a whole
+# Windows has neither of these
+NO_LINK, NO_WAIT, CLOSE = (getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC"))
 
 Record = TypeVar("Record", bound=BaseModel)
 
@@ -62,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _new_file(folder: Path) -> Path:
     new = folder / (NEW + secrets.token_hex(8))
-    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o666))
+    os.close(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | NO_LINK, 0o666))
     return new
 
 
@@ -102,7 +103,7 @@ def open_own(path: Path, flags: int) -> int:
     Raises OSError: it cannot be opened.
     """
     try:
-        return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o666)
+        return os.open(path, flags | NO_LINK | NO_WAIT | CLOSE, 0o666)
     except OSError as error:
         raise OSError(error.errno, LINK if error.errno == errno.ELOOP else error.strerror, str(path)) from None
 
@@ -127,7 +128,7 @@ def publish(new: Path, path: Path) -> None:
     # rename
     if is_folder and os.path.lexists(path):
         _rename(path, OLD)
-    new.rename(path)
+    new.replace(path)
     sync(path.parent)
 
     # delete what was replaced
@@ -181,7 +182,9 @@ def open_to_readers(file: Path, folder: Path) -> None:
 
 def sync(path: Path) -> None:
     """Flush a file, or the names in a folder, to disk."""
-    handle = os.open(path, os.O_RDONLY)
+    if os.name == "nt" and path.is_dir():
+        return  # Windows opens no folder
+    handle = os.open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
@@ -227,7 +230,7 @@ def opened(path: Path, most: int | None = None) -> Iterator[BufferedReader]:
     # open it; a member of an archive is in memory
     file: BufferedReader
     try:
-        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAIT))  # noqa: SIM115
         found = os.fstat(file.fileno())
     except ValueError as error:  # a name with NUL, or with what the system's encoding lacks
         raise OSError(errno.EINVAL, str(error), str(path)) from None
@@ -350,14 +353,16 @@ def locked(folder: Path, work: str = "training") -> Iterator[None]:
     # take the lock, or say who holds it; it lasts until the handle is closed
     try:
         try:
+            import fcntl
+
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
                 f"{folder}: another {work} is writing into it; wait for it, stop it, or choose another folder with "
                 "--run DIR"
             ) from None
-        except OSError:  # a file system without locks
-            log.warning("%s: the file system has no locks; make sure that no other %s writes there", folder, work)
+        except (OSError, ImportError):  # a file system or a system (Windows) without such locks
+            log.warning("%s: there are no locks here; make sure that no other %s writes there", folder, work)
         yield
     finally:
         os.close(handle)

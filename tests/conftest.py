@@ -10,6 +10,7 @@ install_import_hook(
         "seq2seq.model",
         "seq2seq.decoding",
         "seq2seq.training.update",
+        "seq2seq.data.batch",
         "seq2seq.data.batches",
         "seq2seq.data.store",
         "seq2seq.text.vectors",

@@ -222,7 +222,7 @@ def test_letters_that_the_model_never_saw_are_looked_at_like_others(say, plain):
 
 def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, folder, capsys, monkeypatch):
     drawn = []
-    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map: drawn.append((path, map)))
+    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map, in_a_row: drawn.append((path, map)))
     assert main(["plot", run, "--attention", TEXT]) == 0
     [(path, map)] = drawn
     assert path == Run.open(run).path / "attention.png"
@@ -237,7 +237,7 @@ def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, fo
 def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, monkeypatch):
     """Text may be cut into other tokens than those it was made of."""
     search, drawn = Translator._search_batch, []
-    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map: drawn.append(map))
+    monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map, in_a_row: drawn.append(map))
     letters = Translator.load(run).tokenizers.tgt.encode("die")
     apart = [letters[0], *letters]  # the mark of a space twice: a text has it once
 
@@ -325,7 +325,7 @@ def test_attention_needs_a_text_or_a_file_and_not_both(run, source, capsys):
         (["plot", "{run}", "--attention", "a\udcff"], "--attention is not UTF-8: a\\udcff"),
         (["plot", "{run}", "--words"], "--words is for --attention TEXT"),
         (["plot", "{run}", "--attention", ""], "text is empty"),
-        (["plot", "{run}", "--attention", "a", "--output", "a.html"], ".png or .svg"),
+        (["plot", "{run}", "--attention", "a", "--output", "a.gif"], ".png or .svg"),
         (["plot", "{blind}", "--attention", "a"], "no attention"),
     ],
 )

@@ -65,7 +65,9 @@ def close(run, other):
 
 def same(run, other):
     ours, theirs = weights(run), weights(other)
-    return all(torch.equal(ours[name], theirs[name]) for name in ours) and timeless(run) == timeless(other)
+    watched, theirs_watched = (Path(each, "attention.jsonl").read_bytes() for each in (run, other))
+    is_same = all(torch.equal(ours[name], theirs[name]) for name in ours)
+    return is_same and timeless(run) == timeless(other) and watched == theirs_watched
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])

@@ -1,13 +1,26 @@
-"""Several models as one: its probabilities are means, and the search sees no difference."""
+"""Several models as one: its probabilities are means, and the search sees no difference. Minimum Bayes risk."""
 
 import itertools
+import json
+import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from random_model import SENTENCES, TGT_VOCAB, batch_of, random_model
+from sacrebleu.metrics import CHRF
+from tiny import write_config
 
+from seq2seq import load
+from seq2seq.commands.main import main
+from seq2seq.config import load_config
+from seq2seq.decoding.mbr import chrf_matrix, expected_chrf
 from seq2seq.decoding.search import Limits, beam_search
+from seq2seq.decoding.translation import Options, Sampling
+from seq2seq.errors import UserError
 from seq2seq.model.ensemble import Ensemble
+from seq2seq.training.train import train
 
 PAD, UNK, BOS, EOS = range(4)
 
@@ -70,3 +83,88 @@ def test_a_model_with_itself_is_that_model(models):
     for several, alone in zip(ours, its, strict=True):
         assert [h.tokens for h in several] == [h.tokens for h in alone]
         assert [h.score for h in several] == pytest.approx([h.score for h in alone], abs=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------------- several runs
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs of one config with different seeds, and one with another vocabulary."""
+    folder = tmp_path_factory.mktemp("runs")
+    path = write_config(folder, training={"max_updates": 40})
+    keys = {"one": [], "two": ["seed=4", "model.attention.score=multi_head"], "other": ["tokenizer.vocab_size=9"]}
+    return {name: str(train(load_config(path, more), folder / name).path) for name, more in keys.items()}
+
+
+def translated(capsys, *command):
+    assert main(["translate", *command]) == 0
+    return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_runs_translate_together_and_show_all_their_heads(runs, tmp_path, capsys):
+    lines = tmp_path / "in.en"
+    lines.write_text("the old cat sees the dog\n\nthe dog likes\n", encoding="utf-8")
+    options = ["--input", str(lines), "--json", "--attention"]
+    (both, empty, _), twice, one = (
+        translated(capsys, *names, *options)
+        for names in ([runs["one"], runs["two"]], [runs["one"], runs["one"]], [runs["one"]])
+    )
+    assert empty["text"] == ""
+    assert [t["text"] for t in twice] == [t["text"] for t in one]
+    assert [t["score"] for t in twice] == pytest.approx([t["score"] for t in one], abs=1e-4)
+    assert sum(both["token_scores"]) == pytest.approx(both["score"], abs=1e-4)
+    assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in both["attention"])
+    assert load(runs["one"], runs["two"]).decoder_heads == [
+        "model 1 attention",
+        *(f"model 2 head {i}" for i in range(1, 5)),
+    ]
+
+
+def test_results_of_several_runs_replace_none_of_a_single_one(runs, capsys):
+    folder = Path(runs["one"])
+    assert main(["evaluate", runs["one"], "--split", "dev"]) == 0
+    before = (folder / "dev.json").read_bytes()
+    assert main(["evaluate", runs["one"], runs["two"], "--split", "dev", "--mbr"]) == 0
+    assert (folder / "dev.json").read_bytes() == before
+    (kept,) = (folder / "evaluations").glob("dev-*.json")
+    assert json.loads(kept.read_text())["mbr"] is True
+
+
+@pytest.mark.parametrize("command", ["translate", "evaluate"])
+def test_other_vocabularies_are_an_error_that_names_the_run(runs, capsys, command):
+    assert main([command, runs["one"], runs["two"], runs["other"]]) == 2
+    assert f"{runs['other']}: its vocabularies are not those of {runs['one']}" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------ minimum Bayes risk
+
+TEXTS = ["a man in a hat", "a man in a red hat .", "", "the dog", "a", "a man  in a hat"]
+
+
+def test_chrf_is_sacrebleus():
+    expected = [[CHRF().sentence_score(text, [reference]).score for reference in TEXTS] for text in TEXTS]
+    assert chrf_matrix(TEXTS) == pytest.approx(np.array(expected))
+
+
+def test_the_expected_chrf_is_a_mean_weighted_with_flattened_probabilities():
+    scores = [-1.0, -2.0, -3.0, -9.0, -4.0, -700.0]
+    weights = [math.exp(score / 2) for score in scores]
+    expected = chrf_matrix(TEXTS) @ np.array(weights) / sum(weights)
+    assert expected_chrf(TEXTS, scores) == pytest.approx(expected)
+
+
+def test_of_the_beams_of_all_runs_the_one_most_like_the_others_is_taken(runs):
+    line = "the old cat sees the dog"
+    apart = [load(runs[name]).translate([line], nbest=3, attention=False)[0] for name in ("one", "two")]
+    pool = [(each.text, each.score) for t in apart for each in (t, *t.alternatives)]
+    chrf = dict(zip([text for text, _ in pool], expected_chrf(*zip(*pool, strict=True)), strict=True))
+    (found,) = load(runs["one"], runs["two"]).translate([line], nbest=3, mbr=True)
+    ranked = sorted(chrf, key=chrf.get, reverse=True)[:3]
+    assert [found.text, *(each.text for each in found.alternatives)] == ranked
+    assert found.normalized_score == pytest.approx(chrf[found.text])
+
+
+def test_mbr_and_sampling_exclude_each_other():
+    with pytest.raises(UserError, match="mbr and sampling are both given"):
+        Options(mbr=True, sampling=Sampling())

@@ -128,6 +128,7 @@ def test_tokens_too_long_for_the_terminal_are_cut_and_still_aligned():
         ({"TERM": "vt100"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor", "NO_COLOR": "1"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor", "NO_COLOR": ""}, True, Screen(50, 9, 2**24)),
+        ({"COLORTERM": "truecolor", "TERM": "dumb"}, True, Screen(50, 9, 0)),
         ({"COLORTERM": "truecolor"}, False, Screen(50, None, 0)),
     ],
 )
@@ -325,5 +326,5 @@ def test_a_missing_folder_is_an_error_that_names_the_file(tmp_path):
 
 def test_without_matplotlib_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
-    with pytest.raises(UserError, match=r'pip install "seq2seq\[plot\]"'):
+    with pytest.raises(UserError, match=r'pip install "seq2seq-attention\[plot\]"'):
         save_curves(tmp_path / "c.png", METRICS)

@@ -49,11 +49,18 @@ def timeless(run):
     return [{key: value for key, value in record.items() if key not in times} for record in run.metrics.records()]
 
 
+def watched(run):
+    """The attention that was kept, byte by byte; None of a model without attention."""
+    file = run.path / "attention.jsonl"
+    return file.read_bytes() if file.exists() else None
+
+
 def must_be_the_same(run, other):
     ours, theirs = weights(run), weights(other)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert timeless(run) == timeless(other)
+    assert watched(run) == watched(other)
     assert [run.checkpoints.named(name).name for name in ("best", "last")] == [
         other.checkpoints.named(name).name for name in ("best", "last")
     ]

@@ -4,8 +4,10 @@ import pytest
 from fastapi.testclient import TestClient
 from tiny import write_config
 
-from seq2seq import load
+from seq2seq import Sampling, load
 from seq2seq.commands.main import main
+from seq2seq.plots import make_views
+from seq2seq.serving import server
 from seq2seq.serving.models import Model, Models
 from seq2seq.serving.server import Settings, make_app
 
@@ -280,3 +282,41 @@ def test_an_error_in_the_model_is_told_without_its_trace_and_the_next_request_is
         assert (answer.status_code, answer.json()) == (500, {"error": "internal error; the server's log has it"})
         monkeypatch.undo()
         assert client.post("/translate", json={"q": "the cat", **EN_DE}).json() == {"translatedText": CAT}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"beam": 1},
+        {"beam": 4, "nbest": 3},
+        {"length_penalty": 0.0},
+        {"prefix": "die alte"},
+        {"prefix_tokens": ["die", "Hund"]},
+        {"ban": ["Katze"]},
+        {"split_sentences": False},
+        {"sampling": {"temperature": 2.0, "top_k": 3, "seed": 7}},
+    ],
+)
+def test_options_mean_what_they_mean_for_the_translator(client, translator, options):
+    texts = ["the old cat sees the dog", "the dog\nthe cat"]
+    sampling = Sampling(**options["sampling"]) if "sampling" in options else None
+    expected = translator.translate(texts, **{**options, "sampling": sampling})
+    answer = client.post("/v1/translate", json={"text": texts, **options})
+    assert answer.status_code == 200, answer.text
+    for found, wanted in zip(answer.json()["translations"], expected, strict=True):
+        for name in ("text", "tokens", "source_tokens", "unsure"):
+            assert found[name] == getattr(wanted, name)
+        assert found["token_scores"] == pytest.approx(wanted.token_scores, abs=1e-4)
+        assert [each["text"] for each in found["alternatives"]] == [each.text for each in wanted.alternatives]
+        assert found["attention"] is None
+
+
+def test_attention_is_that_of_the_page(client, translator, monkeypatch):
+    text = "the old cat. sees the dog."
+    (look,) = translator.look([text])
+    answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
+    assert answer["translations"][0]["attention"] == make_views(look.decoder, look.encoder)
+    monkeypatch.setattr(server, "MOST_CELLS", 10)  # then it is too large for a page
+    answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
+    assert answer["translations"][0]["attention"] is None

@@ -31,7 +31,7 @@ import yaml
 from table import Row, keep, machine_and_commit, table
 
 HERE = Path(__file__).resolve().parent
-PACKAGES = {"seq2seq": "seq2seq", "opennmt": "OpenNMT-py", "joeynmt": "joeynmt"}
+PACKAGES = {"seq2seq": "seq2seq-attention", "opennmt": "OpenNMT-py", "joeynmt": "joeynmt"}
 WINDOWS = 5  # reports of its speed that a training makes; the first is warm-up and not used
 
 

@@ -38,11 +38,12 @@ def load_translator(
     shortlist: bool | None = None,
     device: str | None = None,
     precision: str | None = None,
+    others: Sequence[str | Path] = (),
 ) -> "Translator":
-    """Load the best checkpoint of a run as a translator; None means what the run's config says."""
+    """Load the best checkpoint of a run as a translator, or those of several runs; None means what its config says."""
     from seq2seq.decoding.translator import Translator
 
-    translator = Translator.load(run, shortlist=shortlist, device=device, precision=precision)
+    translator = Translator.load(run, *others, shortlist=shortlist, device=device, precision=precision)
     if batch_size is not None:
         if not 1 <= batch_size <= MAX_BATCH:
             raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")

@@ -20,7 +20,7 @@ HELP = "measure BLEU, chrF, TER, exact match and character error rate"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and how to measure."""
-    options.add_shared(parser, "run")
+    options.add_shared(parser, "run", "others")
     add = parser.add_argument
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> None:
 
     # check that the results can be kept, before the work
     folder, file = Run.open(args.run), args.src or args.data
-    name = name_of_file(file) if file else args.split
+    name = name_of_file(file or args.split, args.others) if file or args.others else args.split
     unkept = can_keep(folder, name)
 
     # translate and measure two files, a table, or a split of the run's data
@@ -69,9 +69,11 @@ def run(args: argparse.Namespace) -> None:
         texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
     if not texts.sources:
         raise UserError(f"{args.src}: empty; there is nothing to measure")
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
+    translator = console.load_translator(
+        args.run, args.batch_size, args.shortlist, args.device, args.precision, args.others
+    )
     tokenize = args.tokenize or folder.config().evaluation.bleu_tokenize
-    evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase)
+    evaluation = evaluate(translator, *texts, beam=args.beam, tokenize=tokenize, lowercase=args.lowercase, mbr=args.mbr)
 
     # keep, then print
     if not unkept:

@@ -11,9 +11,11 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from itertools import chain, takewhile
 from types import ModuleType
 from typing import NoReturn
 
+from seq2seq import __version__
 from seq2seq.commands import (
     align,
     attention,
@@ -21,6 +23,8 @@ from seq2seq.commands import (
     bench,
     check,
     compare,
+    completion,
+    distill,
     evaluate,
     explain,
     export,
@@ -52,10 +56,12 @@ COMMANDS = [
     compare,
     tune,
     average,
+    distill,
     export,
     check,
     bench,
     selftest,
+    completion,
 ]
 OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
@@ -104,6 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         place, fix = error.filename or "the system", f"; {MAKE_ROOM}" if error.errno in DISK_ERRORS else ""
         tell(f"seq2seq: error: {place}: {error.strerror or error}{fix}")
+    except ModuleNotFoundError as error:
+        if (error.name or "seq2seq").partition(".")[0] == "seq2seq":
+            raise
+        tell(f"seq2seq: error: {error.name} is not installed, and this needs it; pip install {error.name}")
     except UnicodeEncodeError as error:
         # Python has surrogates for bytes that are not UTF-8
         place = error.object[max(0, error.start - 80) : error.end + 80]
@@ -115,6 +125,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             tell("", f"seq2seq: stopped{where}{HOW_TO_CONTINUE.get(command, '')}")
         return getattr(stop, "exit_code", 130)
     return 2
+
+
+VERSION = ("--version", "-V")
 
 
 class Parser(argparse.ArgumentParser):
@@ -129,45 +142,59 @@ class Parser(argparse.ArgumentParser):
         write(message)
 
 
-def parse(argv: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
-    # a parser for each command
+def make_parser() -> tuple[Parser, dict[str, Parser]]:
+    """Return the parser of the command line, and that of each command by its name."""
     parser = Parser(
         prog="seq2seq",
         description="Train an attention-based translator from parallel text, measure it and use it.",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, indent_increment=1),
     )
-    parser.add_argument("--version", action="store_true", help="show the version and exit")
+    parser.add_argument(*VERSION, action="store_true", help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    options = {}
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
         subparser.set_defaults(command=command)
         if hasattr(command, "add_options"):
             command.add_options(subparser)
-        options[name] = [option for action in subparser._actions for option in action.option_strings]
+    return parser, subparsers.choices
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments; `section.key=value` may stand after options too, which argparse alone does not allow."""
+    parser, commands = make_parser()
+    options = {name: [*commands[name]._option_string_actions] for name in commands}
+    if {*VERSION} & {*argv[:2]}:
+        say(f"seq2seq {__version__}")
+        raise SystemExit(0)
 
     # the first word is the command
     first = argv[0] if argv else ""
-    if first == "--version":
-        say(f"seq2seq {_version()}")
-        raise SystemExit(0)
     if first.startswith("-") and first not in ("-h", "--help"):
-        owners = [name for name in options if first.partition("=")[0] in options[name]]
-        of = f"is an option of {', '.join(owners)}: write it after the command" if owners else "is no option of seq2seq"
-        parser.error(f"{first} {of}")
+        option = first.partition("=")[0]
+        if owners := [name for name in options if option in options[name]]:
+            parser.error(f"{first} is an option of {', '.join(owners)}: write it after the command")
+        hint = _guess(option, [*VERSION, *chain.from_iterable(options.values())])
+        parser.error(f"{first} is no option of seq2seq{hint and f'; {hint}'}")
     if first and not first.startswith("-") and first not in options:
         parser.error(f"{first} is no command; {_guess(first, options) or 'the commands are ' + ', '.join(options)}")
     if stray := next((word for word in argv if "\0" in word), None):
         parser.error(f"{stray} holds a NUL character; leave it out")
 
+    # unknown options, before argparse asks for what is missing; it takes the beginning of a name for the name
+    known = [*options.get(first, []), *VERSION]
+    for i, word in enumerate(takewhile(lambda word: word != "--", argv)):
+        name = word.partition("=")[0]
+        if name.startswith("--") and not any(option.startswith(name) for option in known):
+            hint = _guess(name, known)
+            value = [each for each in argv[i + 1 : i + 2] if not each.startswith("-")]
+            commands[first].error(f"unrecognized arguments: {' '.join([word, *value])}{hint and f'; {hint}'}")
+
     # what it does not know may be overrides of the config
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
     if unknown:
-        hint = _guess(unknown[0].partition("=")[0], options[first])
-        subparsers.choices[first].error(f"unrecognized arguments: {' '.join(unknown)}{hint and f'; {hint}'}")
+        commands[first].error(f"unrecognized arguments: {' '.join(unknown)}")
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
@@ -179,12 +206,3 @@ def _guess(word: str, names: Iterable[str]) -> str:
 
     close = difflib.get_close_matches(word, names, n=1)
     return f"did you mean {close[0]}?" if close else ""
-
-
-def _version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        return version("seq2seq")
-    except PackageNotFoundError:
-        return "(not installed)"

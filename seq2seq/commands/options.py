@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 NUMBER = {"type": int, "metavar": "N"}
 SHARED: dict[str, dict[str, Any]] = {
     "run": {"metavar": "RUN", "help": "a run folder, made by train, or a file, made by export"},
+    "others": {
+        "metavar": "RUN",
+        "nargs": "*",
+        "help": "more runs of the same vocabularies, such as other seeds: their models translate together",
+    },
     "config": {"metavar": "CONFIG", "type": Path, "help": "a YAML file; docs/config.md explains every key"},
     "overrides": {
         "metavar": "section.key=value",
@@ -71,5 +76,7 @@ def add_search(parser: argparse.ArgumentParser) -> None:
     tokens = parser.add_mutually_exclusive_group()
     tokens.add_argument("--shortlist", action="store_true", default=None, help=shortlist)
     tokens.add_argument("--exact", action="store_false", dest="shortlist", help="search among all tokens")
+    mbr = "of all hypotheses in the beam take the one that is most like the others (minimum Bayes risk, by chrF)"
+    parser.add_argument("--mbr", action="store_true", help=mbr)
     precision = "number format of the search (default: search.precision of the run's config)"
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), help=precision)

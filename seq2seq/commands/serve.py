@@ -35,7 +35,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--max-texts", type=int, metavar="N", default=1_000, help="texts of a request (default: 1000)")
     add("--max-bytes", type=int, metavar="N", default=1_000_000, help="bytes of a request (default: 1000000)")
     add("--max-seconds", type=int, metavar="N", default=60, help="seconds for a request (default: 60)")
-    rate = f"requests a minute from one address (default: any number on this machine, {RATE} from others)"
+    rate = f"requests a minute from one address, 0: any number (default: 0 on 127.0.0.1, {RATE} on others)"
     add("--max-rate", type=int, metavar="N", help=rate)
 
 
@@ -46,10 +46,18 @@ def run(args: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401
         import uvicorn
 
-        from seq2seq.serving.models import Models, language_name
+        from seq2seq.serving.models import Models
         from seq2seq.serving.server import Settings, make_app
+        from seq2seq.text.languages import language_name
     except ImportError as error:
-        raise UserError(f'serving needs {error.name}, which is not installed; pip install "seq2seq[serve]"') from None
+        raise UserError(
+            f'serving needs {error.name}, which is not installed; pip install "seq2seq-attention[serve]"'
+        ) from None
+    limits = {"--max-characters": args.max_characters, "--max-texts": args.max_texts, "--max-bytes": args.max_bytes}
+    for name, value in (limits | {"--max-seconds": args.max_seconds}).items():
+        if value < 1:
+            raise UserError(f"{name} is {value}; write 1 or more")
+    rate = (0 if _is_loopback(args.host) else RATE) if args.max_rate is None else max(0, args.max_rate)
     settings = Settings(
         keys=_read_keys(args.api_key),
         names=args.allow_host,
@@ -58,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
         most_texts=args.max_texts,
         most_bytes=args.max_bytes,
         seconds=args.max_seconds,
-        rate=args.max_rate or (0 if _is_loopback(args.host) else RATE),
+        rate=rate,
     )
 
     # the port before the models, which take longer

@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
@@ -25,7 +26,7 @@ HELP = "translate lines of text, or in a session on a terminal"
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
-    options.add_shared(parser, "run", "--input", "--output")
+    options.add_shared(parser, "run", "others", "--input", "--output")
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -59,36 +60,45 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.decoding.translation import Options, Sampling
     from seq2seq.runs.run import Run
 
-    translator = console.load_translator(args.run, args.batch_size, args.shortlist, args.device, args.precision)
+    translator = console.load_translator(
+        args.run, args.batch_size, args.shortlist, args.device, args.precision, args.others
+    )
     if args.split is not None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
-    on_terminal = sys.stdin.isatty() and sys.stdout.isatty()
-    if on_terminal and not (args.input or args.output or args.json or args.sample or args.prefix or args.ban):
-        from seq2seq.serving.session import session
 
-        language = Run.open(args.run).config().data.src
-        session(translator, beam=args.beam, nbest=args.nbest, attention=args.attention, prompt=f"{language}> ")
-        return
-
-    # check the options before the output is opened
-    if args.attention and not args.json:
+    # check the options
+    on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json)
+    if args.attention and not (args.json or on_terminal):
         raise UserError("--attention needs --json, or a session: a line of text has no room for a matrix")
     if args.sample and (args.nbest > 1 or args.beam is not None):
         raise UserError("--sample draws one translation of each line; leave --nbest and --beam out")
     if not args.sample and (args.temperature, args.top_k, args.top_p, args.seed) != (1.0, 0, 1.0, None):
         raise UserError("--temperature, --top-k, --top-p and --seed are for --sample; add it")
-    console.check_output_is_not_input(args.input, args.output)
     seed = 1 if args.seed is None else args.seed
     sampling = Sampling(args.temperature, args.top_k, args.top_p, seed) if args.sample else None
     asked = Options(
-        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban)
+        args.beam, args.nbest, args.length_penalty, sampling, args.split, args.prefix, None, tuple(args.ban), args.mbr
     )
     translator.check(asked)
 
+    # a session, or all lines
+    if on_terminal:
+        from seq2seq.serving.session import session
+
+        to_file = partial(_translate_all, translator, args)
+        session(Run.open(args.run), translator, asked, attention=args.attention, to_file=to_file)
+    else:
+        _translate_all(translator, args, args.input, args.output, asked)
+
+
+def _translate_all(
+    translator: "Translator", args: argparse.Namespace, source: str | None, target: str | None, asked: "Options"
+) -> None:
+    """Translate the lines of a file into another one; None is a standard stream."""
     # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
-    size = translator.search.batch_size * (16 if args.input and not sampling else 1)
-    batches = console.read_batches(args.input, size)
-    console.write_output(args.output, _translate(translator, batches, asked, args))
+    console.check_output_is_not_input(source, target)
+    size = translator.search.batch_size * (16 if source and not asked.sampling else 1)
+    console.write_output(target, _translate(translator, console.read_batches(source, size), asked, args))
 
 
 def _translate(
@@ -106,7 +116,7 @@ def _translate(
                 hidden = () if args.attention else ("attention",)
                 keys = {key: value for key, value in asdict(translation).items() if key not in hidden}
                 yield json.dumps(keys, ensure_ascii=False) + "\n"
-            elif args.nbest == 1:
+            elif asked.nbest == 1:
                 yield translation.text + "\n"
             else:
                 yield f"{number} ||| {translation.text} ||| {translation.normalized_score:.4f}\n"

@@ -11,31 +11,17 @@ from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Int, Int64, Integer
 from torch import Tensor
 
+from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.corpus import EncodedPair
 from seq2seq.data.store import flatten
+from seq2seq.shapes import Int, Int64, Integer
 from seq2seq.text.tokenizer import BOS, PAD
 
 PART = 32  # chunks at most, which are planned together and held in memory; in a store these are 262,144 pairs
 
 BatchType = Literal["tokens", "sentences"]
-
-
-class Batch(NamedTuple):
-    """Token ids of a batch of sentence pairs, padded with PAD."""
-
-    src: Int64[Tensor, "batch src"]  # every sentence ends in EOS
-    src_lengths: Int64[Tensor, " batch"]  # EOS included
-    tgt_in: Int64[Tensor, "batch tgt"]  # BOS y_1 ... y_n: what the decoder reads
-    tgt_out: Int64[Tensor, "batch tgt"]  # y_1 ... y_n EOS: what the decoder must predict
-    tokens: int  # number of target tokens, with EOS, without padding
-
-    def to(self, device: torch.device | str) -> "Batch":
-        """Copy the batch to another device."""
-        src, src_lengths, tgt_in, tgt_out = (tensor.to(device, non_blocking=True) for tensor in self[:4])
-        return Batch(src, src_lengths, tgt_in, tgt_out, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -174,12 +160,6 @@ class Batches:
         bounds = zip(starts.tolist(), middles.tolist(), ends.tolist(), strict=True)
         pairs = [(tokens[start:middle].tolist(), tokens[middle:end].tolist()) for start, middle, end in bounds]
         return make_batch(self._sampling(pairs, (self._seed, plan.epoch, plan.part, index)))
-
-
-def make_batch(pairs: Sequence[EncodedPair]) -> Batch:
-    """Pad pairs of token ids, both sides ending in EOS, into one batch, in the order given."""
-    lengths, tokens = flatten(pairs, np.dtype(np.int32))
-    return _pad_pairs(tokens, _starts(lengths), lengths)
 
 
 def _pad_pairs(

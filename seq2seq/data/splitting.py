@@ -13,13 +13,13 @@ from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Int, UInt64
 
 from seq2seq.config.sizes import fitting_config
 from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import publish, unfinished
+from seq2seq.shapes import Int, UInt64
 
 PARTS = ("train", "dev", "test")
 DROPPED = -1

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Int, Integer
 from pydantic import BaseModel, NonNegativeInt
 
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
 from seq2seq.files import delete, must_write, publish, read_json, replace_text, unfinished
+from seq2seq.shapes import Int, Integer
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vocabularies import load_tokenizers, vocabulary_digests
 

@@ -1,15 +1,15 @@
-"""The attention weights of one sentence as plain values, with the tokens that they belong to."""
+"""The attention weights of one sentence as plain values, with the tokens that they belong to.
+
+numpy is imported when it is used, because a machine that only translates may lack it.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-import numpy as np
-from jaxtyping import Float
-from wcwidth import wcwidth
-
 from seq2seq.decoding import notebook
+from seq2seq.shapes import Array, Float
 
 # cells of a head at most in text and on a page, where each of them is a character or an element: 500 by 500 tokens. A
 # picture can be larger
@@ -28,13 +28,15 @@ class AttentionMap:
     rows: list[str]  # tokens of the translation, or of the source in self-attention
     columns: list[str]  # tokens of the source
     heads: list[str]  # the names of the heads
-    weights: Float[np.ndarray, "head row column"]  # each from 0 to 1
+    weights: Float[Array, "head row column"]  # each from 0 to 1
     row_words: list[int]
     column_words: list[int]
 
     @classmethod
     def of_tokens(cls, rows: list[str], columns: list[str], weights: Sequence[Sequence[float]]) -> "AttentionMap":
         """Return a map of one head in which every token is a word."""
+        import numpy as np
+
         table = np.array(weights, dtype=float).reshape(1, len(rows), len(columns))
         return cls(rows, columns, ["attention"], table, [*range(len(rows))], [*range(len(columns))])
 
@@ -53,6 +55,8 @@ class AttentionMap:
     @classmethod
     def join(cls, maps: Sequence["AttentionMap"]) -> "AttentionMap":
         """Return the map of a text from those of its sentences: a token looks at its own sentence only."""
+        import numpy as np
+
         rows, columns = [row for map in maps for row in map.rows], [column for map in maps for column in map.columns]
         weights = np.zeros((len(maps[0].heads), len(rows), len(columns)))
         row_words, column_words = list[int](), list[int]()
@@ -87,6 +91,8 @@ class AttentionMap:
         A head is hidden if in a quarter of the rows or more it gives most of its weight to a column that is not the
         first of the mean.
         """
+        import numpy as np
+
         mean = self.mean()
         elsewhere = (self.weights.argmax(2) != mean.weights.argmax(2)) & (self.weights.max(2) > 0.5)
         shares = elsewhere.mean(1)
@@ -124,7 +130,9 @@ def _count_words(tokens: Sequence[str]) -> dict[int, int]:
     return {index: number for number, index in enumerate(i for i, token in enumerate(tokens) if token != "</s>")}
 
 
-def _word_by_token(words: Sequence[int]) -> Float[np.ndarray, "word token"]:
+def _word_by_token(words: Sequence[int]) -> Float[Array, "word token"]:
+    import numpy as np
+
     return (np.arange(max(words) + 1)[:, None] == np.array(words)).astype(float)
 
 
@@ -141,11 +149,15 @@ def _join_pieces(tokens: Sequence[str], words: Sequence[int]) -> list[str]:
 
 def beside(maps: Mapping[str, AttentionMap]) -> AttentionMap:
     """Return one map whose heads are the given maps, under their names. All have one head and the same tokens."""
+    import numpy as np
+
     first = next(iter(maps.values()))
     return replace(first, heads=list(maps), weights=np.concatenate([m.weights for m in maps.values()]))
 
 
 def readable(token: str) -> str:
     """Return a token as pictures show it: sentencepiece's space `▁` as `_`, invisible characters as their codes."""
+    from wcwidth import wcwidth
+
     shown = "".join(c if c.isprintable() else f"<{ord(c):04X}>" for c in token.replace("▁", "_"))
     return f"◌{shown}" if not shown or wcwidth(shown[0]) == 0 else shown  # a combining accent needs a base character

@@ -1,10 +1,11 @@
 """The doubt of a translator: a translation is marked as unsure where a signal is lower than on nearly all of dev."""
 
+import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from statistics import fmean, pstdev
 from typing import Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel
 
 from seq2seq.decoding.search import Hypothesis
@@ -43,10 +44,11 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
     def calibrate(cls, counts: Sequence[int], dev: Iterable[tuple[list[int], Hypothesis]]) -> "Confidence":
         """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
         blank = cls(floors={}, counts=list(counts), marked={})
-        found = np.array([blank.signals(source, hypothesis) for source, hypothesis in dev])
-        floors = np.quantile(found, FALSE_ALARMS / found.shape[1], axis=0, method="lower")
-        floors = np.minimum(floors, found.mean(0) - DEVIATIONS * found.std(0))
-        return blank.model_copy(update={"floors": dict(zip(Signals._fields, floors.tolist(), strict=True))})
+        floors = {}
+        for name, found in zip(Signals._fields, zip(*(blank.signals(*each) for each in dev), strict=True), strict=True):
+            lowest = sorted(found)[int(FALSE_ALARMS / len(Signals._fields) * (len(found) - 1))]
+            floors[name] = min(lowest, fmean(found) - DEVIATIONS * pstdev(found))
+        return blank.model_copy(update={"floors": floors})
 
     @classmethod
     def of_run(cls, run: Run) -> "Confidence | None":
@@ -58,10 +60,11 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         """Return the signals of a translation; `source` are token ids with `</s>`, at least one before it."""
         tokens = [*hypothesis.tokens, EOS]
         pairs = list(pairwise(tokens))
-        counts = np.array(self.counts)[source[:-1]] + 0.5
+        total = sum(self.counts) + 1
+        frequencies = [(self.counts[i] + 0.5) / total for i in source[:-1]]
         return Signals(
             likelihood=hypothesis.score / len(tokens),
-            familiarity=float(np.log(counts / (sum(self.counts) + 1)).mean()),
+            familiarity=fmean(map(math.log, frequencies)),
             variety=len(set(pairs)) / len(pairs) if pairs else 1.0,
             brevity=-float(len(source)),
         )

@@ -16,10 +16,10 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool
 from torch import Tensor
 
 from seq2seq.errors import UserError
+from seq2seq.shapes import Bool
 from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, SubwordTokenizer, Tokenizer

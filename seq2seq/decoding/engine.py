@@ -4,30 +4,33 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import NamedTuple
+from itertools import chain
+from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor
 
 from seq2seq.config import SearchConfig
-from seq2seq.data.batches import make_batch
+from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.constraints import Constraint, Spelling
 from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
+from seq2seq.decoding.mbr import most_alike
 from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search, sample
 from seq2seq.decoding.translation import NOT_FINITE, NOT_OBEYED, Alternative, NextToken, Options, Translation
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.fast.side_by_side import Item, Result, in_batches
-from seq2seq.model.seq2seq import Decoding, Seq2Seq, Step
+from seq2seq.model.ensemble import Decodings, Ensemble
+from seq2seq.model.seq2seq import Decoding, Seq2Seq
+from seq2seq.shapes import Float, Int64
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 
 log = logging.getLogger("seq2seq")
 
-Search = Callable[[Step, Decoding, Limits], list[list[Hypothesis]]]
+Search = Callable[[Any, Decoding | Decodings, Limits], list[list[Hypothesis]]]
 
 DEFAULTS = Options()
 # a line is cut after so many tokens, 20 times as many as training reads by default: no sentence is longer, no model has
@@ -41,6 +44,15 @@ class Outcome(NamedTuple):
     source: list[int]  # token ids, `</s>` at the end
     hypotheses: list[Hypothesis]  # best first
     texts: Sequence[str] = ()  # of the hypotheses, if unknown words in them are named
+    unsure: str | None = None  # why the best may be wrong
+
+
+class Weighed(NamedTuple):
+    """A translation, and the attention weights of its sentence, without padding; those of an empty line are empty."""
+
+    translation: Translation
+    decoder: Float[Tensor, "head tgt src"]
+    encoder: Float[Tensor, "head src src"]
 
 
 class _Try(NamedTuple):
@@ -55,7 +67,7 @@ class Engine:
     """A model that searches and looks in batches, on token ids.
 
     Args:
-        model: in eval mode, on the device to translate on.
+        model: in eval mode, on the device to translate on; or several models as one.
         tokenizers: the model's.
         search: the settings of the search, as far as a request leaves them open.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
@@ -65,14 +77,14 @@ class Engine:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Ensemble,
         tokenizers: Tokenizers,
         search: SearchConfig,
         shortlist: Shortlist | None = None,
         products: Products | None = None,
     ):
         self.model, self.tokenizers, self.search, self.shortlist = model, tokenizers, search, shortlist
-        self.device = model.decoder.W_y.weight.device
+        self.device = next(model.parameters()).device
         # the precision of the search, and that of losses, scores and attention
         self.precision = choose_precision(self.device, search.precision, "search.precision", products)
         self.exact = choose_precision(self.device, "fp32", products=products)
@@ -118,7 +130,7 @@ class Engine:
         """
         # choose the search
         beam = self.beam(options)
-        count, sampling = beam if options.nbest > 1 else 1, options.sampling
+        count, sampling = beam if options.nbest > 1 or options.mbr else 1, options.sampling
         alpha = self.search.length_penalty if options.length_penalty is None else options.length_penalty
         search: Search = partial(beam_search, beam=beam, alpha=alpha, nbest=count)
         if sampling:
@@ -133,20 +145,26 @@ class Engine:
                 for i, source in enumerate(sources)
                 for each in constraints[i].variants(sampling is not None)
             ]
-        found: list[list[Hypothesis]] = self.in_batches(
-            partial(self._search_batch, search),
-            tries,
-            lambda each: len(each.source),
-            of_empty=[],
-            in_turn=sampling is not None,
-            precision=self.precision,
-        )
+        found: list[list[list[Hypothesis]]] = [
+            self.in_batches(
+                partial(self._search_batch, search, model),
+                tries,
+                lambda each: len(each.source),
+                of_empty=[],
+                in_turn=sampling is not None,
+                precision=self.precision,
+            )
+            for model in (self.model.models if isinstance(self.model, Ensemble) and options.mbr else [self.model])
+        ]
 
         # the best of all searches for a sentence
-        hypotheses = [dict[tuple[int, ...], Hypothesis]() for _ in sources]
-        for attempt, several in zip(tries, found, strict=True):
-            hypotheses[attempt.sentence].update({tuple(h.tokens): h for h in several})
-        best = [sorted(each.values(), key=lambda h: (-h.normalized_score, h.tokens))[:count] for each in hypotheses]
+        pools: list[list[Hypothesis]] = [[] for _ in sources]
+        for attempt, *several in zip(tries, *found, strict=True):
+            pools[attempt.sentence] += chain.from_iterable(several)
+        if options.mbr:
+            pools = [most_alike(pool, self.tokenizers.tgt.decode) for pool in pools]
+        unique = [{tuple(h.tokens): h for h in pool}.values() for pool in pools]
+        best = [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:count] for each in unique]
         for source, several in zip(sources, best, strict=True):
             if source and not several:
                 is_finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
@@ -155,12 +173,12 @@ class Engine:
                 )
         return list(map(Outcome, sources, best))
 
-    def _search_batch(self, search: Search, tries: list[_Try]) -> list[list[Hypothesis]]:
+    def _search_batch(self, search: Search, model: Seq2Seq | Ensemble, tries: list[_Try]) -> list[list[Hypothesis]]:
         """Encode a batch of sources, and search for the hypotheses of each."""
         # encode the sources
         sources, rules = [each.source for each in tries], [each.constraint for each in tries if each.constraint]
         batch = make_batch([(source, [EOS]) for source in sources]).to(self.device)
-        decoding = self.model.encode(batch.src, batch.src_lengths)
+        decoding = model.encode(batch.src, batch.src_lengths)
 
         # search among all tokens
         longest = torch.tensor([self.search.max_length or 3 * len(source) + 20 for source in sources])
@@ -171,23 +189,35 @@ class Engine:
             longest = torch.maximum(longest + room, least)
         limits = Limits(BOS, EOS, self.never, longest.to(self.device), [rule.masks for rule in rules])
         if self.shortlist is None:
-            return search(self.model.step, decoding, limits)
+            return search(model.step, decoding, limits)
 
         # or search within the shortlist, where a token is an index into `ids`
         needed = {token for rule in rules for token in rule.tokens()}
         ids = self.shortlist.ids(sources, needed)
         limits = replace(limits, rules=[_within(ids, rule.masks) for rule in rules])
-        found = search(self.model.step_within(ids.to(self.device)), decoding, limits)
+        found = search(model.step_within(ids.to(self.device)), decoding, limits)
         return [[h._replace(tokens=ids[h.tokens].tolist()) for h in hypotheses] for hypotheses in found]
 
     def attend(self, outcomes: list[Outcome]) -> list[Look]:
-        """Run the best hypothesis of each line through the model once more, to get the attention weights."""
-        nothing = self.decode(Outcome([], []))
-        empty = replace(nothing.translation, attention=[] if self.decoder_heads else None, token_scores=[])
-        nothing = replace(nothing, translation=empty)
-        return self.in_batches(self._attend_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
+        """Run the best hypothesis of each line through the model once more, and return where every head looked."""
+        return list(map(self._look, outcomes, self.weigh(outcomes)))
 
-    def _attend_batch(self, outcomes: list[Outcome]) -> list[Look]:
+    def _look(self, outcome: Outcome, weighed: Weighed) -> Look:
+        if not outcome.source:
+            return Look(weighed.translation, [], None, None)
+        src = (self.tokenizers.src, outcome.source)
+        tgt = (self.tokenizers.tgt, [*outcome.hypotheses[0].tokens, EOS])
+        decoder = map_sentence(tgt, src, self.decoder_heads, weighed.decoder)
+        encoder = map_sentence(src, src, self.encoder_heads, weighed.encoder)
+        return Look(weighed.translation, tgt[1][:-1], decoder, encoder)
+
+    def weigh(self, outcomes: list[Outcome]) -> list[Weighed]:
+        """Run the best hypothesis of each line through the model once more, to get the attention weights."""
+        empty = replace(self.decode(Outcome([], [])), attention=[] if self.decoder_heads else None, token_scores=[])
+        nothing = Weighed(empty, torch.empty(0, 0, 0), torch.empty(0, 0, 0))
+        return self.in_batches(self._weigh_batch, outcomes, lambda outcome: len(outcome.source), of_empty=nothing)
+
+    def _weigh_batch(self, outcomes: list[Outcome]) -> list[Weighed]:
         # run the hypotheses through the model
         pairs = [(outcome.source, [*outcome.hypotheses[0].tokens, EOS]) for outcome in outcomes]
         batch = make_batch(pairs).to(self.device)
@@ -195,16 +225,14 @@ class Engine:
         token_scores = self.token_scores(attentional, [target for _, target in pairs])
 
         # cut the weights to the length of each sentence
-        looks = []
+        weighed = []
         for i, (source, target) in enumerate(pairs):
-            src, tgt = (self.tokenizers.src, source), (self.tokenizers.tgt, target)
-            decoder = map_sentence(tgt, src, self.decoder_heads, decoder_weights[i])
-            encoder = map_sentence(src, src, self.encoder_heads, encoder_weights[i])
-            weights = decoder.mean().weights[0].tolist() if decoder else None
-            look = self.decode(outcomes[i])
-            translation = replace(look.translation, attention=weights, token_scores=token_scores[i])
-            looks.append(replace(look, translation=translation, decoder=decoder, encoder=encoder))
-        return looks
+            decoder = decoder_weights[i, :, : len(target), : len(source)].cpu().double()
+            encoder = encoder_weights[i, :, : len(source), : len(source)].cpu().double()
+            mean = decoder.mean(0).tolist() if self.decoder_heads else None
+            translation = replace(self.decode(outcomes[i]), attention=mean, token_scores=token_scores[i])
+            weighed.append(Weighed(translation, decoder, encoder))
+        return weighed
 
     def token_scores(
         self, attentional: Float[Tensor, "batch tgt attentional"], targets: Sequence[list[int]]
@@ -247,17 +275,16 @@ class Engine:
             results = iter(in_batches(forward, full, size, self.search.batch_size, in_turn=in_turn))
         return [next(results) if size(item) else of_empty for item in items]
 
-    def decode(self, outcome: Outcome) -> Look:
-        """Return the translation that a search has found, without the attention weights."""
+    def decode(self, outcome: Outcome) -> Translation:
+        """Return the translation that a search has found, without attention weights and token scores."""
         if not outcome.source:
-            return Look(Translation("", 0.0, 0.0, [], []), [], None, None)
+            return Translation("", 0.0, 0.0, [], [])
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         texts = outcome.texts or [tgt.decode(h.tokens) for h in outcome.hypotheses]
         ranked = zip(texts, outcome.hypotheses, strict=True)
         best, *others = (Alternative(text, h.score, h.normalized_score) for text, h in ranked)
-        ids = outcome.hypotheses[0].tokens
-        pieces, source = tgt.pieces([*ids, EOS]), src.pieces(outcome.source)
-        return Look(Translation(best.text, best.score, best.normalized_score, pieces, source, others), ids, None, None)
+        pieces, source = tgt.pieces([*outcome.hypotheses[0].tokens, EOS]), src.pieces(outcome.source)
+        return Translation(best.text, best.score, best.normalized_score, pieces, source, others, unsure=outcome.unsure)
 
     def next_tokens(self, source: list[int], tokens: list[int], count: int) -> list[NextToken]:
         """Return the likeliest tokens after the first tokens of a translation, the likeliest first."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +21,7 @@ from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, Dot, NoAttention, Sizes
 from seq2seq.model.decoder import BahdanauDecoder, Decoder
 from seq2seq.model.past import Past
+from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.window import Window
 from seq2seq.text.tokenizer import EOS
 
@@ -116,6 +118,7 @@ def explain(
     """
     # the tokens
     model, (source,) = translator.model, translator.engine.encode([text])
+    assert isinstance(model, Seq2Seq)
     if not source:
         raise UserError("the text is empty: there is nothing to explain")
     if EOS in ids:
@@ -142,31 +145,26 @@ def explain(
         return Explanation(text, translator.tokenizers.tgt.decode(ids), src, step, [section])
 
     # the decoder's step, and before it the self-attention of the source token that it looks at most
-    written_before = ["<s>", *tgt[:t]]
-    sections = [Section(f"step {step}: after {written_before[-1]}, write {tgt[t]}", [])]
-    if isinstance(model.decoder, Decoder):
-        sections[-1].lines.extend(_explain_recurrent_step(calls, model.decoder, t, head - 1, src))
+    decoder, before, sections = model.decoder, ["<s>", *tgt[:t]], list[Section]()
+    if isinstance(decoder, Decoder):
+        lines = _explain_recurrent_step(calls, decoder, t, head - 1, src)
+        equation, where = _written(type(decoder), "s_t", "s_t"), _place(type(decoder), "advance")
     else:
-        inner = [layer.self_attention for layer in model.decoder.layers]
-        sections.insert(0, _explain_self_attention(calls, inner, head - 1, t, written_before, "the decoder"))
+        inner = [layer.self_attention for layer in decoder.layers]
+        sections.append(_explain_self_attention(calls, inner, head - 1, t, before, "the decoder"))
         layer, index = divmod(head - 1, inner[0].num_heads)
-        sections[-1].lines.extend(
-            _explain_attention(calls, model.decoder.layers[layer].attention, t, index, src, "x_t")
-        )
-    weights = next((line.values for line in sections[-1].lines if line.name == "a_t"), [0.0])
+        lines = _explain_attention(calls, decoder.layers[layer].attention, t, index, src, "x_t")
+        equation, where = "s_t = norm(x_t), x_t of the top layer", _place(type(decoder), "forward")
     if layers:
-        most = int(torch.tensor(weights).argmax())
-        sections.insert(0, _explain_self_attention(calls, layers, 0, most, src, "the encoder"))
+        weights = next((line.values for line in lines if line.name == "a_t"), [0.0])
+        sections.insert(0, _explain_self_attention(calls, layers, 0, int(np.argmax(weights)), src, "the encoder"))
 
     # the next token
-    equation, where = "s_t = norm(x_t), x_t of the top layer", _place(type(model.decoder), "forward")
-    if isinstance(model.decoder, Decoder):
-        equation, where = _written(type(model.decoder), "s_t", "s_t"), _place(type(model.decoder), "advance")
     best, chosen = probabilities.topk(min(LIKELIEST, len(probabilities)))
-    likeliest = translator.tokenizers.tgt.pieces(chosen.tolist())
-    next_token = "p(y_t) = softmax(W_y s_t + b_y)"
-    sections[-1].lines.append(_line("s_t", equation, where, attentional[0, t]))
-    sections[-1].lines.append(_line("p(y_t)", next_token, _place(type(model), "logits"), best, likeliest))
+    likeliest, place = translator.tokenizers.tgt.pieces(chosen.tolist()), _place(type(model), "logits")
+    lines.append(_line("s_t", equation, where, attentional[0, t]))
+    lines.append(_line("p(y_t)", "p(y_t) = softmax(W_y s_t + b_y)", place, best, likeliest))
+    sections.append(Section(f"step {step}: after {before[-1]}, write {tgt[t]}", lines))
     return Explanation(text, translator.tokenizers.tgt.decode(ids), tgt, step, sections)
 
 
@@ -218,28 +216,15 @@ def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, sr
     # the window
     inside = ""
     if calls[attention.window, "center"]:
-        window, p = type(attention.window), _at(calls[attention.window, "center"], t)
-        lines.append(
-            _line(
-                "p_t",
-                _written(window, "p_t", "p_t") + ", counted from 0",
-                _place(window, "center"),
-                p[0].result[0, p[1]],
-            )
-        )
+        window = type(attention.window)
+        center, focus = (_at(calls[attention.window, name], t)[0].result for name in ("center", "forward"))
+        equation = _written(window, "p_t", "p_t") + ", counted from 0"
+        lines.append(_line("p_t", equation, _place(window, "center"), center[0, i]))
         inside = f" in [p_t - {attention.window.D}, p_t + {attention.window.D}]"
-        focus = _at(calls[attention.window, "forward"], t)[0].result[1]
-        if focus.dim():
-            inside += ", times this"
-            lines.append(
-                _line(
-                    "focus",
-                    "exp(-(s - p_t)^2 / (2 sigma^2)), sigma = D / 2",
-                    _place(window, "forward"),
-                    focus[0, 0, i],
-                    src,
-                )
-            )
+        if focus[1].dim():
+            inside += ", times f_ti"
+            equation = "f_ti = exp(-(i - p_t)^2 / (2 sigma^2)), sigma = D / 2"
+            lines.append(_line("focus", equation, _place(window, "forward"), focus[1][0, 0, i], src))
 
     # the weights and the sum
     scores = "e_t" if attention.temperature == 1 else f"e_t / {attention.temperature:g}"
@@ -261,7 +246,8 @@ def _explain_self_attention(
     (call,), (scored,), (merged,) = (calls[attention, name] for name in ("forward", "score", "merge"))
     X, memory = call.arguments[:2]
     Q, K = (each[0, head, :n] for each in scored.arguments)
-    kind, projected = type(attention), _place(Attention, "memorize")
+    weights, kind = call.result.weights[0, head, row, :n], type(attention)
+    shared, projected = _place(Attention, "forward"), _place(Attention, "memorize")
     products = Dot(Sizes(Q.size(-1), K.size(-1))).score(Q[row], K)
 
     # the equations
@@ -272,14 +258,8 @@ def _explain_self_attention(
         _line("V", "V = X W_V", projected, memory.values[0, head, :n], tokens),
         _line("Q K^T", f"Q K^T, the row of {tokens[row]}", _place(Dot, "score"), products, tokens),
         _line("e", "Q K^T / sqrt(d_k)", _place(kind, "score"), scored.result[0, head, row, :n], tokens),
-        _line(
-            "a",
-            "softmax(Q K^T / sqrt(d_k))",
-            _place(Attention, "forward"),
-            call.result.weights[0, head, row, :n],
-            tokens,
-        ),
-        _line("z", "z = softmax(Q K^T / sqrt(d_k)) V", _place(Attention, "forward"), merged.arguments[0][0, head, row]),
+        _line("a", "softmax(Q K^T / sqrt(d_k))", shared, weights, tokens),
+        _line("z", "z = softmax(Q K^T / sqrt(d_k)) V", shared, merged.arguments[0][0, head, row]),
         _line("Z", "Z = [z of head 1; z of head 2; ...] W_O", _place(Attention, "merge"), call.result.context[0, row]),
     ]
     title = f"self-attention of {where}, layer {layer + 1}, head {head + 1}: where {tokens[row]} looks"

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from seq2seq.data.batches import make_batch
+from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import EncodedPair
 from seq2seq.decoding.engine import LONGEST, Outcome, encode_line
 from seq2seq.decoding.looking import Look

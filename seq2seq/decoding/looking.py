@@ -3,16 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from jaxtyping import Float
 from torch import Tensor
 
 from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.translation import Translation, join_translations
-from seq2seq.model.attention import Attention, NoAttention
+from seq2seq.model.attention import Attention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
+from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
+from seq2seq.shapes import Float
 from seq2seq.text.tokenizer import EOS, Tokenizer
 
 TokenizedLine = tuple[Tokenizer, list[int]]  # a tokenizer, and its token ids of a line
@@ -43,18 +44,26 @@ def join_looks(looks: Sequence[Look], ends: Sequence[str], nbest: int = 1) -> Lo
     )
 
 
-def name_decoder_heads(model: Seq2Seq) -> list[str]:
+def name_decoder_heads(model: Seq2Seq | Ensemble) -> list[str]:
     """Return the names of the heads that look at the source, in the order of the model's weights."""
+    if isinstance(model, Ensemble):
+        return _number_models([name_decoder_heads(each) for each in model.models])
     if not isinstance(model.decoder, Decoder):
         return _name_heads([layer.attention for layer in model.decoder.layers])
-    return [] if isinstance(model.decoder.attention, NoAttention) else _name_heads([model.decoder.attention])
+    return _name_heads([model.decoder.attention]) if model.has_attention else []
 
 
-def name_encoder_heads(model: Seq2Seq) -> list[str]:
+def name_encoder_heads(model: Seq2Seq | Ensemble) -> list[str]:
     """Return the names of the encoder's heads of self-attention, in the order of the model's weights."""
+    if isinstance(model, Ensemble):
+        return _number_models([name_encoder_heads(each) for each in model.models])
     if not isinstance(model.encoder, SelfAttentionEncoder):
         return []
     return _name_heads([layer.self_attention for layer in model.encoder.layers if isinstance(layer, EncoderLayer)])
+
+
+def _number_models(heads: Sequence[list[str]]) -> list[str]:
+    return [f"model {number} {head}" for number, of_model in enumerate(heads, 1) for head in of_model]
 
 
 def _name_heads(layers: Sequence[Attention]) -> list[str]:
@@ -67,11 +76,10 @@ def _name_heads(layers: Sequence[Attention]) -> list[str]:
 def map_sentence(
     rows: TokenizedLine, columns: TokenizedLine, heads: list[str], weights: Float[Tensor, "head row column"]
 ) -> AttentionMap | None:
-    """Return the weights of one sentence, without padding, and its tokens; None if there are no heads."""
+    """Return the weights of one sentence with its tokens; None if there are no heads."""
     if not heads:
         return None
     (row_tokenizer, row_ids), (column_tokenizer, column_ids) = rows, columns
     row_pieces, column_pieces = row_tokenizer.pieces(row_ids), column_tokenizer.pieces(column_ids)
     row_words, column_words = row_tokenizer.word_numbers(row_ids), column_tokenizer.word_numbers(column_ids)
-    table = weights[:, : len(row_ids), : len(column_ids)].cpu().double().numpy()
-    return AttentionMap(row_pieces, column_pieces, heads, table, row_words, column_words)
+    return AttentionMap(row_pieces, column_pieces, heads, weights.numpy(), row_words, column_words)

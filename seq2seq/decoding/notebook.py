@@ -6,8 +6,7 @@ A cell is transparent where the weight is 0, so the table fits a light and a dar
 from collections.abc import Sequence
 from html import escape
 
-import numpy as np
-from jaxtyping import Float
+from seq2seq.shapes import Array, Float
 
 MOST_CELLS = 10_000  # of a table; a larger one would make the notebook slow
 LABEL = "font-weight:normal;padding:2px 4px;background:none;border:0"
@@ -16,7 +15,7 @@ FRAME = "border-collapse:collapse;font-size:12px;width:auto;margin:6px 18px 6px 
 
 
 def html_table(
-    rows: Sequence[str], columns: Sequence[str], weights: Float[np.ndarray, "row column"], caption: str = ""
+    rows: Sequence[str], columns: Sequence[str], weights: Float[Array, "row column"], caption: str = ""
 ) -> str:
     """Return the weights of a head as a table; what a cell says when it is pointed at is its weight in numbers."""
     if weights.size > MOST_CELLS:

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from seq2seq.decoding.translation import Sampling
 from seq2seq.fast.topk import topk
+from seq2seq.shapes import Bool, Float, Int
 
 
 @runtime_checkable  # so that tests check signatures

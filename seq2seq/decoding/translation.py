@@ -150,6 +150,7 @@ class Options:
     prefix: str | Sequence[str | None] | None = None
     prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None
     ban: Sequence[str] = ()
+    mbr: bool = False
 
     def __post_init__(self) -> None:
         if self.beam is not None and not 1 <= self.beam <= MAX_BEAM:
@@ -159,6 +160,8 @@ class Options:
             raise UserError(f"nbest is {self.nbest} and beam {beam}; write 1 <= nbest <= beam")
         if self.length_penalty is not None and not 0 <= self.length_penalty <= 10:
             raise UserError(f"length_penalty is {self.length_penalty}; write 0 to 10")
+        if self.mbr and self.sampling:
+            raise UserError("mbr and sampling are both given; mbr chooses among the hypotheses of a beam: give one")
         if self.prefix is not None and self.prefix_tokens is not None:
             raise UserError("prefix and prefix_tokens are both given; give one of them")
         if isinstance(self.ban, str) or not all(isinstance(word, str) for word in self.ban):

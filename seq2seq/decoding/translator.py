@@ -1,7 +1,7 @@
 """The translator, from raw texts to translations. All commands, the session and the server use it."""
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -17,12 +17,14 @@ from seq2seq.devices import choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Products
 from seq2seq.fast.shortlist import Shortlist
+from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import EOS, UNK, Tokenizers, WordTokenizer
+from seq2seq.text.vocabularies import vocabulary_digests
 
 log = logging.getLogger("seq2seq")
 
@@ -33,7 +35,7 @@ class Translator:
     """A model that translates texts.
 
     Args:
-        model: in eval mode, on the device to translate on.
+        model: in eval mode, on the device to translate on; or several models as one.
         tokenizers: the model's.
         search: the defaults of `translate`.
         shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
@@ -45,7 +47,7 @@ class Translator:
 
     def __init__(
         self,
-        model: Seq2Seq,
+        model: Seq2Seq | Ensemble,
         tokenizers: Tokenizers,
         search: SearchConfig,
         shortlist: Shortlist | None = None,
@@ -71,19 +73,21 @@ class Translator:
     def load(
         cls,
         run: str | Path,
-        *,
+        *others: str | Path,
         device: str | None = None,
         checkpoint: Checkpoint | None = None,
         shortlist: bool | None = None,
         precision: str | None = None,
     ) -> "Translator":
         """Load the best checkpoint of a run folder, or a given one. The device is by default that of the run's config,
-        or the CPU if this machine lacks it.
+        or the CPU if this machine lacks it. With other runs of the same vocabularies, their models translate together:
+        the probability of a token is the mean of theirs. The settings are those of the first run.
 
         `shortlist` says whether to search within the run's shortlist, `precision` is the search's number format; by
         default `search` of the run's config decides.
 
-        Raises UserError: no run there, no good checkpoint in it, or no shortlist and no store to learn it from.
+        Raises UserError: no run there, no good checkpoint in it, other vocabularies, or no shortlist and no store to
+            learn it from.
         """
         folder = Run.open(run)
         config = folder.config()
@@ -95,7 +99,17 @@ class Translator:
         if confidence and len(confidence.counts) != len(tokenizers.src):
             log.warning("%s: of another vocabulary; no translation is marked", folder.path / "confidence.json")
             confidence = None
-        return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+        if not others:
+            return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+
+        # several runs: what marks a translation of one as unsure does not hold for the scores of all
+        models, vocabularies = [model], vocabulary_digests(folder.path / "tokenizer")
+        for other in map(Run.open, others):
+            if vocabulary_digests(other.path / "tokenizer") != vocabularies:
+                fix = "train them from one config with different seeds, or one from the other with --from"
+                raise UserError(f"{other.path}: its vocabularies are not those of {run}, as in an ensemble; {fix}")
+            models.append(other.load_model(device=opened)[0])
+        return cls(Ensemble(models), tokenizers, search, listed, folder.sentences())
 
     def translate(
         self,
@@ -110,6 +124,7 @@ class Translator:
         prefix: str | Sequence[str | None] | None = None,
         prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
         ban: Sequence[str] = (),
+        mbr: bool = False,
     ) -> list[Translation]:
         """Return a translation of each text, in order; an empty text has an empty translation.
 
@@ -132,13 +147,22 @@ class Translator:
                 wherever the prefix has a space, and the next goes on with the rest of the prefix.
             prefix_tokens: the same as exact tokens, as `Translation.tokens` has them; `</s>` ends a sentence.
             ban: words and phrases that no translation holds, as whole words, with an upper or lower first letter.
+            mbr: of all hypotheses in the beam (of several models: of the beams of all) take the one that is most like
+                the others; `normalized_score` is then its expected chrF.
 
         Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, beam is over 1,000, the
             vocabulary cannot write a prefix, or no translation obeys prefix and ban.
         """
-        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban)
-        found = self._look(texts, options, attention)
-        return [join_translations([look.translation for look in looks], ends, nbest) for looks, ends in found]
+        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
+        parts = self._parts(texts, split_sentences)
+        outcomes = self._search(parts, options)
+        found = (
+            [each.translation for each in self.engine.weigh(outcomes)]
+            if attention
+            else map(self.engine.decode, outcomes)
+        )
+        grouped = zip(_grouped(found, parts), parts, strict=True)
+        return [join_translations(each, [end for _, end in text], nbest) for each, text in grouped]
 
     def look(
         self,
@@ -152,10 +176,13 @@ class Translator:
         prefix: str | Sequence[str | None] | None = None,
         prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
         ban: Sequence[str] = (),
+        mbr: bool = False,
     ) -> list[Look]:
         """Translate each text, and return where every head looked; arguments and errors are those of `translate`."""
-        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban)
-        return [join_looks(looks, ends, nbest) for looks, ends in self._look(texts, options, attention=True)]
+        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
+        parts = self._parts(texts, split_sentences)
+        grouped = zip(_grouped(self.engine.attend(self._search(parts, options)), parts), parts, strict=True)
+        return [join_looks(each, [end for _, end in text], nbest) for each, text in grouped]
 
     def next_tokens(self, text: str, tokens: Sequence[str] = (), count: int = 5) -> list[NextToken]:
         """Return the likeliest tokens after the first tokens of a translation, the likeliest first.
@@ -188,28 +215,21 @@ class Translator:
     def _parts(self, texts: Sequence[str], split_sentences: bool | None) -> list[list[Part]]:
         return [self.sentences.parts(text, split_sentences) for text in must_be_texts(texts)]
 
-    def _look(self, texts: Sequence[str], options: Options, attention: bool) -> Iterator[tuple[list[Look], list[str]]]:
-        """Yield the translations of the sentences of each text, with what follows each; without attention no maps."""
-        # search for the translations of all sentences
-        parts = self._parts(texts, options.split_sentences)
-        sentences = [part.text for text in parts for part in text]
-        outcomes = list(chain.from_iterable(self._search(parts, options)))
+    def _search(self, texts: list[list[Part]], options: Options) -> list[Outcome]:
+        """Search for the translations of all sentences, name their unknown words, and say which are unsure."""
+        sentences = [part.text for text in texts for part in text]
+        outcomes = list(chain.from_iterable(self._search_texts(texts, options)))
         if self.engine.writes_unknown:
             outcomes = self._name_unknown(sentences, outcomes)
-        looks = self.engine.attend(outcomes) if attention else [self.engine.decode(outcome) for outcome in outcomes]
 
-        # say which are unsure; what a user shaped or was drawn at random is never likely
-        is_free = not (options.sampling or options.prefix or options.prefix_tokens or options.ban)
+        # what a user has shaped or was drawn at random is never likely
+        is_free = not (options.sampling or options.prefix or options.prefix_tokens or options.ban or options.mbr)
         if self.confidence and is_free:
             doubts = map(self._doubt, sentences, outcomes)
-            looks = [
-                replace(look, translation=replace(look.translation, unsure=doubt))
-                for look, doubt in zip(looks, doubts, strict=True)
-            ]
-        for text, each in zip(parts, _grouped(looks, parts), strict=True):
-            yield each, [part.end for part in text]
+            outcomes = [each._replace(unsure=doubt) for each, doubt in zip(outcomes, doubts, strict=True)]
+        return outcomes
 
-    def _search(self, texts: list[list[Part]], options: Options) -> list[list[Outcome]]:
+    def _search_texts(self, texts: list[list[Part]], options: Options) -> list[list[Outcome]]:
         """Search for the translations of the sentences of each text, under the constraints that the options ask for."""
         sources = self.engine.encode([part.text for text in texts for part in text])
         prefixes = per_text(options.prefix, len(texts), str, "prefix")
@@ -246,20 +266,16 @@ class Translator:
         # where the hypotheses with unknown words look
         src, tgt = self.tokenizers.src, self.tokenizers.tgt
         marked = [(i, h) for i, outcome in enumerate(outcomes) for h in outcome.hypotheses if UNK in h.tokens]
-        looks = self.engine.attend([Outcome(outcomes[i].source, [h]) for i, h in marked])
+        weighed = self.engine.weigh([Outcome(outcomes[i].source, [h]) for i, h in marked])
 
         # their texts
         named = dict[tuple[int, ...], str]()
-        for (i, h), look in zip(marked, looks, strict=True):
+        for (i, h), (_, decoder, _) in zip(marked, weighed, strict=True):
             assert isinstance(src, WordTokenizer)
-            assert look.decoder
             words = src.words(normalize(sentences[i]))[: len(outcomes[i].source) - 1]
-            seen = look.decoder.mean().weights[0][:, : len(words)].argmax(1)
-            pieces = [
-                words[at] if id == UNK else piece
-                for id, piece, at in zip(h.tokens, tgt.pieces(h.tokens), seen, strict=False)
-            ]
-            named[i, *h.tokens] = normalize(" ".join(pieces))
+            seen = decoder.mean(0)[:-1, : len(words)].argmax(1).tolist()
+            each = zip(h.tokens, tgt.pieces(h.tokens), seen, strict=True)
+            named[i, *h.tokens] = normalize(" ".join(words[at] if id == UNK else word for id, word, at in each))
         return [
             outcome._replace(texts=[named.get((i, *h.tokens), tgt.decode(h.tokens)) for h in outcome.hypotheses])
             for i, outcome in enumerate(outcomes)

@@ -13,10 +13,10 @@ from itertools import chain, combinations, groupby, islice, zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, Shaped
 
 from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import COLUMN_NAMES, Row, fold_name
+from seq2seq.shapes import Bool, Float, Int, Shaped
 from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers

@@ -69,7 +69,13 @@ def outcome(check: Callable[[Path], str]) -> Outcome:
 
 
 LINES = ["Das Mädchen öffnet die Tür.", "그 고양이는 물고기를 먹었다.", "  1,000 naïve cafés … at once", "the old cat"]
-EXTRAS = {"plot": ("matplotlib",), "tensorboard": ("tensorboard",), "serve": ("fastapi", "uvicorn")}
+EXTRAS = {
+    "plot": ("matplotlib",),
+    "tensorboard": ("tensorboard",),
+    "serve": ("fastapi", "uvicorn"),
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "completion": ("shtab",),
+}
 
 
 def parts(folder: Path) -> str:

@@ -45,6 +45,7 @@ class Evaluation:
     length_penalty: float
     shortlist: bool  # whether the search was restricted to the run's shortlist
     precision: str  # number format of the search: fp32 or bf16
+    mbr: bool  # whether the translations are those that are most like the others in their beams
     seconds: float  # spent on translation; loading the model is not counted
     bleu: Measure
     chrf: Measure
@@ -76,6 +77,7 @@ def evaluate(
     beam: int | None = None,
     tokenize: str = "13a",
     lowercase: bool = False,
+    mbr: bool = False,
 ) -> Evaluation:
     """Translate some lines and compare the translations with one or more lists of references.
 
@@ -90,7 +92,8 @@ def evaluate(
 
     # translate
     start = time.perf_counter()
-    hypotheses = [t.text for t in translator.translate(sources, beam=beam, attention=False, split_sentences=False)]
+    found = translator.translate(sources, beam=beam, mbr=mbr, attention=False, split_sentences=False)
+    hypotheses = [translation.text for translation in found]
     seconds = time.perf_counter() - start
 
     # measure
@@ -106,6 +109,7 @@ def evaluate(
         length_penalty=translator.search.length_penalty,
         shortlist=translator.engine.shortlist is not None,
         precision=translator.engine.precision.name,
+        mbr=mbr,
         seconds=seconds,
         **{name: replace(found, signature=found.signature + rewriting) for name, found in measures.items()},
         notes=[f"BLEU says nothing about this text: {blind}; see chrF and exact match"] if blind else [],
@@ -151,14 +155,15 @@ def file_texts(src: str, references: Sequence[str]) -> Texts:
     return Texts(sources, [list(warn_of_tabs((line for _, line in column), name)) for column, name in sides])
 
 
-def name_of_file(src: str) -> str:
+def name_of_file(src: str, others: Sequence[str] = ()) -> str:
     """Return the name of the results of a user's file, in a folder of their own, where they replace nothing else.
 
-    A digest of the whole path follows its last part: two files with the same name have two results.
+    A digest of the whole path follows its last part: two files with the same name have two results. The paths of the
+    `others`, the runs that translated together with the first, are in the digest too.
     """
     plain = re.sub(r"[^\w.+-]+", "-", Path(src).name, flags=re.ASCII).strip("-")[:80]
-    path = os.path.abspath(src).encode(errors="surrogatepass")
-    return f"evaluations/{plain}-{hashlib.sha256(path).hexdigest()[:8]}"
+    paths = "\n".join(map(os.path.abspath, (src, *others))).encode(errors="surrogatepass")
+    return f"evaluations/{plain}-{hashlib.sha256(paths).hexdigest()[:8]}"
 
 
 def can_keep(run: Run, name: str) -> str | None:

@@ -21,8 +21,9 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Float64, Int
 from torch import Tensor
+
+from seq2seq.shapes import Float, Float64, Int
 
 Sums = Float64[Tensor, "4 2"]  # for each number of `Health`, in its order: the numerator and the denominator
 

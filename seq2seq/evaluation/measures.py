@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Float64
 from rapidfuzz.distance import Levenshtein
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
+
+from seq2seq.shapes import Float64
 
 SAMPLES = 1000  # of a bootstrap
 SEED = 12345  # of a bootstrap, as in sacrebleu

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 
 from seq2seq.config import SearchConfig
+from seq2seq.decoding.translation import Options
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.choice import LOWER_IS_BETTER, make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references, split_texts
@@ -45,7 +46,8 @@ def try_searches(
         if beam == 1 and alpha != length_penalties[0]:
             trials.append(trials[-1]._replace(length_penalty=alpha))
             continue
-        found = translator.translate(sources, beam=beam, length_penalty=alpha, attention=False, split_sentences=False)
+        options = Options(beam, length_penalty=alpha, split_sentences=False)
+        found = translator.translate(sources, attention=False, **vars(options))
         score = measure([translation.text for translation in found], rewritten, lowercase, bleu)[metric]
         trials.append(Trial(beam, alpha, score))
         log.info("beam %d, length penalty %g: %.2f", *trials[-1][:2], score.score)

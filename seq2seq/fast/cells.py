@@ -15,11 +15,11 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from seq2seq.fast.precision import recurrent_dtype
+from seq2seq.shapes import Float
 
 
 class _Recurrent(Protocol):

@@ -14,12 +14,12 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Float32, Int64
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from seq2seq import fast
 from seq2seq.fast.precision import product_dtype
+from seq2seq.shapes import Float, Float32, Int64
 
 ROWS = 512  # rows of the buffer: fewer rows make the products small, more rows do not fit into the cache
 

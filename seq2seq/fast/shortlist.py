@@ -19,42 +19,44 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float, Int, Int64, Integer
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 from torch import Tensor
 
 from seq2seq.errors import UserError
 from seq2seq.files import LARGEST, on_disk, opened
+from seq2seq.shapes import Array, Float, Int, Int64, Integer
 
 FREQUENT = 500  # number of target tokens that are always listed
 PER_TOKEN = 20  # candidates of a source token, at most
 EVENTS = 6_000_000  # about so many pairs of a source and a target position are used by EM: 250 MB
 ITERATIONS = 2  # of EM; more make lists longer, but no better than other lists of that length
 
-Sides = tuple[Integer[np.ndarray, " src"], Integer[np.ndarray, " tgt"]]  # the token ids of a pair
+Sides = tuple[Integer[Array, " src"], Integer[Array, " tgt"]]  # the token ids of a pair
 
 
 @dataclass(frozen=True, eq=False)
 class Shortlist:
     """The tokens that translations may hold, for any source."""
 
-    always: Int[np.ndarray, " always"]  # the tokens of every list, the special ones among them
-    candidates: Int[np.ndarray, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
+    always: Int[Array, " always"]  # the tokens of every list, the special ones among them
+    candidates: Int[Array, "src_vocab per_token"]  # tokens that a source token adds; padding is in `always`
 
     def ids(self, sources: Sequence[Sequence[int]], needed: Collection[int] = ()) -> Int64[Tensor, " listed"]:
         """Return the tokens for these sentences, and other needed ones.
 
         They are in ascending order, so that the special tokens keep their low ids.
         """
+        import numpy as np
+
         tokens = np.unique(np.concatenate(sources))
         listed = np.union1d(self.always, self.candidates[tokens])
         return torch.from_numpy(np.union1d(listed, [*needed]).astype(np.int64))
 
     def save(self, file: Path, origin: str) -> None:
         """Write a file that `load` reads; `origin` names the store that the shortlist was learned from."""
+        from safetensors.numpy import save_file
+
         known = f"{self._digest(origin)} {origin}"  # one entry: safetensors writes several in any order
         save_file({"always": self.always, "candidates": self.candidates}, file, {"sha256": known})
 
@@ -88,6 +90,8 @@ def learn_shortlist(
     Every list holds the `special` tokens too and, with `copy_source` (for a joint vocabulary), the source tokens: names
     are copied. The sizes are those of the vocabularies.
     """
+    import numpy as np
+
     # the frequent tokens
     counts = np.bincount(np.concatenate([tgt for _, tgt in pairs]), minlength=tgt_size)
     always = np.union1d(special, np.argsort(-counts, kind="stable")[:FREQUENT])
@@ -114,13 +118,15 @@ def learn_shortlist(
 class Counts(NamedTuple):
     """The counts c(y, x) of the tokens that occur together in a pair."""
 
-    x: Int64[np.ndarray, " met"]  # source tokens, ascending
-    y: Int64[np.ndarray, " met"]  # target tokens, ascending for each source token
-    c: Float[np.ndarray, " met"]
+    x: Int64[Array, " met"]  # source tokens, ascending
+    y: Int64[Array, " met"]  # target tokens, ascending for each source token
+    c: Float[Array, " met"]
 
 
 def expected_counts(pairs: Sequence[Sides], iterations: int) -> Counts:
     """Return c(y, x) of Model 1 after some iterations of EM."""
+    import numpy as np
+
     # all events in a row: for each target position of a pair, each of its source positions
     m, n = (np.array([len(tokens) for tokens in side]) for side in zip(*pairs, strict=True))
     src, tgt = (np.concatenate(side).astype(np.int64) for side in zip(*pairs, strict=True))
@@ -136,7 +142,7 @@ def expected_counts(pairs: Sequence[Sides], iterations: int) -> Counts:
     x, y, event = (met >> 32).numpy(), (met & 0xFFFFFFFF).numpy(), which.numpy()
 
     # EM
-    t: np.ndarray = np.ones(len(x), np.float32)
+    t: Array = np.ones(len(x), np.float32)
     c = t
     for _ in range(iterations):
         p = t[event]

@@ -1,10 +1,10 @@
 """The k largest numbers of long rows, which search needs at every step."""
 
 import torch
-from jaxtyping import Float, Int
 from torch import Tensor
 
 from seq2seq import fast
+from seq2seq.shapes import Float, Int
 
 BLOCKS = 8
 

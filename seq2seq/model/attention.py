@@ -18,12 +18,12 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from seq2seq.model.past import PASTS, Past
 from seq2seq.model.window import WINDOW_SIZE, WINDOWS, Window
+from seq2seq.shapes import Bool, Float, Int, Shaped
 
 
 class Sizes(NamedTuple):

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq import fast
 from seq2seq.fast.cells import OneAtATime
 from seq2seq.model.attention import Attention, Memory
 from seq2seq.model.recurrent import Recurrent, RecurrentState
+from seq2seq.shapes import Bool, Float, Int
 
 Read = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # the recurrent layers: (inputs, state) to (outputs, state)
 

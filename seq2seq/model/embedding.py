@@ -1,8 +1,9 @@
 """The embedding of tokens, with word dropout."""
 
 import torch.nn.functional as F
-from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from seq2seq.shapes import Float, Int
 
 
 class Embedding(nn.Embedding):

@@ -3,12 +3,12 @@
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.model.transformer import EncoderLayer, add_positions
+from seq2seq.shapes import Bool, Float, Int
 
 
 class Encoded(NamedTuple):

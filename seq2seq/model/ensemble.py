@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int, Int64
 from torch import Tensor, nn
 
 from seq2seq.model.seq2seq import Decoding, Output, Seq2Seq
+from seq2seq.shapes import Float, Int, Int64
 
 
 class Decodings(NamedTuple):
@@ -65,10 +65,9 @@ class Ensemble(nn.Module):
             model.logits(output.attentional).float().log_softmax(-1)
             for model, output in zip(self.models, outputs, strict=True)
         ]
-        weights, encoder_weights = (
-            torch.cat([getattr(output, name) for output in outputs], dim=1) for name in ("weights", "encoder_weights")
-        )
-        return Output(log_mean(log_probs), weights, encoder_weights)
+        weights = [output.weights for model, output in zip(self.models, outputs, strict=True) if model.has_attention]
+        encoder_weights = [output.encoder_weights for output in outputs]
+        return Output(log_mean(log_probs), torch.cat(weights or [outputs[0].weights], 1), torch.cat(encoder_weights, 1))
 
     def logits(self, log_probs: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows vocab"]:
         """Return what `forward` returned: log-probabilities are logits, whose softmax is p(y_t)."""

@@ -4,8 +4,9 @@ For `concat` this is the formula of the papers, v_a tanh(W_q q + W_k k + W_f f).
 """
 
 import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
+
+from seq2seq.shapes import Float
 
 
 class Past(nn.Module):

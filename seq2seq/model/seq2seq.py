@@ -3,14 +3,14 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from jaxtyping import Bool, Float, Int, Int64
 from torch import Tensor, nn
 
 from seq2seq.fast.loss import log_probs
-from seq2seq.model.attention import Memory
+from seq2seq.model.attention import Memory, NoAttention
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
 from seq2seq.model.transformer import Cache, TransformerDecoder
+from seq2seq.shapes import Bool, Float, Int, Int64
 
 
 class Decoding(NamedTuple):
@@ -42,6 +42,11 @@ class Seq2Seq(nn.Module):
     def __init__(self, encoder: Encoder | SelfAttentionEncoder, decoder: Decoder | TransformerDecoder):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether the decoder looks at the source."""
+        return not (isinstance(self.decoder, Decoder) and isinstance(self.decoder.attention, NoAttention))
 
     def encode(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Decoding:
         """Return the memory that the decoder looks at, and its first state."""

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.decoder import Decoded
+from seq2seq.shapes import Bool, Float, Int
 
 EXPANSION = 4  # hidden size of a feed-forward part / size of a state, as in the paper
 

@@ -4,8 +4,9 @@ Shapes: batch sentences, tgt queries (of all hypotheses of a sentence), src stat
 """
 
 import torch
-from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
+
+from seq2seq.shapes import Bool, Float, Int, Shaped
 
 WINDOW_SIZE = 10  # D in Luong et al. 2015
 

@@ -30,7 +30,9 @@ def check(path: Path) -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise UserError('pictures need matplotlib, which is not installed; pip install "seq2seq[plot]"') from None
+        raise UserError(
+            'pictures need matplotlib, which is not installed; pip install "seq2seq-attention[plot]"'
+        ) from None
 
 
 def save(figure: "Figure", path: Path) -> None:

@@ -1,9 +1,13 @@
 """Attention as a picture in a file: one heat map for each head."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
 from math import ceil, log
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.plots import figures
@@ -14,13 +18,34 @@ if TYPE_CHECKING:
 CELL, SMALL_CELL = 0.3, 0.18  # inches: the side of a cell in a single panel, and in one of several
 GAP_X, GAP_Y = 0.3, 0.5  # inches between panels; a panel's name stands below it
 MANY_CELLS = 10_000  # in a panel of an .svg: they are one embedded image, not a path each
+PANELS = 5  # of one sentence over time, so that its tokens can still be read
 LETTER = 0.085  # inches: the width of a letter in a panel's name
 
 
-def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") -> None:
+def spread(map: AttentionMap, most: int = PANELS) -> AttentionMap:
+    """Return at most `most` of the heads of a map whose heads follow each other in time.
+
+    The first and the last are among them, and the weights change about equally much from each to the next.
+    """
+    # the way of the weights: how much they have changed until each head
+    steps = np.abs(np.diff(map.weights, axis=0)).sum((1, 2))
+    way = np.concatenate([[0.0], steps.cumsum()])
+
+    # divide the longest part of it, near its middle, again and again
+    chosen = sorted({0, len(way) - 1})
+    while len(chosen) < min(most, len(way)):
+        parts = [(i, j) for i, j in pairwise(chosen) if j - i > 1]
+        i, j = max(parts, key=lambda part: way[part[1]] - way[part[0]])
+        chosen.append(min(range(i + 1, j), key=lambda k: abs(2 * way[k] - way[i] - way[j])))
+        chosen.sort()
+    return replace(map, heads=[map.heads[i] for i in chosen], weights=map.weights[chosen])
+
+
+def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation", in_a_row: bool = False) -> None:
     """Draw the weights as heat maps into a `.png` or `.svg` file, whose size grows with the sentence.
 
-    Several heads are panels of the same size and colors, each with its name below. `rows` is the label of the rows.
+    Several heads are panels of the same size and colors, each with its name below; `in_a_row` puts them side by side.
+    `rows` is the label of the rows.
 
     Raises:
         UserError: the ending is another one, the folder does not exist, or matplotlib is not installed.
@@ -37,7 +62,7 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
 
     # a panel for each head; only the outer ones name their tokens
     figure = Figure()
-    across = _add_panels(figure, map.heads, cell * len(columns), cell * len(labels))
+    across = _add_panels(figure, map.heads, cell * len(columns), cell * len(labels), in_a_row)
     for i, (axes, name, weights) in enumerate(zip(figure.axes, map.heads, map.weights, strict=True)):
         mesh: Any
         height, width = weights.shape
@@ -70,7 +95,7 @@ def save_attention(path: Path, map: AttentionMap, *, rows: str = "translation") 
     figures.save(figure, path)
 
 
-def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: float) -> int:
+def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: float, in_a_row: bool) -> int:
     """Add a panel of `width` by `height` inches for each name, from the top left, and return how many are side by side.
 
     Together they are somewhat wider than high, and few places stay empty: three panels stand in one row or column.
@@ -83,7 +108,7 @@ def _add_panels(figure: "Figure", names: Sequence[str], width: float, height: fl
         down = ceil(len(names) / across)
         return abs(log(pitch_x * across / (pitch_y * down) / 1.5)) + 4 * (across * down / len(names) - 1)
 
-    across = min(range(1, len(names) + 1), key=misfit)
+    across = len(names) if in_a_row else min(range(1, len(names) + 1), key=misfit)
     down = ceil(len(names) / across)
 
     # place them from the top left

@@ -36,7 +36,8 @@ class Screen(NamedTuple):
         colors = 256 if "256color" in os.environ.get("TERM", "") else 0
         if os.environ.get("COLORTERM", "").lower() in ("truecolor", "24bit"):
             colors = 2**24
-        return cls(width, height, 0 if os.environ.get("NO_COLOR") else colors)
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        return cls(width, height, 0 if is_plain else colors)
 
 
 def terminal_attention(

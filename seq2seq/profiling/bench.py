@@ -5,7 +5,6 @@ counter of operations. The learning rate is 0, so that the weights stay as they 
 """
 
 import os
-import resource
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -161,6 +160,8 @@ def _peak_of_memory(device: torch.device) -> int:
     """Return the peak memory in bytes: of the GPU, or of the process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    import resource
+
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 

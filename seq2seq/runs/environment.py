@@ -15,7 +15,7 @@ from seq2seq.config import Config
 from seq2seq.devices import choose_device
 from seq2seq.fast.precision import Precision
 
-PACKAGES = ("seq2seq", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
+PACKAGES = ("seq2seq-attention", "torch", "torchtext", "sentencepiece", "sacrebleu", "numpy")
 
 
 def describe_machine(precision: Precision) -> dict[str, str]:
@@ -41,7 +41,7 @@ def describe_environment(config: Config, data: dict[str, dict[str, str]], precis
         "threads": torch.get_num_threads(),
         "device": str(choose_device(config.training.device)),
         "packages": {name: _version(name) for name in PACKAGES},
-        "commit": _commit(),
+        "commit": git_commit(),
         "data": data,
     }
 
@@ -63,7 +63,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str | None:
+def git_commit() -> str | None:
     """Return the git commit of this package's checkout, with `-dirty` where files have changed; None without one."""
     package = Path(__file__).parents[1]
     if not (package.parent / ".git").exists():

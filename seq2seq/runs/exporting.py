@@ -25,10 +25,11 @@ FIX = "export the run again"
 
 
 class Score(BaseModel, strict=True):
-    """A score in percent, and sacrebleu's signature or words that say how it was computed."""
+    """A score in percent, sacrebleu's signature or words that say how it was computed, and the interval of chance."""
 
     score: float
     signature: str
+    interval: list[float] | None = None
 
 
 class Scores(BaseModel, strict=True):

@@ -4,6 +4,7 @@ config.yaml             the resolved config
 environment.json        versions, commit, machine, command, digests of the data (environment.py)
 tokenizer/              the vocabularies
 metrics.jsonl           losses and scores (metrics.py)
+attention.jsonl         the attention of one sentence while it is learned (training/watch.py)
 checkpoints/            weights and training states; `best` and `last` name two of them (checkpoints.py)
 test.hyp, test.json     the translations of the test set and their scores; dev.hyp, dev.json
 evaluations/            the same of files of the user (evaluation/evaluate.py)
@@ -31,8 +32,6 @@ from seq2seq import archives
 from seq2seq.archives import is_archive
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
-from seq2seq.data.dataset import describe_corpus, shortlist_of
-from seq2seq.data.store import Store, store_inputs
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.fast.shortlist import Shortlist
@@ -278,6 +277,9 @@ class Run:
         Raises:
             UserError: its file is damaged, or the run has no store to learn it from, or that of another run.
         """
+        from seq2seq.data.dataset import describe_corpus, shortlist_of
+        from seq2seq.data.store import Store, store_inputs
+
         # that of an exported file
         file, folder = self.path / "shortlist.safetensors", self.path / "store"
         if self.is_exported:

@@ -8,11 +8,13 @@ from fastapi import Request
 from pydantic import BaseModel, BeforeValidator, Field, StringConstraints, ValidationError
 from starlette.exceptions import HTTPException
 
+from seq2seq.decoding.translation import Options, Sampling
 from seq2seq.errors import printable
 
 MOST_ALTERNATIVES = 4  # of a translation; with the best one as many as the usual beam of 5 holds
 MOST_BEAM = 20
-MOST_HINTS = 100  # banned phrases of a request
+MOST_BANNED = 100  # phrases
+MOST_TOKENS = 2_000  # of a prefix
 
 # a lone surrogate, which no answer could hold, is U+FFFD
 Text = Annotated[str, BeforeValidator(lambda text: _clean(text))]
@@ -81,10 +83,22 @@ class SearchRequest(Keyed, extra="forbid"):
     target: Annotated[Name | None, Field(description="a language code")] = None
     beam: Annotated[int | None, Field(ge=1, le=MOST_BEAM, description="1 is greedy (default: the run's)")] = None
     nbest: Annotated[int, Field(ge=1, le=MOST_BEAM, description="translations of a text, at most beam")] = 1
+    length_penalty: Annotated[float | None, Field(description="0 to 10 (default: the run's)")] = None
     sampling: Annotated[SamplingSettings | None, Field(description="draw at random instead of searching")] = None
+    prefix: Annotated[Text | None, Field(description="what the translation begins with")] = None
+    prefix_tokens: Annotated[
+        list[Text] | None, Field(description="the same as tokens, as they stand in an answer", max_length=MOST_TOKENS)
+    ] = None
+    ban: Annotated[list[Text], Field(description="words and phrases it must not hold", max_length=MOST_BANNED)] = []
     attention: Annotated[bool, Field(description="return where the model looks")] = False
     split_sentences: Annotated[bool | None, Field(description="split lines into sentences (default: the run's)")] = None
     client: Annotated[Name | None, Field(description="a newer request of the same client replaces an older one")] = None
+
+    def options(self) -> Options:
+        """Return the options of the search; raise UserError if they contradict one another."""
+        sampling = Sampling(**self.sampling.model_dump()) if self.sampling else None
+        names = ("beam", "nbest", "length_penalty", "split_sentences", "prefix", "prefix_tokens")
+        return Options(**{name: getattr(self, name) for name in names}, sampling=sampling, ban=tuple(self.ban))
 
 
 async def read_values(request: Request, most_bytes: int) -> dict[str, Any]:

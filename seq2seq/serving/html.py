@@ -19,10 +19,10 @@ from bs4.builder import ParserRejectedMarkup
 from bs4.dammit import EntitySubstitution
 from bs4.element import NavigableString, PageElement, Tag
 from bs4.formatter import HTMLFormatter
-from jaxtyping import Float
 
 from seq2seq.decoding.looking import Look
 from seq2seq.errors import UserError
+from seq2seq.shapes import Float
 from seq2seq.text.tokenizer import SPECIALS
 
 INLINE = {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "label"}

@@ -1,17 +1,15 @@
 """The models that a server has, and the languages they translate."""
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from seq2seq.data.corpus import read_pairs
-from seq2seq.data.dataset import form_of
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
-from seq2seq.text.languages import LANGUAGES
+from seq2seq.serving.about import choose_examples, read_sources
+from seq2seq.text.languages import base_code, language_code
 
 ALIASES = {"zt": "zh-hant", "pb": "pt-br", "nb": "no", "no": "nb", "iw": "he"}  # other codes of the same languages
 GUESSED = 3  # a text of fewer letters tells nothing of its language
@@ -76,7 +74,7 @@ class Models:
         codes = list(among or self.codes)
         letters = sum(character.isalpha() for character in text)
         shares = {known: share for known, share in self._identifier.rank(text) if share} if letters else {}
-        found = {code: shares.get(_base(code), 0.0) for code in codes}
+        found = {code: shares.get(base_code(code), 0.0) for code in codes}
         total = sum(found.values()) or 1.0
         sure = letters >= GUESSED
         ranked = sorted(codes, key=lambda code: -found[code])
@@ -87,41 +85,13 @@ class Models:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
 
         identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-        identifier.set_languages({_base(code) for code in self.codes} & set(identifier.labels) or None)
+        identifier.set_languages({base_code(code) for code in self.codes} & set(identifier.labels) or None)
         return identifier
-
-
-def language_name(code: str) -> str:
-    """Return the English name of a language, or its code if it is none of those known."""
-    return LANGUAGES[_base(code)][0].capitalize() if _base(code) in LANGUAGES else code
-
-
-def _base(code: str) -> str:
-    return code.lower().partition("-")[0]
 
 
 def _load(name: str, run: str, device: str | None) -> Model:
     folder = Run.open(run)
     config = folder.config()
     translator = Translator.load(run, device=device)
-    source, target = (_language_code(code) for code in (config.data.src, config.data.tgt))
-    return Model(name, translator, source, target, _examples(folder))
-
-
-def _language_code(name: str) -> str:
-    """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE and german."""
-    code = re.sub("_", "-", name.split(".")[-1])
-    named = next((known for known, (full, _) in LANGUAGES.items() if full == code.lower()), code)
-    language, dash, rest = named.partition("-")
-    return f"{language.lower()}{dash}{rest}"
-
-
-def _examples(run: Run, count: int = 3) -> list[str]:
-    """Return sentences of the dev set to try, if it is still there: short ones first of all."""
-    config = run.config()
-    try:
-        sources = [pair.src for pair in read_pairs(config.data.dev, *form_of(config))]
-    except UserError:
-        return []
-    good = [text for text in dict.fromkeys(sources) if 4 <= len(text.split()) <= 12] or sources
-    return good[:count]
+    source, target = (language_code(code) for code in (config.data.src, config.data.tgt))
+    return Model(name, translator, source, target, choose_examples(read_sources(folder)))

@@ -6,6 +6,8 @@ tokens, scores and attention. `guard.py` stands before all routes.
 
 import asyncio
 import hmac
+import itertools
+import json
 import logging
 import math
 import re
@@ -25,8 +27,8 @@ from starlette.middleware.cors import CORSMiddleware
 
 from seq2seq.decoding.attention_map import MOST_CELLS
 from seq2seq.decoding.looking import Look, join_looks
-from seq2seq.decoding.translation import Options as SearchOptions
-from seq2seq.decoding.translation import Sampling, Translation, join_translations
+from seq2seq.decoding.translation import Options, Translation, join_translations
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import make_views
 from seq2seq.serving.api import (
@@ -40,14 +42,17 @@ from seq2seq.serving.api import (
 )
 from seq2seq.serving.guard import Guard
 from seq2seq.serving.html import Gaze, Page
-from seq2seq.serving.models import Detected, Model, Models, language_name
+from seq2seq.serving.models import Detected, Model, Models
 from seq2seq.serving.queue import Full, Queue, Superseded
+from seq2seq.text.languages import language_name
 from seq2seq.text.sentences import Part, Sentences
 
 log = logging.getLogger("seq2seq")
 
 Value = TypeVar("Value")
 Wanted = TypeVar("Wanted", bound=Keyed)
+NUMBERS = itertools.count()  # of requests
+BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 MEDIA = {".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 READ_FOR_LANGUAGE = 2_000  # characters of a text that tell its language
 
@@ -66,14 +71,13 @@ class Settings:
     seconds: float = 60.0  # for a request
 
 
-class Options(NamedTuple):
-    """The options of a search; sentences with the same are translated together."""
+class Wishes(NamedTuple):
+    """What a request wants of a search; sentences with the same wishes are translated together."""
 
-    beam: int | None = None
-    nbest: int = 1
-    sampling: Sampling | None = None
+    options: Options = Options()
     scores: bool = False  # of tokens
     look: bool = False  # return where every head looks
+    number: int | None = None  # of a request whose texts are translated by themselves
 
 
 class Asker(NamedTuple):
@@ -82,14 +86,36 @@ class Asker(NamedTuple):
     queue: Queue
     owner: str | None
 
-    async def look(self, model: Model, texts: Sequence[Sequence[Part]], options: Options) -> list[list[Look]]:
+    async def look(self, model: Model, texts: Sequence[Sequence[Part]], wishes: Wishes) -> list[list[Look]]:
         """Return the translation of each sentence of each text, and where the model looked."""
-        sentences = [part.text for text in texts for part in text]
-        # what is drawn at random has a batch of its own, as it depends on what is drawn beside it
-        key = (model, options, object() if options.sampling else None)
-        owner = self.owner and (self.owner, model.name)
-        looks = iter(await self.queue.ask(key, sentences, owner))
+        looks = iter(await self._ask(model, [part.text for text in texts for part in text], wishes))
         return [list(islice(looks, len(text))) for text in texts]
+
+    async def look_at_whole(self, model: Model, texts: Sequence[str], wishes: Wishes) -> list[Look]:
+        """Return the translations of texts that go by themselves and whole: with a prefix, or drawn at random."""
+        (looks,) = await self._ask(model, [texts], wishes._replace(number=next(NUMBERS)))
+        return list(looks)
+
+    async def _ask(self, model: Model, items: Sequence[Any], wishes: Wishes) -> list[Any]:
+        return await self.queue.ask((model, wishes), items, self.owner and (self.owner, model.name))
+
+
+def search(key: tuple[Model, Wishes], items: Sequence[Any]) -> Sequence[Any]:
+    """Translate sentences with one model, in the queue's thread; each item of a numbered request is a list of texts."""
+    model, wishes = key
+    if wishes.number is not None:
+        return [_search(model.translator, texts, wishes) for texts in items]
+    return _search(model.translator, items, wishes._replace(options=replace(wishes.options, split_sentences=False)))
+
+
+def _search(translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[Look]:
+    options = vars(wishes.options)
+    translations = translator.translate(texts, attention=wishes.scores, **options)
+    if not wishes.look:
+        return [Look(translation, [], None, None) for translation in translations]
+    names = ("beam", "length_penalty", "split_sentences", "prefix", "prefix_tokens", "ban")
+    looks = translator.look(texts, **{name: options[name] for name in names})
+    return [replace(look, translation=best) for look, best in zip(looks, translations, strict=True)]
 
 
 def join(looks: Sequence[Look], parts: Sequence[Part], nbest: int) -> Look:
@@ -100,23 +126,6 @@ def join(looks: Sequence[Look], parts: Sequence[Part], nbest: int) -> Look:
         looks = [replace(look, decoder=None, encoder=None) for look in looks]
     best = join_translations([look.translation for look in looks], ends, nbest)
     return replace(join_looks(looks, ends), translation=best)
-
-
-def search(key: tuple[Model, Options, object], sentences: list[str]) -> list[Look]:
-    """Translate sentences with one model, in the queue's thread."""
-    model, options, _ = key
-    translations = model.translator.translate(
-        sentences,
-        beam=options.beam,
-        nbest=options.nbest,
-        sampling=options.sampling,
-        attention=options.scores,
-        split_sentences=False,
-    )
-    if not options.look:
-        return [Look(translation, [], None, None) for translation in translations]
-    looks = model.translator.look(sentences, beam=options.beam, split_sentences=False)
-    return [replace(look, translation=best) for look, best in zip(looks, translations, strict=True)]
 
 
 class Lines(NamedTuple):
@@ -311,7 +320,7 @@ async def _translate_lines(asker: Asker, model: Model, texts: Sequence[str], alt
     """Return the translations of plain texts."""
     options = Options(max(model.translator.search.beam, 1 + alternatives), 1 + alternatives)
     lines = [Lines.of(text, model.translator.sentences) for text in texts]
-    found = await asker.look(model, [line.parts for line in lines], options)
+    found = await asker.look(model, [line.parts for line in lines], Wishes(options))
     answers = []
     for (head, parts), looks in zip(lines, found, strict=True):
         best = join(looks, parts, options.nbest).translation if parts else Translation("", 0.0, 0.0, [], [])
@@ -324,8 +333,7 @@ async def _translate_pages(asker: Asker, model: Model, texts: Sequence[str], alt
     pages = [Page(text) for text in texts]
     segments = [segment for page in pages for segment in page.segments]
     parts = [model.translator.sentences.parts(segment.text) for segment in segments]
-    options = Options(look=any(segment.spans for segment in segments))
-    found = await asker.look(model, parts, options)
+    found = await asker.look(model, parts, Wishes(look=any(segment.spans for segment in segments)))
     gazes = (
         Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
         for segment, text, looks in zip(segments, parts, found, strict=True)
@@ -360,15 +368,18 @@ def _add_own(app: FastAPI, models: Models, settings: Settings) -> None:
         texts = [wanted.text] if isinstance(wanted.text, str) else wanted.text
         check_size(texts, settings)
         model, detected = _choose(models, wanted, texts)
-        sampling = Sampling(**wanted.sampling.model_dump()) if wanted.sampling else None
-        beam = model.translator.engine.beam(SearchOptions(wanted.beam, wanted.nbest))
-        options = Options(beam, wanted.nbest, sampling, scores=True, look=wanted.attention)
+        options = wanted.options()
+        model.translator.check(options)
+        wishes = Wishes(options, scores=True, look=wanted.attention)
 
         # the translations
-        parts = [model.translator.sentences.parts(text, wanted.split_sentences) for text in texts]
         asker = Asker(request.app.state.queue, wanted.client)
-        found = await unless_gone(request, asker.look(model, parts, options), settings.seconds)
-        looks = [join(each, text, options.nbest) for each, text in zip(found, parts, strict=True)]
+        if options.sampling or options.prefix or options.prefix_tokens:
+            looks = await unless_gone(request, asker.look_at_whole(model, texts, wishes), settings.seconds)
+        else:
+            parts = [model.translator.sentences.parts(text, wanted.split_sentences) for text in texts]
+            found = await unless_gone(request, asker.look(model, parts, wishes), settings.seconds)
+            looks = [join(each, text, options.nbest) for each, text in zip(found, parts, strict=True)]
         return {
             "model": model.name,
             "source": model.source,
@@ -503,5 +514,9 @@ def _handle_errors(app: FastAPI) -> None:
 
 def _body(kind: type[BaseModel]) -> dict[str, Any]:
     """Return what OpenAPI says of a body that is JSON or a form."""
-    schema = {"schema": kind.model_json_schema()}
-    return {"requestBody": {"required": True, "content": {"application/json": schema, "multipart/form-data": schema}}}
+    schema = kind.model_json_schema()
+    text = json.dumps(schema)
+    for name, inner in schema.get("$defs", {}).items():  # a route cannot refer to them
+        text = text.replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(inner))
+    content = {"schema": json.loads(text)}
+    return {"requestBody": {"required": True, "content": dict.fromkeys(BODIES, content)}}

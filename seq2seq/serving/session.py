@@ -1,126 +1,354 @@
 """The interactive session: a line in, its translation out, and commands that begin with a colon."""
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from prompt_toolkit import PromptSession
-from prompt_toolkit.completion import WordCompleter
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
+from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
+from wcwidth import ljust, wcswidth
 
 from seq2seq.config import nearest
-from seq2seq.decoding.translation import Alternative, Translation
+from seq2seq.decoding.explaining import explain
+from seq2seq.decoding.looking import Look
+from seq2seq.decoding.translation import Alternative, Options, Sampling, Translation
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.plots import AttentionMap, terminal_attention
-from seq2seq.streams import say
+from seq2seq.plots import Screen, save_page, terminal_attention
+from seq2seq.plots.textbook import textbook_page
+from seq2seq.runs.run import Run
+from seq2seq.serving.about import are_words, choose_examples, describe, read_sources
+from seq2seq.streams import say, write
 
-COMMANDS = {
-    ":help": "show this list",
-    ":beam N": "keep N hypotheses at each step; 1 is greedy",
-    ":nbest N": "show the N best translations, each with its log-probability over the length penalty",
-    ":attention on|off": "show where the model looks while it translates",
-    ":quit": "leave; so does Ctrl-D",
-}
-NAMES = [usage.split()[0] for usage in COMMANDS]
 NO_ATTENTION = "the model has no attention (model.attention.score is none): there is nothing to show"
+WORDS = {"quit": ":quit", "exit": ":quit", "help": ":help", "?": ":help"}  # commands that people type without a colon
+ALIASES = {":q": ":quit", ":exit": ":quit", ":?": ":help"}
+
+
+class Shown(NamedTuple):
+    """What a session shows of a line: text, and a picture whose colors must not be spelled out."""
+
+    text: str
+    picture: str = ""
 
 
 @dataclass
-class Settings:
-    """The settings that the commands of a session change."""
+class Session:
+    """A model, and the settings that the commands change."""
 
-    beam: int
-    nbest: int
-    attention: bool
-    has_attention: bool = True  # whether the model has any
+    run: Run
+    translator: Translator
+    options: Options
+    attention: Literal["off", "on", "words"] = "off"
+    head: str = "auto"  # or mean, all, or a number from 1 on
+    other: tuple[Run, Translator] | None = None  # the model that every translation is compared with
+    last: tuple[str, Translation] | None = None  # the last line, and its translation
+    drawn: int = 0  # random translations so far
+    to_file: Callable[[str, str, Options], None] | None = None
+
+    def __post_init__(self) -> None:
+        sources = read_sources(self.run)
+        self.sentences, self.has_words = choose_examples(sources), are_words(sources)
+
+    # --------------------------------------------------------------------------------------------------- translations
+
+    def respond(self, line: str) -> Shown:
+        """Carry out a command, or translate a line. A wrong command or value is a UserError that changes nothing.
+
+        A command begins with a colon and a letter or `?`. `quit`, `exit`, `help` and `?` are commands too, unless most
+        lines of the dev set are one word: there they are words to translate.
+        """
+        name, _, value = line.partition(" ")
+        if not value.strip() and not self.has_words and name.lower() in WORDS:
+            name = WORDS[name.lower()]
+        if not (name[:1] == ":" and (name[1:2].isalpha() or name == ":?")):
+            return self.answer(line)
+        name = ALIASES.get(name, name)
+        if name not in COMMANDS:
+            close = nearest(name, COMMANDS)
+            hint = f"did you mean {close}?" if close else ":help lists the commands"
+            raise UserError(f"no command {name:.40}; {hint} (to translate such a line, begin it with a space)")
+        if value.strip() and not COMMANDS[name].usage:
+            raise UserError(f"{name} takes nothing, not {value.strip():.40}; write {name} alone")
+        return Shown(COMMANDS[name].act(self, value.lstrip() if name == ":prefix" else value.strip()))
+
+    def answer(self, line: str) -> Shown:
+        """Translate a line, and show what the settings ask for beside its translation."""
+        # the translation, or the n-best list with the scores that rank it
+        best = self.translate(line)
+        self.last = (line, best)
+        text = _doubt(best) + best.text
+        if self.other:
+            text = self.compared(line, best)
+        elif best.alternatives:
+            ranked: list[Translation | Alternative] = [best, *best.alternatives]
+            lines = [f"{each.normalized_score:8.3f}  {each.text}" for each in ranked]
+            text = "\n".join([_doubt(best).rstrip(), *lines] if best.unsure else lines)
+
+        # where the model looked
+        if self.attention == "off" or not best.source_tokens:
+            return Shown(text)
+        map = self.look().decoder
+        assert map, "a model with attention has a map"
+        map = (map.words() if self.attention == "words" else map).select(self.head)
+        return Shown(f"{text}\n", f"{terminal_attention(map, Screen.in_use(), '`:html FILE`')}\n")
+
+    def translate(self, line: str, translator: Translator | None = None) -> Translation:
+        """Translate a line by the settings; each random translation has random numbers of its own."""
+        options = self.options
+        if options.sampling:
+            options = replace(options, sampling=replace(options.sampling, seed=options.sampling.seed + self.drawn))
+            self.drawn += translator is None
+        (translation,) = (translator or self.translator).translate([line], attention=False, **vars(options))
+        return translation
+
+    def compared(self, line: str, best: Translation) -> str:
+        """Return the translations of both models, each after the name of its run."""
+        assert self.other
+        run, translator = self.other
+        names, found = (str(self.run.path), str(run.path)), (best, self.translate(line, translator))
+        width = max(map(wcswidth, names))
+        lines = (f"{ljust(name, width)}  {_doubt(each)}{each.text}" for name, each in zip(names, found, strict=True))
+        return "\n".join(lines)
+
+    def look(self) -> Look:
+        """Return where every head looked for the last translation."""
+        if not (self.last and self.last[1].source_tokens):
+            raise UserError("there is no translation yet; type a sentence first")
+        line, best = self.last
+        split = self.options.split_sentences
+        (look,) = self.translator.look([line], beam=1, split_sentences=split, prefix_tokens=best.tokens)
+        return look
+
+    # -------------------------------------------------------------------------------------------------- the commands
+
+    def help(self, _: str) -> str:
+        """List the commands."""
+        usages = {f"{name} {command.usage}".strip(): command.meaning for name, command in COMMANDS.items()}
+        words = (
+            "" if self.has_words else "\nquit, exit, help and ? are commands too; to translate one, begin with a space"
+        )
+        return "\n".join(f"{usage:<24}{meaning}" for usage, meaning in usages.items()) + words
+
+    def set_beam(self, value: str) -> str:
+        """Set the beam; the n-best list is never longer."""
+        beam = _number(":beam", value)
+        return self.change(replace(self.options, beam=beam, nbest=min(self.options.nbest, beam)))
+
+    def set_nbest(self, value: str) -> str:
+        """Set the length of the n-best list; the beam is never narrower."""
+        nbest = _number(":nbest", value)
+        beam = max(self.options.beam or self.translator.search.beam, nbest)
+        return self.change(replace(self.options, nbest=nbest, beam=beam))
+
+    def set_alpha(self, value: str) -> str:
+        """Set the exponent of the length penalty."""
+        return self.change(replace(self.options, length_penalty=_real(":alpha", value, "0.6")))
+
+    def set_sampling(self, value: str) -> str:
+        """Draw translations at random, at a temperature; or search again."""
+        if value == "off":
+            return self.change(replace(self.options, sampling=None))
+        temperature = _real(":sample", value if value not in ("", "on") else "1", "0.8, or :sample off")
+        return self.change(replace(self.options, sampling=Sampling(temperature)))
+
+    def set_prefix(self, value: str) -> str:
+        """Set the text that translations begin with, if the vocabulary can write it."""
+        return self.change(replace(self.options, prefix=None if value.strip() in ("", "off") else value), try_it=True)
+
+    def set_ban(self, value: str) -> str:
+        """Ban one more word or phrase, or none."""
+        ban = () if value in ("", "off") else (*self.options.ban, value)
+        return self.change(replace(self.options, ban=ban), try_it=True)
+
+    def change(self, options: Options, try_it: bool = False) -> str:
+        """Take new options, and describe all that differ from a plain search; what cannot be obeyed is a UserError."""
+        if try_it and (options.prefix or options.ban):
+            line = self.last[0] if self.last else (self.sentences or ["a"])[0]
+            quick = replace(options, beam=1, nbest=1, sampling=None)
+            self.translator.translate([line], attention=False, **vars(quick))
+        self.options = options
+        return self.described()
+
+    def described(self) -> str:
+        """Describe the settings."""
+        options, search = self.options, self.translator.search
+        shown = [f"beam {options.beam or search.beam}", f"nbest {options.nbest}"]
+        if options.sampling:
+            shown = [f"drawn at random at temperature {options.sampling.temperature:g} (:sample off searches again)"]
+        shown += [f"alpha {options.length_penalty:g}"] if options.length_penalty is not None else []
+        shown += [f"prefix {options.prefix!r}"] if options.prefix else []
+        shown += [f"banned {', '.join(map(repr, options.ban))}"] if options.ban else []
+        shown += [f"attention {self.attention}, head {self.head}"] if self.attention != "off" else []
+        shown += [f"compared with {self.other[0].path}"] if self.other else []
+        return ", ".join(shown)
+
+    def set_attention(self, value: str) -> str:
+        """Show the weights of tokens or of words, or none."""
+        if value not in ("on", "off", "words"):
+            raise UserError(f":attention takes on, off or words, not {value or 'nothing'}; write :attention on")
+        if value != "off" and not self.translator.decoder_heads:
+            raise UserError(NO_ATTENTION)
+        self.attention = value  # type: ignore[assignment]
+        return f"attention {value}"
+
+    def set_head(self, value: str) -> str:
+        """Choose the head that is shown."""
+        count = len(self.translator.decoder_heads)
+        if value not in ("auto", "mean", "all") and not (value.isdecimal() and 1 <= int(value[:9]) <= count):
+            heads = f"1 to {count}" if count else "which this model has none of"
+            raise UserError(
+                f":head takes auto, mean, all or a head, {heads}, not {value or 'nothing'}; write :head all"
+            )
+        self.head = value
+        return f"head {value}" + ("" if self.attention != "off" else "; :attention on shows it")
+
+    def explain(self, value: str) -> str:
+        """Explain a step of the last translation."""
+        step, head = _number(":explain", value or "1"), int(self.head) if self.head.isdecimal() else 1
+        look = self.look()
+        assert self.last
+        return textbook_page(explain(self.translator, self.last[0], look.ids, step=step, head=head))
+
+    def compare(self, value: str) -> str:
+        """Compare every translation with that of another run."""
+        if value in ("", "off"):
+            self.other = None
+            return self.described()
+        run = Run.open(Path(value).expanduser())
+        ours, theirs = (each.config().data for each in (self.run, run))
+        if (ours.src, ours.tgt) != (theirs.src, theirs.tgt):
+            raise UserError(f"{value} translates {theirs.src} to {theirs.tgt}, not {ours.src} to {ours.tgt}")
+        self.other = run, Translator.load(run.path, device=str(self.translator.device))
+        return self.answer(self.last[0]).text if self.last else self.described()
+
+    def save_html(self, value: str) -> str:
+        """Write the page of the last translation."""
+        if not value:
+            raise UserError(":html takes the name of a file; write :html attention.html")
+        look, path, data = self.look(), Path(value).expanduser(), self.run.config().data
+        if not (look.decoder or look.encoder):
+            raise UserError(NO_ATTENTION)
+        assert self.last
+        save_page(path, self.last[0], look.translation.text, look.decoder, look.encoder, (data.src, data.tgt))
+        return str(path)
+
+    def examples(self, _: str) -> str:
+        """Translate the examples."""
+        if not self.sentences:
+            raise UserError("the dev set of this run cannot be read: there are no examples")
+        return "\n".join(f"{line}\n    {self.translate(line).text}" for line in self.sentences)
+
+    def info(self, _: str) -> str:
+        """Describe the model and the settings."""
+        known = describe(self.run, self.translator) | {"run": str(self.run.path), "settings": self.described()}
+        return "\n".join(f"{name:<14}{value}" for name, value in known.items())
+
+    def translate_file(self, value: str) -> str:
+        """Translate a file into another one, as the command does."""
+        names = (
+            shlex.split(value, posix=os.name == "posix") if value.count('"') % 2 == value.count("'") % 2 == 0 else []
+        )
+        if len(names) != 2 or not self.to_file:
+            raise UserError(':file takes two files; write :file in.txt out.txt, a name with spaces in "quotes"')
+        source, target = (str(Path(name).expanduser()) for name in names)
+        self.to_file(source, target, self.options)
+        return f"translated {source} into {target}"
+
+    def quit(self, _: str) -> str:
+        """Leave."""
+        raise EOFError
 
 
-def session(translator: Translator, *, beam: int | None, nbest: int, attention: bool, prompt: str = "> ") -> None:
+class Command(NamedTuple):
+    """A command of the session."""
+
+    usage: str  # what follows its name
+    meaning: str
+    act: Callable[[Session, str], str]  # gets what was typed after the name, returns what to show
+    values: tuple[str, ...] = ()  # that Tab completes
+    takes_file: bool = False
+
+
+COMMANDS = {
+    ":help": Command("", "show this list", Session.help),
+    ":examples": Command("", "translate three sentences of the dev set", Session.examples),
+    ":info": Command("", "what is known of the model, and the settings", Session.info),
+    ":beam": Command("N", "keep N hypotheses at each step; 1 is greedy", Session.set_beam),
+    ":nbest": Command("N", "show the N best translations, each with its normalized score", Session.set_nbest),
+    ":alpha": Command("A", "exponent of the length penalty, from 0 (none) on", Session.set_alpha),
+    ":sample": Command("T|off", "draw translations at random, at temperature T", Session.set_sampling, ("off",)),
+    ":prefix": Command("TEXT|off", "begin every translation with TEXT", Session.set_prefix, ("off",)),
+    ":ban": Command("TEXT|off", "allow no translation with this word or phrase", Session.set_ban, ("off",)),
+    ":attention": Command(
+        "on|off|words", "show where the model looks, by token or by word", Session.set_attention, ("on", "off", "words")
+    ),
+    ":head": Command(
+        "N|mean|all|auto",
+        "the head to show; auto: the mean and what it hides",
+        Session.set_head,
+        ("auto", "mean", "all"),
+    ),
+    ":explain": Command("N", "every equation of step N of the last translation", Session.explain),
+    ":html": Command(
+        "FILE", "write the attention of the last translation as a page", Session.save_html, takes_file=True
+    ),
+    ":compare": Command("RUN|off", "show the translations of another run too", Session.compare, ("off",), True),
+    ":file": Command("IN OUT", "translate the lines of a file into another", Session.translate_file, takes_file=True),
+    ":quit": Command("", "leave; so does Ctrl-D", Session.quit),
+}
+
+
+def session(
+    run: Run,
+    translator: Translator,
+    options: Options,
+    *,
+    attention: bool = False,
+    to_file: Callable[[str, str, Options], None] | None = None,
+) -> None:
     """Read lines at a terminal and print their translations, until the end of file or `:quit`.
 
-    By default `beam` is `search.beam` of the run's config; a larger `nbest` raises it. Below 1 both are UserErrors.
+    Args:
+        run: the run.
+        translator: its model.
+        options: how to translate; the commands change this.
+        attention: show the attention weights.
+        to_file: translates a file into another, for `:file`.
     """
-    # begin with the options, which obey the rules of the commands
-    has_attention = bool(translator.decoder_heads)
-    settings = Settings(translator.search.beam, 1, attention and has_attention, has_attention)
-    if beam is not None:
-        execute(f":beam {beam}", settings)
-    shown = execute(f":nbest {nbest}", settings)
-    say(f"Type a sentence to translate it ({shown}); :help lists the commands, Ctrl-D leaves.")
-    if attention and not has_attention:
+    # greet
+    talk = Session(run, translator, options, to_file=to_file)
+    talk.change(options, try_it=True)
+    known = describe(run, translator)
+    facts = [known[name] for name in ("learned from", "measured") if name in known]
+    say(": ".join([known["languages"], ", ".join(facts)] if facts else [known["languages"]]))
+    say(f"{known['model']}; {known['vocabulary']}")
+    for number, sentence in enumerate(talk.sentences):
+        say(f"{'' if number else 'try':<5}{sentence}")
+    say("Type a sentence to translate it; :help lists the commands, :quit leaves.")
+    if attention and not translator.decoder_heads:
         say(NO_ATTENTION)
+    elif attention:
+        talk.set_attention("on")
 
     # answer line by line
-    for line in _read_lines(prompt):
-        if is_command(line) and line.split()[0] in (":quit", ":q"):
-            return
+    for line in _read_lines(f"{run.config().data.src}> "):
         try:
-            shown = execute(line, settings) if is_command(line) else answer(translator, line, settings)
-            say(*shown.split("\n"))
+            shown = talk.respond(line)
+            say(*shown.text.split("\n"))
+            write(f"{shown.picture}\n" if shown.picture else "")
         except UserError as error:
             say(str(error))
         except KeyboardInterrupt:
             say("stopped; Ctrl-D leaves")
-
-
-def is_command(line: str) -> bool:
-    """Return whether a line is a command: whether it begins with a colon and a letter."""
-    return line[:1] == ":" and line[1:2].isalpha()
-
-
-def execute(line: str, settings: Settings) -> str:
-    """Carry out a command, and return the lines to show. A wrong command or value is a UserError."""
-    name, *values = line.split()
-    value = " ".join(values)
-    match name:
-        case ":help":
-            return "\n".join(f"{usage:<19}{meaning}" for usage, meaning in COMMANDS.items())
-        # the n-best list is never longer than the beam
-        case ":beam":
-            settings.beam = _parse_number(name, value)
-            settings.nbest = min(settings.nbest, settings.beam)
-        case ":nbest":
-            settings.nbest = _parse_number(name, value)
-            settings.beam = max(settings.beam, settings.nbest)
-        case ":attention":
-            if value not in ("on", "off"):
-                raise UserError(f":attention takes on or off, not {value or 'nothing'}; write :attention on")
-            if value == "on" and not settings.has_attention:
-                return NO_ATTENTION
-            settings.attention = value == "on"
-            return f"attention {value}"
-        case _:
-            close = nearest(name, NAMES)
-            hint = f"did you mean {close}?" if close else ":help lists the commands"
-            raise UserError(f"no command {name}; {hint} (to translate such a line, begin it with a space)")
-    return f"beam {settings.beam}, nbest {settings.nbest}"
-
-
-def answer(translator: Translator, line: str, settings: Settings) -> str:
-    """Return the translation of a line, with n-best list and attention weights if the settings ask for them."""
-    best = translator.translate([line], beam=settings.beam, nbest=settings.nbest, attention=settings.attention)[0]
-
-    # the n-best list, each translation with the score that ranks it
-    doubt = f"unsure ({best.unsure}): " if best.unsure else ""
-    shown = doubt + best.text
-    if settings.nbest > 1:
-        ranked: list[Translation | Alternative] = [best, *best.alternatives]
-        lines = [f"{each.normalized_score:8.3f}  {each.text}" for each in ranked]
-        shown = "\n".join([doubt.rstrip(), *lines] if doubt else lines)
-
-    # the attention weights, drawn in characters
-    if best.attention is not None:
-        shown += f"\n\n{terminal_attention(AttentionMap.of_tokens(best.tokens, best.source_tokens, best.attention))}\n"
-    return shown
-
-
-def _parse_number(name: str, value: str) -> int:
-    if not value.isdecimal() or int(value) < 1:
-        raise UserError(f"{name} takes a number of 1 or more, not {value or 'nothing'}; write {name} 5")
-    return int(value)
+        except EOFError:
+            return
 
 
 def _read_lines(prompt: str) -> Iterator[str]:
@@ -128,7 +356,7 @@ def _read_lines(prompt: str) -> Iterator[str]:
     terminal: PromptSession[str] = PromptSession(
         prompt,
         history=_open_history(),
-        completer=WordCompleter([*NAMES, ":attention on", ":attention off"], sentence=True),
+        completer=_Completer(),
         complete_style=CompleteStyle.READLINE_LIKE,
         complete_while_typing=False,
     )
@@ -154,3 +382,36 @@ def _open_history() -> History:
     except (OSError, RuntimeError):  # RuntimeError: there is no home folder
         return InMemoryHistory()
     return FileHistory(path)
+
+
+class _Completer(Completer):
+    """The completion of commands and of their values."""
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        name, space, value = document.text_before_cursor.partition(" ")
+        command = COMMANDS.get(name)
+        words: Sequence[str] = list(COMMANDS) if not space and name.startswith(":") else ()
+        typed = name
+        if space and command:
+            words, typed = command.values, value
+        yield from (Completion(word, -len(typed)) for word in words if word.startswith(typed) and word != typed)
+        if space and command and command.takes_file:
+            last = value.rpartition(" ")[2]
+            yield from PathCompleter(expanduser=True).get_completions(Document(last), complete_event)
+
+
+def _doubt(translation: Translation) -> str:
+    return f"unsure ({translation.unsure}): " if translation.unsure else ""
+
+
+def _number(name: str, value: str) -> int:
+    if not value.isdecimal() or len(value) > 9 or int(value) < 1:
+        raise UserError(f"{name} takes a number of 1 or more, not {value or 'nothing'}; write {name} 5")
+    return int(value)
+
+
+def _real(name: str, value: str, example: str) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        raise UserError(f"{name} takes a number, not {value or 'nothing'}; write {name} {example}") from None

@@ -1,5 +1,7 @@
 """Some languages: their code, English name, and script, as the names of its letters in Unicode begin."""
 
+import re
+
 _KNOWN = """
 af afrikaans Latin, ar arabic Arabic, bg bulgarian Cyrillic, bn bengali Bengali, ca catalan Latin, cs czech Latin,
 cy welsh Latin, da danish Latin, de german Latin, el greek Greek, en english Latin, eo esperanto Latin,
@@ -20,3 +22,21 @@ def _parse() -> dict[str, tuple[str, str]]:
 
 LANGUAGES = _parse()
 """The name and the script of a language by its code in ISO 639-1."""
+
+
+def language_name(code: str) -> str:
+    """Return the English name of a language, or its code if it is none of those known."""
+    return LANGUAGES[base_code(code)][0].capitalize() if base_code(code) in LANGUAGES else code
+
+
+def language_code(name: str) -> str:
+    """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE and german."""
+    code = re.sub("_", "-", name.split(".")[-1])
+    named = next((known for known, (full, _) in LANGUAGES.items() if full == code.lower()), code)
+    language, dash, rest = named.partition("-")
+    return f"{language.lower()}{dash}{rest}"
+
+
+def base_code(code: str) -> str:
+    """Return the code without region and script: zh for zh-Hant."""
+    return code.lower().partition("-")[0]

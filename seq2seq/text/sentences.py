@@ -1,12 +1,16 @@
 """Text as people write it, with several sentences on a line and several lines, cut into what a model has learned."""
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
+from functools import cache
 from typing import Literal, NamedTuple, Self
 
 from pydantic import BaseModel
 
 from seq2seq.text.normalize import normalize
+
+log = logging.getLogger("seq2seq")
 
 
 class Part(NamedTuple):
@@ -70,8 +74,12 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
         return [*parts[:-1], parts[-1]._replace(end="")]
 
     def split(self, line: str) -> list[str]:
-        """Return the sentences of a normalized line, at least one."""
-        from sentencex import segment
+        """Return the sentences of a normalized line, at least one; without sentencex the line itself."""
+        try:
+            from sentencex import segment
+        except ImportError:
+            _warn_once()
+            return [line]
 
         parts = [""]
         for piece in segment(self.language, line):
@@ -82,6 +90,11 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
         if len(parts) > 1 and not _has_letter(parts[-1]):
             parts[-2:] = ["".join(parts[-2:])]
         return [part.strip() for part in parts]
+
+
+@cache
+def _warn_once() -> None:
+    log.warning("sentencex is not installed: each line is translated in one piece; pip install sentencex")
 
 
 def _has_letter(text: str) -> bool:

@@ -13,12 +13,12 @@ from typing import NamedTuple, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
 from torch import Tensor
 
 from seq2seq.errors import UserError
 from seq2seq.files import is_file, opened
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.shapes import Bool, Float
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
 
 _KNOWN = {  # the first bytes of files that are not read, and what to do

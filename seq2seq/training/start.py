@@ -44,6 +44,7 @@ from seq2seq.training.resume import (
 )
 from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
+from seq2seq.training.watch import Watch
 
 log = logging.getLogger("seq2seq")
 
@@ -59,6 +60,7 @@ class Start(NamedTuple):
     model: Seq2Seq  # the model that is trained
     average: AveragedModel | None  # with `training.ema`, the average of its weights
     validation: Validation
+    watch: Watch
     batches: Batches
     checkpoint: Checkpoint | None  # the checkpoint to resume from; its weights are already in the model
     state: TrainingState | None  # the training state of that checkpoint
@@ -152,6 +154,7 @@ def prepare(
         shown = cast(Seq2Seq, average.module) if average else model
         translator = Translator(shown, tokenizers, config.search, products=precision.products)
         validation = Validation(dev, translator, bleu_tokenize)
+        watch = Watch(run.path / "attention.jsonl", dev, translator)
 
         # open the run folder: config, environment, vocabularies, token ids
         if first and is_new:
@@ -190,6 +193,6 @@ def prepare(
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
     yardstick = yardstick_of(config, choice.metric, dev)
     return Start(
-        *(run, settings, yardstick, device, precision, model, average, validation, batches),
+        *(run, settings, yardstick, device, precision, model, average, validation, watch, batches),
         *(checkpoint, state, changes, source),
     )

@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any, Self
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SIGNALS = [signal.SIGINT, signal.SIGTERM]
+if hasattr(signal, "SIGHUP"):  # not on Windows
+    SIGNALS.append(signal.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
@@ -85,7 +87,7 @@ class Stop:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         self.asked = number
         for each in self._before:
-            signal.signal(each, signal.SIG_IGN if each == signal.SIGHUP else self._second)
+            signal.signal(each, signal.SIG_IGN if each.name == "SIGHUP" else self._second)
         if not self._deferred:
             raise Stopped(number)
         if self._second == signal.SIG_DFL:

@@ -64,6 +64,7 @@ def train(
         if processes.rank == 0:
             run.checkpoints.rewind(start.checkpoint, progress.best_update)
             run.metrics.cut(progress.update, start.state["metrics_bytes"] if start.state else 0)
+            start.watch.begin(progress.update, progress.validation)
         progress.metric, progress.yardstick = settings.early_stopping_metric, start.yardstick
         metrics = run.metrics.with_tensorboard(progress.update) if processes.rank == 0 else None
         batches = start.batches.stream(progress.position, processes.rank, processes.size)
@@ -179,6 +180,7 @@ def validate(start: Start, progress: Progress, metrics: Metrics | None, processe
     result = processes.on_first(measure)
     is_best = progress.count_validation(result.scores, start.settings)
     if metrics:
+        start.watch.keep(progress.update)
         metrics.add({"update": progress.update, "split": "dev", **result.scores})
     return Validated(result, is_best)
 

@@ -12,7 +12,6 @@ import math
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
@@ -21,6 +20,7 @@ from seq2seq.fast.loss import cross_entropy
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.shapes import Float, Int64
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.processes import ALONE, Processes
 

@@ -16,6 +16,7 @@ from seq2seq.evaluation.choice import LABELS, make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.evaluation.measures import measure
+from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.update import cross_entropies
 
@@ -59,6 +60,7 @@ class Validation:
         """Measure the model as it is now."""
         start = time.perf_counter()
         model = self._translator.model.eval()
+        assert isinstance(model, Seq2Seq)
 
         # loss and attention, under the references
         nats = tokens = 0.0

@@ -1,0 +1,121 @@
+"""A training corpus that models write: the text of people on one side, translations on the other.
+
+Distillation: a model, or several together, translate their own training text; a new model learns from the translations
+(Kim and Rush 2016). Back-translation: a model of the other direction translates text of the target language, and a new
+model learns to write what people wrote (Sennrich et al. 2016). Both are the same work, and write the same kind of
+corpus: `PREFIX.de` holds German and `PREFIX.en` English, whichever the model has written.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seq2seq.data.dataset import form_of, with_bar
+from seq2seq.data.formats import stream_pairs
+from seq2seq.decoding.translator import Translator
+from seq2seq.errors import UserError
+from seq2seq.evaluation.report import repeats
+from seq2seq.files import fingerprint, must_write, replacing, write_json
+from seq2seq.runs.environment import git_commit
+from seq2seq.runs.run import Run
+from seq2seq.text.normalize import normalize
+
+WEIGHTS = ("model.safetensors",)
+BATCHES = 16  # of the translator: lines that are sorted by length together
+TIMES, MORE = 3, 20  # a side may have three times as many characters as the other, and twenty more
+
+
+class Written(NamedTuple):
+    """The counts of a corpus that was written."""
+
+    lines: int  # of text that were read
+    pairs: int  # that were written
+    dropped: dict[str, int]  # translations that were not, by reason
+
+
+def training_sources(run: Run) -> Iterator[str]:
+    """Yield the source lines of the training text of a run, each corpus once, whatever its weight.
+
+    Raises:
+        UserError: the run is an exported file, or the text cannot be read.
+    """
+    run.must_be_a_folder("it holds no text; give the lines to translate with --input")
+    config = run.config()
+    for corpus in config.data.corpora:
+        for row in with_bar(stream_pairs(corpus.path, *form_of(config))):
+            yield row[0]
+
+
+def write_corpus(
+    translator: Translator, runs: Sequence[Run], lines: Iterable[str], prefix: Path, **search: Any
+) -> Written:
+    """Translate lines and write `PREFIX.src` and `PREFIX.tgt`, with the languages of the run as endings.
+
+    Each line is translated in one piece. Of its translations those are left out that `fault` names. `PREFIX.json` says
+    where the corpus comes from: the command, the runs, the counts and the digests.
+
+    Args:
+        translator: of these runs.
+        runs: the first names the languages.
+        lines: raw text.
+        prefix: of the files; the folder must exist.
+        search: keyword arguments of `Translator.translate`; all of an n-best list are written, in its order.
+
+    Raises:
+        UserError: a file cannot be written, or no pair is left.
+    """
+    data, counts, dropped, read = runs[0].config().data, Counter[str](), Counter[str](), 0
+    src, tgt, record = (prefix.parent / f"{prefix.name}.{ending}" for ending in (data.src, data.tgt, "json"))
+    with must_write(src, "choose another with --output"), replacing(src) as new_src, replacing(tgt) as new_tgt:
+        with open(new_src, "w", encoding="utf-8") as sources, open(new_tgt, "w", encoding="utf-8") as targets:
+            size, rest = BATCHES * translator.search.batch_size, iter(lines)
+            while batch := list(islice(rest, size)):
+                texts = [normalize(line) for line in batch]
+                found = translator.translate(texts, attention=False, split_sentences=False, **search)
+                for text, translation in zip(texts, found, strict=True):
+                    read += 1
+                    for other in dict.fromkeys([translation.text, *(each.text for each in translation.alternatives)]):
+                        if reason := fault(text, other):
+                            dropped[reason] += 1
+                            continue
+                        counts["pairs"] += 1
+                        sources.write(text + "\n")
+                        targets.write(other + "\n")
+        if not counts["pairs"]:
+            raise UserError(f"{prefix}: no pair is left of {read:,} lines: {dict(dropped)}; is this the right model?")
+
+    # where it comes from
+    written = Written(read, counts["pairs"], dict(dropped))
+    origin = {
+        "command": sys.argv,
+        "commit": git_commit(),
+        "runs": {str(run.path): _weights(run) for run in runs},
+        "search": {**translator.search.model_dump(), **{key: value for key, value in search.items() if value}},
+        **written._asdict(),
+        "files": {file.name: fingerprint(file)["sha256"] for file in (src, tgt)},
+    }
+    with must_write(record, "choose another with --output"):
+        write_json(record, origin)
+    return written
+
+
+def fault(source: str, translation: str) -> str | None:
+    """Return why a translation is left out; None if it is kept."""
+    if not source or not translation:
+        return "empty"
+    if source == translation:
+        return "copied"
+    shorter, longer = sorted((len(source), len(translation)))
+    if longer > TIMES * shorter + MORE:
+        return "length"
+    return "repeats itself" if repeats(translation) and not repeats(source) else None
+
+
+def _weights(run: Run) -> str:
+    """Return the digest of the weights of a run's best checkpoint."""
+    best = run.checkpoints.find("best", WEIGHTS)
+    assert best, run  # the translator has loaded it
+    return str(fingerprint(best.path / WEIGHTS[0])["sha256"])
