@@ -62,7 +62,7 @@ def load(
     among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
-        UserError: a run is no path, does not exist, has no checkpoint yet, lacks the shortlist or has other vocabularies.
+        UserError: a run is no path, is not there, has no checkpoint yet, lacks the shortlist or has other vocabularies.
     """
     from pathlib import Path
 
