@@ -62,7 +62,7 @@ def test_the_numbers_obey_the_equations_and_are_those_of_the_model(model):
                 if "p_t" in line:
                     scores = np.where(np.abs(np.arange(len(scores)) - line["p_t"]) <= 1, scores, -np.inf)
                 weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
-                assert line["a_t"] == pytest.approx(weights * line.get("focus", 1), abs=1e-5)
+                assert line["a_t"] == pytest.approx(weights * line.get("g_t", 1), abs=1e-5)
                 assert line["a_t"] == pytest.approx(look.decoder.weights[head - 1, step - 1], abs=1e-5)
                 (source,) = translator.engine.encode([TEXT])
                 with torch.inference_mode():

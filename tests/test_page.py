@@ -191,7 +191,7 @@ def test_an_answer_that_comes_late_does_not_replace_a_newer_one(visit):
     held = []
     server.faults["/v1/translate"] = held.append
     page.locator("#source").fill("The cat")
-    page.wait_for_function("() => document.querySelector('.output').ariaBusy === 'true'")
+    expect(page.locator(".output.stale")).to_be_visible()
     del server.faults["/v1/translate"]
     page.locator("#source").fill("The fish")
     expect(page.locator(".text")).to_have_text("Die Fisch")
@@ -253,7 +253,7 @@ def test_another_word_is_chosen_and_the_rest_follows_behind_what_is_kept(visit):
     before = ["▁Die", "▁Kat", "ze", "▁sah", "▁den", "▁Fisch", "▁weil"]
     assert server.last("/v1/next") == {"text": TEXT, "model": "toy", "tokens": before, "count": 5}
     options.first.hover()
-    expect(page.locator("#choices-rest")).to_have_text(TRANSLATION.replace("sie", "er"))  # before it is chosen
+    expect(page.locator("#rest")).to_have_text(TRANSLATION.replace("sie", "er"))  # before it is chosen
     options.first.click()
     expect(page.locator(".text")).to_have_text(TRANSLATION.replace("sie", "er"))
     assert server.last()["prefix_tokens"] == [*before, "▁er"]

@@ -1,13 +1,18 @@
 """The server over HTTP, in this process: what each request is answered, and what is refused."""
 
+import socket
+from threading import Thread
+
 import pytest
+import uvicorn
 from fastapi.testclient import TestClient
 from tiny import write_config
 
 from seq2seq import Sampling, load
 from seq2seq.commands.main import main
+from seq2seq.decoding.translator import Translator
 from seq2seq.plots import make_views
-from seq2seq.serving import server
+from seq2seq.serving import guard, server
 from seq2seq.serving.models import Model, Models
 from seq2seq.serving.server import Settings, make_app
 
@@ -72,6 +77,8 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/translate", {"json": {"q": "a", "source": "xx", "target": "de"}}, 400, "xx is not supported"),
         ("POST", "/translate", {"json": {"q": "a", "source": "de", "target": "en"}}, 400, "de to en is not served"),
         ("POST", "/translate", {"json": {"q": "a", "alternatives": "many", **EN_DE}}, 400, "alternatives is"),
+        ("POST", "/translate", {"json": {"q": "a", "alternatives": [], **EN_DE}}, 400, "alternatives"),
+        ("POST", "/translate", {"json": {"q": "a", "format": "pdf", **EN_DE}}, 400, "format is"),
         ("POST", "/translate", {"json": {"q": "a" * 20_001, **EN_DE}}, 400, "(20001) exceeds text limit (20000)"),
         ("POST", "/translate", {"json": ["a"]}, 400, "no object"),
         ("POST", "/translate", {"content": b"{", "headers": {"content-type": "application/json"}}, 400, "JSON"),
@@ -82,6 +89,7 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/v1/translate", {"json": {"text": "a", "beam": 0}}, 400, "beam is 0"),
         ("POST", "/v1/translate", {"json": {"text": "a", "model": "b"}}, 400, "no model b"),
         ("POST", "/v1/translate", {"json": {"text": "a", "bean": 1}}, 400, "bean"),
+        ("POST", "/v1/next", {"json": {"text": "a", "count": 0}}, 400, "count is 0"),
         ("GET", "/health", {"headers": {"host": "evil.example"}}, 400, "evil.example"),
     ],
 )
@@ -228,6 +236,29 @@ def test_too_many_requests_of_one_address_are_told_when_to_come_again(translator
         assert client.get("/health").status_code == 200
 
 
+def test_senders_that_are_slow_are_not_waited_for(translator, monkeypatch):
+    monkeypatch.setattr(guard, "HEAD_SECONDS", 0.3)
+    monkeypatch.setattr(guard, "BODY_SECONDS", 0.3)
+    app = make_app(Models([Model("one", translator, "en", "de", [])]))
+    running = uvicorn.Server(uvicorn.Config(app, http=guard.Impatient, log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = Thread(target=running.run, kwargs={"sockets": [listener]})
+        thread.start()
+        head = b"POST /translate HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        for sent, answered in (
+            (b"", b""),
+            (head, b""),
+            (head + b"Content-Length: 9\r\n\r\nq=", b"HTTP/1.1 408"),
+            (head + b"Content-Length: 1000001\r\n\r\nq=", b"HTTP/1.1 413"),
+            (head + b"Transfer-Encoding: chunked\r\n\r\n2\r\nq=\r\n", b"HTTP/1.1 408"),
+        ):
+            with socket.create_connection(listener.getsockname(), timeout=60) as connection:
+                connection.sendall(sent)
+                assert b"".join(iter(lambda: connection.recv(4096), b"")).startswith(answered)
+        running.should_exit = True
+        thread.join()
+
+
 @pytest.mark.parametrize(
     ("host", "status"),
     [
@@ -320,3 +351,13 @@ def test_attention_is_that_of_the_page(client, translator, monkeypatch):
     monkeypatch.setattr(server, "MOST_CELLS", 10)  # then it is too large for a page
     answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
     assert answer["translations"][0]["attention"] is None
+
+
+@pytest.mark.skipif(not hasattr(Translator, "next_tokens"), reason="the translator lists no next tokens yet")
+def test_the_next_tokens_are_those_of_the_translator(client, translator):
+    assert client.post("/v1/next", json={"text": "a", "tokens": ["nothing"]}).status_code == 400
+    for tokens in ([], ["die"], ["die", "Katze"]):
+        answer = client.post("/v1/next", json={"text": "the cat", "tokens": tokens, "count": 3}).json()
+        expected = translator.next_tokens("the cat", tokens, 3)
+        assert [(each["token"], each["text"]) for each in answer["next"]] == [(t.token, t.text) for t in expected]
+        assert [each["probability"] for each in answer["next"]] == pytest.approx([t.probability for t in expected])

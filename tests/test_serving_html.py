@@ -49,6 +49,7 @@ def translated(page):
         ("she has <b>read</b> the <i>book</i> .", "sie hat das <i>Buch</i> <b>gelesen</b> ."),
         ("one two three", "THREE TWO ONE"),
         ("<b>one</b> two <i>three</i>", "<i>THREE</i> TWO <b>ONE</b>"),
+        ("the <b>cat</b>, the <i>dog</i>.", "<i>DOG</i>. THE <b>CAT</b>, THE"),
         # tags in tags
         ("<a href='/?a=1&b=2'>the <b>cat</b></a> sleeps .", '<a href="/?a=1&amp;b=2">die <b>Katze</b></a> schläft .'),
         ("<ul><li>the <b>cat</b> sleeps .<li>one</ul>", "<ul><li>die <b>Katze</b> schläft .<li>ONE</li></li></ul>"),
@@ -62,6 +63,7 @@ def translated(page):
         ("the cat <code>x</code> <kbd>y</kbd> sleeps .", "die Katze <code>x</code> <kbd>y</kbd> schläft ."),
         ("<!-- one --><b></b> 😀 <br> &nbsp;", "<!-- one --><b></b> 😀 <br> \xa0"),
         ("one<br>two<hr>", "ONE<br>TWO<hr>"),
+        ("<pre>one\n  two <b>three</b>\n</pre>", "<pre>ONE\n  <b>THREE</b> TWO\n</pre>"),
         # what is no mark-up never becomes any
         ("&lt;script&gt; &amp;amp; 1 &lt; 2", "2 &lt; 1 &amp;AMP; &lt;SCRIPT&gt;"),
         ("a < b", "B &lt; A"),

@@ -5,6 +5,7 @@ import json
 import re
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from prompt_toolkit.application import create_app_session
@@ -166,6 +167,11 @@ def test_help_lists_every_command(talk, word):
     lines = talk(f"{word}\r{CTRL_D}")
     assert [line.split()[0] for line in lines[:-1]] == list(COMMANDS)
     assert lines[-1].startswith("quit, exit, help and ? are commands too")
+
+
+def test_the_page_about_the_session_names_every_command():
+    page = (Path(__file__).parent.parent / "docs/session.md").read_text(encoding="utf-8")
+    assert {name for name in COMMANDS if f"`{name}" not in page} == set()
 
 
 def test_where_lines_are_words_quit_and_help_are_words_too(talk, shouted, monkeypatch):
@@ -361,3 +367,25 @@ def test_a_file_is_translated_as_the_command_does(start, tmp_path):
     session.respond(":beam 2")
     session.respond(f":file {tmp_path}/in.txt '{tmp_path}/the out.txt'")
     assert asked == [(f"{tmp_path}/in.txt", f"{tmp_path}/the out.txt", Options(beam=2))]
+
+
+def test_on_a_terminal_the_command_is_a_session_that_begins_with_its_options(runs, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    (tmp_path / "in.txt").write_text(f"{TEXT}\nthe dog\n", encoding="utf-8")
+    options = ["translate", str(runs["heads"].path), "--beam", "2", "--prefix", "die ", "--ban", "Katze"]
+    assert main([*options, "--input", str(tmp_path / "in.txt")]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+
+    # the same, typed and as a file
+    with monkeypatch.context() as patched, create_pipe_input() as keys:
+        for stream in (sys.stdin, sys.stdout):
+            patched.setattr(stream, "isatty", lambda: True, raising=False)
+        files = [f":file {tmp_path}/in.txt {tmp_path}/{name}.txt" for name in ("out", "in")]
+        keys.send_text("\r".join([TEXT, *files, "quit", ""]))
+        with create_app_session(input=keys, output=DummyOutput()):
+            assert main(options) == 0
+    *_, answer, written, refused = capsys.readouterr().out.splitlines()
+    assert answer == first
+    assert written == f"translated {tmp_path}/in.txt into {tmp_path}/out.txt"
+    assert refused.endswith("is the --input file; give another one")
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == f"{first}\n{second}\n"

@@ -1,15 +1,19 @@
 """Trainings through the command line, and what must have been learned. `make test-all` runs them: minutes each."""
 
 import json
+import shutil
 
 import pytest
 from sacrebleu.metrics import BLEU
+from serving import serving
 from trainings import ROOT, lines, trained
 
 from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.decoding.forced import score
-from seq2seq.serving.session import Settings, answer
+from seq2seq.decoding.translation import Options
+from seq2seq.runs.run import Run
+from seq2seq.serving.session import Session
 
 pytestmark = pytest.mark.slow
 
@@ -60,6 +64,44 @@ def test_session_pipe_evaluation_and_python_agree_on_every_line_at_batch_1_and_6
     translator = load(toy)
     assert [t.text for t in translator.translate(lines("test.en"))] == expected.splitlines()
     assert [translator.translate([line])[0].text for line in lines("test.en")] == expected.splitlines()
-    settings = Settings(translator.search.beam, 1, attention=False)
+    session = Session(Run.open(toy), translator, Options())
     shown = [f"unsure ({t.unsure}): {t.text}" if t.unsure else t.text for t in translator.translate(lines("test.en"))]
-    assert [answer(translator, line, settings) for line in lines("test.en")] == shown
+    assert [session.answer(line).text for line in lines("test.en")] == shown
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser: chromium")
+def test_the_page_shows_what_python_gives_and_goes_on_from_a_chosen_word(toy):
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright, of the extra dev")
+    translator = load(toy)
+    text = "The cat ate the fish because it was hungry."
+    [expected] = translator.translate([text])
+    with serving(toy) as (_, address), sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        page = browser.new_page()
+        complaints = []
+        page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.goto(address)
+
+        # the translation and its attention
+        page.locator("#source").press_sequentially(text)
+        page.locator("#attention:not(.stale)").wait_for(timeout=60_000)
+        assert page.locator(".text").text_content() == expected.text
+        words = page.locator(".text .word").all_text_contents()
+        assert words == expected.text.split()
+        assert page.locator("tbody th").all_text_contents() == [*words, "</s>"]
+
+        # another word, and what follows it
+        step = expected.tokens.index("▁den")
+        listed = translator.next_tokens(text, expected.tokens[:step])
+        page.get_by_role("button", name="den", exact=True).first.click()
+        options = page.locator("#list").get_by_role("option")
+        options.first.wait_for(timeout=60_000)
+        assert [option.split()[0] for option in options.all_inner_texts()] == [each.text.strip() for each in listed]
+        options.nth(1).click()
+        page.locator(".word.keep").first.wait_for(timeout=60_000)
+        page.locator("#attention:not(.stale)").wait_for(timeout=60_000)
+        kept = [*expected.tokens[:step], listed[1].token]
+        assert page.locator(".text").text_content() == translator.translate([text], prefix_tokens=kept)[0].text
+        assert complaints == []
+        browser.close()

@@ -46,6 +46,7 @@ def run(args: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401
         import uvicorn
 
+        from seq2seq.serving.guard import Impatient
         from seq2seq.serving.models import Models
         from seq2seq.serving.server import Settings, make_app
         from seq2seq.text.languages import language_name
@@ -73,7 +74,9 @@ def run(args: argparse.Namespace) -> None:
     with _listen(args.host, args.port) as listener:
         models = Models.load(args.runs, args.device)
         app = make_app(models, settings)
-        config = uvicorn.Config(app, log_config=None, access_log=False, server_header=False, timeout_keep_alive=30)
+        config = uvicorn.Config(
+            app, http=Impatient, timeout_keep_alive=30, log_config=None, log_level="error", server_header=False
+        )
         shown = f"[{args.host}]" if ":" in args.host else args.host
         say(f"http://{shown}:{listener.getsockname()[1]}")
         for model in models.all:

@@ -200,7 +200,7 @@ def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, sr
     lines, has_heads = [], attention.num_heads > 1
     if has_heads:
         q = scored.arguments[0][0, head, i]
-        lines.append(_line("q_t", f"q_t = W_q {query}, head {head + 1}", _place(kind, "query"), q))
+        lines.append(_line("q_t", f"q_t = W_q {query} + b_q, head {head + 1}", _place(kind, "query"), q))
 
     # what the past adds to the keys
     if attention.past is not None:
@@ -222,17 +222,17 @@ def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, sr
         lines.append(_line("p_t", equation, _place(window, "center"), center[0, i]))
         inside = f" in [p_t - {attention.window.D}, p_t + {attention.window.D}]"
         if focus[1].dim():
-            inside += ", times f_ti"
-            equation = "f_ti = exp(-(i - p_t)^2 / (2 sigma^2)), sigma = D / 2"
-            lines.append(_line("focus", equation, _place(window, "forward"), focus[1][0, 0, i], src))
+            inside += ", times g_ti"
+            equation = "g_ti = exp(-(i - p_t)^2 / (2 sigma^2)), sigma = D / 2"
+            lines.append(_line("g_t", equation, _place(window, "forward"), focus[1][0, 0, i], src))
 
     # the weights and the sum
     scores = "e_t" if attention.temperature == 1 else f"e_t / {attention.temperature:g}"
     lines.append(_line("a_t", f"a_t = softmax({scores}){inside}", shared, call.result.weights[0, head, i], src))
     if has_heads:
         z = merged.arguments[0][0, head, i]
-        lines.append(_line("z_t", "z_t = sum_i a_ti v_i, v_i = W_v k_i", shared, z))
-    equation = "c_t = W_o [z_t of head 1; z_t of head 2; ...]" if has_heads else "c_t = sum_i a_ti v_i"
+        lines.append(_line("z_t", "z_t = sum_i a_ti v_i, v_i = W_v k_i + b_v", shared, z))
+    equation = "c_t = W_o [z_t of all heads] + b_o" if has_heads else "c_t = sum_i a_ti v_i"
     return [*lines, _line("c_t", equation, _place(Attention, "merge") if has_heads else shared, context)]
 
 
@@ -253,14 +253,14 @@ def _explain_self_attention(
     # the equations
     lines = [
         _line("X", "X, a row for each token", _place(kind, "forward"), X[0, :n], tokens),
-        _line("Q", "Q = X W_Q", _place(kind, "query"), Q, tokens),
-        _line("K", "K = X W_K", projected, K, tokens),
-        _line("V", "V = X W_V", projected, memory.values[0, head, :n], tokens),
+        _line("Q", "Q = X W_Q + b_Q", _place(kind, "query"), Q, tokens),
+        _line("K", "K = X W_K + b_K", projected, K, tokens),
+        _line("V", "V = X W_V + b_V", projected, memory.values[0, head, :n], tokens),
         _line("Q K^T", f"Q K^T, the row of {tokens[row]}", _place(Dot, "score"), products, tokens),
         _line("e", "Q K^T / sqrt(d_k)", _place(kind, "score"), scored.result[0, head, row, :n], tokens),
         _line("a", "softmax(Q K^T / sqrt(d_k))", shared, weights, tokens),
         _line("z", "z = softmax(Q K^T / sqrt(d_k)) V", shared, merged.arguments[0][0, head, row]),
-        _line("Z", "Z = [z of head 1; z of head 2; ...] W_O", _place(Attention, "merge"), call.result.context[0, row]),
+        _line("Z", "Z = [z of all heads] W_O + b_O", _place(Attention, "merge"), call.result.context[0, row]),
     ]
     title = f"self-attention of {where}, layer {layer + 1}, head {head + 1}: where {tokens[row]} looks"
     return Section(title, lines)

@@ -73,7 +73,7 @@ EXTRAS = {
     "plot": ("matplotlib",),
     "tensorboard": ("tensorboard",),
     "serve": ("fastapi", "uvicorn"),
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "onnx": ("onnx", "onnxruntime"),
     "completion": ("shtab",),
 }
 

@@ -15,7 +15,7 @@ from seq2seq.decoding.attention_map import AttentionMap, readable
 SHADES = ((0.75, "█"), (0.5, "▓"), (0.25, "▒"), (0.05, "░"), (0.0, "·"))  # the least weight of each shade
 # the colors from weight 0 to 1, brighter step by step, and apart from a black and from a white background
 RAMP = ((27, 32, 39), (36, 72, 117), (70, 125, 190), (130, 190, 215), (255, 214, 90))  # red, green, blue
-RAMP_256 = (234, 236, 23, 24, 25, 31, 68, 74, 110, 152, 186, 221)
+RAMP_256 = (234, 236, 238, 24, 25, 31, 68, 74, 110, 152, 186, 221)
 NARROWEST = 40  # columns; no picture is narrower
 LEAST_ROWS = 5  # rows that are shown on the smallest screen
 

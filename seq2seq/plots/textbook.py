@@ -10,6 +10,7 @@ from seq2seq.decoding.attention_map import readable
 from seq2seq.decoding.explaining import Explanation, Line
 
 LEFT = 43  # columns of the equations
+WIDE = 96  # columns of the line of steps
 SHOWN = 3  # numbers of a vector
 BAR = 20  # columns of the bar of a weight of 1
 
@@ -20,13 +21,14 @@ def textbook_page(explanation: Explanation) -> str:
         f"[{i} {readable(token)}]" if i == explanation.step else f"{i} {readable(token)}"
         for i, token in enumerate(explanation.tokens, 1)
     ]
-    lines = [explanation.text, explanation.translation, "", *wrap("  ".join(steps), 96)]
+    lines = [explanation.text, explanation.translation, "", *wrap("  ".join(steps), WIDE)]
     for title, equations in explanation.sections:
         lines += ["", readable(title), "=" * wcswidth(title)]
         for equation in equations:
             left = [*wrap(equation.equation, LEFT - 2, subsequent_indent="  "), f"  {equation.place}"]
-            lines.append("")
-            lines += [f"{ljust(a, LEFT)}{b}".rstrip() for a, b in zip_longest(left, _numbers(equation), fillvalue="")]
+            width = max(LEFT, *(wcswidth(each) + 1 for each in left))
+            rows = zip_longest(left, _numbers(equation), fillvalue="")
+            lines += ["", *(f"{ljust(each, width)}{numbers}".rstrip() for each, numbers in rows)]
     return "\n".join(lines)
 
 

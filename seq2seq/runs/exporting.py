@@ -9,7 +9,7 @@ SHA256SUMS                 the digests (archives.py)
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import BaseModel
 
@@ -18,8 +18,10 @@ from seq2seq.build import count_parameters
 from seq2seq.config import without_paths
 from seq2seq.errors import UserError, resume_command
 from seq2seq.files import is_file, must_write, read_json, read_small, replacing, status
-from seq2seq.runs.checkpoints import WEIGHTS
+from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.runs.checkpoints import WEIGHTS, Checkpoint
 from seq2seq.runs.run import Run
+from seq2seq.text.tokenizer import Tokenizers
 
 FIX = "export the run again"
 
@@ -70,26 +72,9 @@ def export_run(run: Run, file: Path, license: str | None = None) -> Card:
     if status(file) or file.is_symlink():
         raise UserError(f"{file}: exists, and nothing is overwritten; give another name, or delete it")
 
-    # the best checkpoint, loaded once: so its weights fit the config and are finite
-    best = run.checkpoints.find("best", WEIGHTS)
-    if best is None:
-        raise UserError(f"{run.path}: no checkpoint yet; continue training with `{resume_command(run.path)}`")
-    model, tokenizers = run.load_model(best)
+    best, _, _, card = describe_model(run, license)
     config, manifest = run.config(), best.manifest()
     manifest.files = {name: manifest.files[name] for name in WEIGHTS}
-
-    # the card
-    old = read_json(run.path / "card.json", Card, FIX) if run.is_exported else None
-    card = Card(
-        source=config.data.src,
-        target=config.data.tgt,
-        parameters=count_parameters(model),
-        vocabulary={"source": len(tokenizers.src), "target": len(tokenizers.tgt)},
-        update=best.update,
-        scores=old.scores if old else {name: found for name in ("dev", "test") if (found := _scores(run, name))},
-        license=license or (old.license if old else None),
-        version=__version__,
-    )
 
     # the members
     folder = f"checkpoints/{best.name}"
@@ -113,6 +98,40 @@ def export_run(run: Run, file: Path, license: str | None = None) -> Card:
     with must_write(file, "give another name, or make room"), replacing(file) as new:
         archives.write(new, content)
     return card
+
+
+class Described(NamedTuple):
+    """The best model of a run, and its card."""
+
+    checkpoint: Checkpoint
+    model: Seq2Seq
+    tokenizers: Tokenizers
+    card: Card
+
+
+def describe_model(run: Run, license: str | None) -> Described:
+    """Load the best checkpoint of a run, so that its weights fit the config and are finite, and describe it.
+
+    Raises:
+        UserError: the run has no checkpoint, or is damaged.
+    """
+    best = run.checkpoints.find("best", WEIGHTS)
+    if best is None:
+        raise UserError(f"{run.path}: no checkpoint yet; continue training with `{resume_command(run.path)}`")
+    model, tokenizers = run.load_model(best)
+    data = run.config().data
+    old = read_json(run.path / "card.json", Card, FIX) if run.is_exported else None
+    card = Card(
+        source=data.src,
+        target=data.tgt,
+        parameters=count_parameters(model),
+        vocabulary={"source": len(tokenizers.src), "target": len(tokenizers.tgt)},
+        update=best.update,
+        scores=old.scores if old else {name: found for name in ("dev", "test") if (found := _scores(run, name))},
+        license=license or (old.license if old else None),
+        version=__version__,
+    )
+    return Described(best, model, tokenizers, card)
 
 
 def _scores(run: Run, split: str) -> Scores | None:

@@ -32,7 +32,7 @@ def _none_if_empty(value: Any) -> Any:
 def _whole_number(value: Any) -> Any:
     """Return the number that is meant by a number or by text; anything else is left for the check."""
     try:
-        return value if isinstance(value, bool) else int(value or 0) if not isinstance(value, str) else int(value)
+        return value if isinstance(value, bool) else int(0 if value is None else value)
     except (ValueError, OverflowError, TypeError):
         return value
 
@@ -99,6 +99,16 @@ class SearchRequest(Keyed, extra="forbid"):
         sampling = Sampling(**self.sampling.model_dump()) if self.sampling else None
         names = ("beam", "nbest", "length_penalty", "split_sentences", "prefix", "prefix_tokens")
         return Options(**{name: getattr(self, name) for name in names}, sampling=sampling, ban=tuple(self.ban))
+
+
+class NextRequest(Keyed, extra="forbid"):
+    """A request for the likeliest tokens at a step of a translation."""
+
+    text: Annotated[Text, Field(description="the source text")]
+    tokens: Annotated[list[Text], Field(description="the tokens before the step", max_length=MOST_TOKENS)] = []
+    count: Annotated[int, Field(ge=1, le=MOST_BEAM, description="tokens to return")] = 5
+    model: Annotated[Name | None, Field(description="the name of a model (default: the first)")] = None
+    client: Annotated[Name | None, Field(description="a newer request of the same client replaces an older one")] = None
 
 
 async def read_values(request: Request, most_bytes: int) -> dict[str, Any]:

@@ -5,10 +5,12 @@ import ipaddress
 import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 if TYPE_CHECKING:
     from seq2seq.serving.server import Settings
@@ -27,9 +29,37 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
 }
-BODY_SECONDS = 20.0  # for a body to come in
+HEAD_SECONDS = 20.0  # for the head of a request to come in
+BODY_SECONDS = 20.0  # and for its body
 MOST_ADDRESSES = 10_000  # whose rates are remembered
 DRAINED = 8  # times the limit: so much of a body that is too large is read, so that its sender hears the answer
+
+
+class Impatient(H11Protocol):
+    """A connection that is closed where the head of a request takes too long; the guard sees only whole heads."""
+
+    _patience: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(HEAD_SECONDS, transport.close)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, and stop waiting while a request is answered."""
+        super().data_received(data)
+        is_waiting = self.cycle is None or self.cycle.response_complete
+        if self._patience and not is_waiting:
+            self._patience.cancel()
+            self._patience = None
+        elif not self._patience and is_waiting:
+            self._patience = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the timer."""
+        if self._patience:
+            self._patience.cancel()
+        super().connection_lost(exc)
 
 
 class Guard:
@@ -99,9 +129,10 @@ class Guard:
             return
         # a client that sends all before it reads would miss the answer
         if len(length) < 16 and int(length) <= DRAINED * self.settings.most_bytes and b"expect" not in headers:
-            async with asyncio.timeout(BODY_SECONDS):
-                while (await receive()).get("more_body"):
-                    pass
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BODY_SECONDS):
+                    while (await receive()).get("more_body"):
+                        pass
         raise self._too_large()
 
     def _too_large(self) -> HTTPException:

@@ -46,6 +46,10 @@ FORMATTER = Formatter(EntitySubstitution.substitute_xml, void_element_close_pref
 Node = PageElement | str  # of the pages that come out
 
 
+class LineBreak(NavigableString):
+    """A line break in preformatted text: no line of text goes over it."""
+
+
 @dataclass
 class Span:
     """A node in a line of text: a tag round some of it, or a thing that is left alone, between two characters."""
@@ -90,6 +94,14 @@ class Page:
             except (ParserRejectedMarkup, AssertionError):
                 raise UserError("q is no HTML that can be parsed; send it as format text") from None
         _must_be_shallow(self._soup)
+        for string in [
+            string for pre in self._soup.find_all("pre") for string in pre.find_all(string=re.compile("\n"))
+        ]:
+            if type(string) is NavigableString:
+                pieces = re.split("(\n)", string)
+                string.replace_with(
+                    *(LineBreak(piece) if piece == "\n" else NavigableString(piece) for piece in pieces)
+                )
         segments = [_read(run) for run in _runs(self._soup) if run]
         self.segments = [segment for segment in segments if any(map(str.isalnum, segment.text))]
 
@@ -131,7 +143,7 @@ def _is_left_alone(node: PageElement) -> bool:
 def _is_inline(node: PageElement) -> bool:
     """Return whether a node stands in a line of text, with all that is in it."""
     if not isinstance(node, Tag) or _is_left_alone(node):
-        return True
+        return type(node) is not LineBreak
     return node.name in INLINE and all(_is_inline(child) for child in node.children)
 
 
@@ -144,8 +156,8 @@ def _runs(tag: Tag) -> Iterator[list[PageElement]]:
             continue
         yield run
         run = []
-        assert isinstance(child, Tag)
-        yield from _runs(child)
+        if isinstance(child, Tag):
+            yield from _runs(child)
     yield run
 
 
@@ -193,23 +205,24 @@ def _read(nodes: list[PageElement]) -> Segment:
 
 
 class Block(NamedTuple):
-    """Where the words of one sentence look: a row a word, a column a source token, each row with the sum 1."""
+    """Where the words of one sentence look."""
 
     first: int  # number of its first word in the text
-    centers: Float[np.ndarray, " token"]  # of its source tokens, in characters of the source text
-    weights: Float[np.ndarray, "word token"]
+    centers: Float[np.ndarray, " token"]  # of its source tokens, in characters of the source text, ascending
+    sums: Float[np.ndarray, "word token+1"]  # share of a word's weight on the tokens before each, and on all: 1
 
 
 class Gaze:
     """Where the words of a translated text look in its source.
 
     Attributes:
+        source: the text in the source language.
         text: the translation.
         words: the characters of each word of it; punctuation at the edges of a word is a word of its own.
     """
 
     def __init__(self, source: str, sentences: Sequence[str], looks: Sequence[Look], ends: Sequence[str]):
-        self.text, self.words = "", list[tuple[int, int]]()
+        self.source, self.text, self.words = source, "", list[tuple[int, int]]()
         self._blocks = list[Block]()
         at = 0
         for sentence, look, end in zip(sentences, looks, ends, strict=True):
@@ -233,7 +246,8 @@ class Gaze:
 
             # put them behind those of the sentences before
             centers = at + np.array([(start + stop) / 2 for start, stop in sources])
-            self._blocks.append(Block(len(self.words), centers, weights))
+            sums = np.pad(weights.cumsum(1), ((0, 0), (1, 0)))
+            self._blocks.append(Block(len(self.words), np.maximum.accumulate(centers), sums))
             self.words += [(len(self.text) + start, len(self.text) + stop) for start, stop in words]
             self.text += found.text + end
             at += len(sentence)
@@ -243,8 +257,8 @@ class Gaze:
         shares = np.zeros(len(self.words))
         for block in self._blocks:
             if len(block.centers) and block.centers[0] < end and start <= block.centers[-1]:
-                inside = (start <= block.centers) & (block.centers < end)
-                shares[block.first : block.first + len(block.weights)] = block.weights[:, inside].sum(1)
+                left, right = np.searchsorted(block.centers, [start, end])
+                shares[block.first : block.first + len(block.sums)] = block.sums[:, right] - block.sums[:, left]
         return shares
 
 
@@ -258,6 +272,13 @@ def _place(gaze: Gaze, spans: Sequence[Span], low: int, high: int, begin: int, e
         first, last = (low, low) if taken.all() else (low + place for place in _best_stretch(gains))
         if marks[first - low : last - low].all() and not (taken | marks).all():  # not punctuation alone
             first, last = (low + place for place in _best_stretch(np.where(marks, TAKEN, gains)))
+
+        # no punctuation at an edge where it stood round none
+        stood_round = gaze.source[span.start : span.end].strip()
+        while last - 1 > first and marks[last - 1 - low] and stood_round[-1].isalnum():
+            last -= 1
+        while last - 1 > first and marks[first - low] and stood_round[0].isalnum():
+            first += 1
         taken[first - low : last - low] = True
         places.append((first, last, span))
 

@@ -52,7 +52,9 @@ class Models:
         names = [stem if stems.count(stem) == 1 else str(path) for stem, path in zip(stems, paths, strict=True)]
         if doubled := next((name for name in names if names.count(name) > 1), None):
             raise UserError(f"{doubled} is given twice; leave one out")
-        return cls([_load(name, run, device) for name, run in zip(names, runs, strict=True)])
+        models = cls([_load(name, run, device) for name, run in zip(names, runs, strict=True)])
+        models.detect("now, so that the first request need not wait for it")
+        return models
 
     def code(self, given: str) -> str | None:
         """Return the code of a served language by any of its spellings: zh-Hans or zh_cn for zh, PT-BR for pt."""

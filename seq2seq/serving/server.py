@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
 from itertools import islice
+from operator import methodcaller
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -35,6 +36,7 @@ from seq2seq.serving.api import (
     MOST_ALTERNATIVES,
     DetectRequest,
     Keyed,
+    NextRequest,
     SearchRequest,
     TranslateRequest,
     explain,
@@ -80,6 +82,14 @@ class Wishes(NamedTuple):
     number: int | None = None  # of a request whose texts are translated by themselves
 
 
+class Step(NamedTuple):
+    """A step of a translation."""
+
+    text: str
+    tokens: tuple[str, ...]  # before it
+    most: int  # tokens wanted
+
+
 class Asker(NamedTuple):
     """The models and the queue, asked on behalf of one client."""
 
@@ -96,13 +106,23 @@ class Asker(NamedTuple):
         (looks,) = await self._ask(model, [texts], wishes._replace(number=next(NUMBERS)))
         return list(looks)
 
-    async def _ask(self, model: Model, items: Sequence[Any], wishes: Wishes) -> list[Any]:
+    async def next_tokens(self, model: Model, step: Step) -> list[Any]:
+        """Return the likeliest tokens at a step."""
+        (found,) = await self._ask(model, [step], None)
+        return list(found)
+
+    async def _ask(self, model: Model, items: Sequence[Any], wishes: Wishes | None) -> list[Any]:
         return await self.queue.ask((model, wishes), items, self.owner and (self.owner, model.name))
 
 
-def search(key: tuple[Model, Wishes], items: Sequence[Any]) -> Sequence[Any]:
-    """Translate sentences with one model, in the queue's thread; each item of a numbered request is a list of texts."""
+def search(key: tuple[Model, Wishes | None], items: Sequence[Any]) -> Sequence[Any]:
+    """Translate sentences with one model, in the queue's thread; each item of a numbered request is a list of texts.
+
+    Without wishes the items are steps, and their results the likeliest tokens there.
+    """
     model, wishes = key
+    if wishes is None:
+        return [methodcaller("next_tokens", *step)(model.translator) for step in items]
     if wishes.number is not None:
         return [_search(model.translator, texts, wishes) for texts in items]
     return _search(model.translator, items, wishes._replace(options=replace(wishes.options, split_sentences=False)))
@@ -334,11 +354,15 @@ async def _translate_pages(asker: Asker, model: Model, texts: Sequence[str], alt
     segments = [segment for page in pages for segment in page.segments]
     parts = [model.translator.sentences.parts(segment.text) for segment in segments]
     found = await asker.look(model, parts, Wishes(look=any(segment.spans for segment in segments)))
-    gazes = (
-        Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
-        for segment, text, looks in zip(segments, parts, found, strict=True)
-    )
-    return [Answer(page.render(list(islice(gazes, len(page.segments)))), []) for page in pages]
+
+    def render() -> list[Answer]:
+        gazes = (
+            Gaze(segment.text, [part.text for part in text], looks, [part.end for part in text])
+            for segment, text, looks in zip(segments, parts, found, strict=True)
+        )
+        return [Answer(page.render(list(islice(gazes, len(page.segments)))), []) for page in pages]
+
+    return await asyncio.to_thread(render)  # a long page takes its time, and others wait in this thread
 
 
 def _code(models: Models, given: str) -> str:
@@ -388,6 +412,27 @@ def _add_own(app: FastAPI, models: Models, settings: Settings) -> None:
             "translations": [_show(look, wanted.attention) for look in looks],
         }
 
+    @app.post("/v1/next", openapi_extra=_body(NextRequest))
+    async def list_next(request: Request) -> Any:
+        """Return the likeliest tokens after the first tokens of a translation, with their probabilities."""
+        wanted = await read(request, NextRequest, settings)
+        check_size([wanted.text], settings)
+        model = _named(models, wanted.model)[0]
+        asker = Asker(request.app.state.queue, wanted.client)
+        step = Step(wanted.text, tuple(wanted.tokens), wanted.count)
+        found = await unless_gone(request, asker.next_tokens(model, step), settings.seconds)
+        return {"next": [each._asdict() for each in found]}
+
+
+def _named(models: Models, name: str | None) -> list[Model]:
+    """Return the models of a name, or all of them for None; raise HTTPException if there are none."""
+    named = [model for model in models.all if name in (None, model.name)]
+    if not named:
+        raise HTTPException(
+            400, f"there is no model {name:.80}; the models are {', '.join(m.name for m in models.all)}"
+        )
+    return named
+
 
 def _describe(model: Model) -> dict[str, Any]:
     return {
@@ -405,10 +450,7 @@ def _describe(model: Model) -> dict[str, Any]:
 
 def _choose(models: Models, wanted: SearchRequest, texts: Sequence[str]) -> tuple[Model, Detected | None]:
     """Return the first model that fits a request, and the language where that was to be found out."""
-    fitting = [model for model in models.all if wanted.model in (None, model.name)]
-    if not fitting:
-        names = ", ".join(model.name for model in models.all)
-        raise HTTPException(400, f"there is no model {wanted.model:.80}; the models are {names}")
+    fitting = _named(models, wanted.model)
     if wanted.target:
         target = _code(models, wanted.target)
         fitting = [model for model in fitting if model.target == target]

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion, PathCompleter
@@ -45,7 +45,7 @@ class Session:
     run: Run
     translator: Translator
     options: Options
-    attention: Literal["off", "on", "words"] = "off"
+    attention: str = "off"  # or on, words
     head: str = "auto"  # or mean, all, or a number from 1 on
     other: tuple[Run, Translator] | None = None  # the model that every translation is compared with
     last: tuple[str, Translation] | None = None  # the last line, and its translation
@@ -131,10 +131,9 @@ class Session:
     def help(self, _: str) -> str:
         """List the commands."""
         usages = {f"{name} {command.usage}".strip(): command.meaning for name, command in COMMANDS.items()}
-        words = (
-            "" if self.has_words else "\nquit, exit, help and ? are commands too; to translate one, begin with a space"
-        )
-        return "\n".join(f"{usage:<24}{meaning}" for usage, meaning in usages.items()) + words
+        lines = [f"{usage:<24}{meaning}" for usage, meaning in usages.items()]
+        words = "quit, exit, help and ? are commands too; to translate one, begin with a space"
+        return "\n".join(lines if self.has_words else [*lines, words])
 
     def set_beam(self, value: str) -> str:
         """Set the beam; the n-best list is never longer."""
@@ -172,7 +171,8 @@ class Session:
         if try_it and (options.prefix or options.ban):
             line = self.last[0] if self.last else (self.sentences or ["a"])[0]
             quick = replace(options, beam=1, nbest=1, sampling=None)
-            self.translator.translate([line], attention=False, **vars(quick))
+            for translator in (self.translator, *([self.other[1]] if self.other else [])):
+                translator.translate([line], attention=False, **vars(quick))
         self.options = options
         return self.described()
 
@@ -195,7 +195,7 @@ class Session:
             raise UserError(f":attention takes on, off or words, not {value or 'nothing'}; write :attention on")
         if value != "off" and not self.translator.decoder_heads:
             raise UserError(NO_ATTENTION)
-        self.attention = value  # type: ignore[assignment]
+        self.attention = value
         return f"attention {value}"
 
     def set_head(self, value: str) -> str:
@@ -225,8 +225,12 @@ class Session:
         ours, theirs = (each.config().data for each in (self.run, run))
         if (ours.src, ours.tgt) != (theirs.src, theirs.tgt):
             raise UserError(f"{value} translates {theirs.src} to {theirs.tgt}, not {ours.src} to {ours.tgt}")
-        self.other = run, Translator.load(run.path, device=str(self.translator.device))
-        return self.answer(self.last[0]).text if self.last else self.described()
+        before, self.other = self.other, (run, Translator.load(run.path, device=str(self.translator.device)))
+        try:
+            return self.answer(self.last[0]).text if self.last else self.change(self.options, try_it=True)
+        except UserError:  # it cannot write the prefix
+            self.other = before
+            raise
 
     def save_html(self, value: str) -> str:
         """Write the page of the last translation."""
@@ -252,9 +256,10 @@ class Session:
 
     def translate_file(self, value: str) -> str:
         """Translate a file into another one, as the command does."""
-        names = (
-            shlex.split(value, posix=os.name == "posix") if value.count('"') % 2 == value.count("'") % 2 == 0 else []
-        )
+        try:
+            names = [name.strip("\"'") for name in shlex.split(value, posix=os.name == "posix")]
+        except ValueError:  # a quote is open
+            names = []
         if len(names) != 2 or not self.to_file:
             raise UserError(':file takes two files; write :file in.txt out.txt, a name with spaces in "quotes"')
         source, target = (str(Path(name).expanduser()) for name in names)

@@ -11,7 +11,7 @@ const COMPOSING = 250; // ms instead, while an input method composes: its letter
 const REST = 400; // ms of rest before the search with the beam, and attention
 const QUIET = 1000; // ms of rest before a screen reader hears the translation
 const PATIENCE = 60_000; // ms before a silent server counts as gone
-const LONGEST_DRAWN = 1000; // characters of a text whose attention is drawn
+const LONGEST = 1000; // characters of a text whose attention is drawn
 const END = "</s>"; // the token that ends a sentence
 
 const $ = (id) => document.getElementById(id);
@@ -110,13 +110,13 @@ class Output {
 		try {
 			await pause(delay, signal);
 			if (!text.trim()) return this.clear();
-			this.node.ariaBusy = "true";
+			this.node.classList.add("stale");
 			if (quick) {
 				await this.translate({ beam: 1 }, signal);
 				await pause(REST, signal);
 			}
 			const [beam, nbest] = [number(settings.beam), number(settings.nbest)];
-			const options = { beam: Math.max(beam, nbest), nbest, attention: text.length <= LONGEST_DRAWN };
+			const options = { beam: Math.max(beam, nbest), nbest, attention: text.length <= LONGEST };
 			await this.translate(prefix ? { ...options, prefix } : options, signal);
 			if (prefix) this.kept = this.found.tokens.slice(0, this.parts.findLast(({ at }) => at >= 0 && at < prefix.length)?.end ?? 0);
 			this.fresh = true;
@@ -125,7 +125,6 @@ class Output {
 		} catch (error) {
 			if (signal.aborted) return; // something newer is under way
 			report(this.problem, error.message, "Try again", () => this.follow());
-			this.node.ariaBusy = "false";
 		}
 	}
 
@@ -133,13 +132,13 @@ class Output {
 		const kept = this.kept.length ? { prefix_tokens: this.kept } : {};
 		const body = { text, model: this.model.name, client: `${client}-${this.series}`, ...kept, ...options };
 		[this.found] = (await ask("v1/translate", body, signal, this.problem)).translations;
-		this.node.ariaBusy = "false";
+		this.node.classList.remove("stale");
 		write();
 	}
 
 	clear() {
 		Object.assign(this, { found: null, kept: [] });
-		this.node.ariaBusy = "false";
+		this.node.classList.remove("stale");
 		report(this.problem);
 		settle();
 	}
@@ -268,15 +267,15 @@ async function openChoices(output, index) {
 	const body = { text, model: output.model.name };
 
 	// the empty list, at the word
-	const list = $("choices-list");
+	const list = $("list");
 	list.replaceChildren();
-	$("choices-rest").textContent = "";
+	$("rest").textContent = "";
 	$("own").value = "";
 	$("own").lang = output.model.target;
 	$("choices-own").onsubmit = (event) => {
 		event.preventDefault();
 		choices.hidePopover();
-		if ($("own").value.trim()) output.keep([], whole.slice(0, at) + $("own").value.trim());
+		if ($("own").value.trim()) output.keep([], whole.slice(0, at) + $("own").value.trimStart());
 	};
 	choices.showPopover();
 	word.ariaExpanded = "true";
@@ -293,7 +292,7 @@ async function openChoices(output, index) {
 		const options = { ...body, prefix_tokens: [...before, token], beam: 1, client: `${client}-preview` };
 		const either = AbortSignal.any([signal, other.signal]);
 		const { translations } = await ask("v1/translate", options, either, output.problem);
-		$("choices-rest").textContent = translations[0].text;
+		$("rest").textContent = translations[0].text;
 	};
 	let next;
 	try {
@@ -401,8 +400,8 @@ function settle() {
 	if (views.length) picture.show(views);
 	write();
 	$("no-attention").hidden = isPartial || views.length > 0;
-	$("no-attention").textContent = text.length > LONGEST_DRAWN
-		? `Attention is drawn for texts of at most ${LONGEST_DRAWN} characters.` : "There is no attention to show.";
+	$("no-attention").textContent = text.length > LONGEST
+		? `Attention is drawn for texts of at most ${LONGEST} characters.` : "There is no attention to show.";
 	remember();
 	clearTimeout(speaking);
 	speaking = setTimeout(() => {
