@@ -62,10 +62,16 @@ def load(
     among the tokens of the run's shortlist if `search.shortlist` is set; `precision` is by default `search.precision`.
 
     Raises:
-        UserError: there is no run, it has no checkpoint yet, or it lacks the shortlist; runs have other vocabularies.
+        UserError: a run is no path, is not there, has no checkpoint yet, lacks the shortlist or has other vocabularies.
     """
-    from seq2seq.decoding.translator import Translator
+    from pathlib import Path
 
+    from seq2seq.decoding.translator import Translator
+    from seq2seq.errors import UserError
+
+    for each in (run, *others):
+        if not isinstance(each, (str, Path)):
+            raise UserError(f"run is {each!r:.40}; write the path of a run folder")
     return Translator.load(run, *others, device=device, shortlist=shortlist, precision=precision)
 
 

@@ -10,7 +10,7 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from seq2seq.config import Config, load_config, nearest, parse_config, resolve_paths
+from seq2seq.config import Config, SearchConfig, load_config, nearest, parse_config, resolve_paths
 from seq2seq.config.explaining import FOREIGN_KEYS
 from seq2seq.config.keys import SCORE_ALIASES, Section, sections
 from seq2seq.errors import UserError
@@ -69,7 +69,7 @@ def test_an_unknown_key_is_named_with_its_line_and_the_nearest_name(error):
 
 
 def test_an_unknown_key_like_no_other_gets_the_list_of_keys(error):
-    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
+    keys = ", ".join(SearchConfig.model_fields)
     assert error("search: {zzz: 1}").endswith(f"the keys of search are {keys}")
 
 
@@ -176,7 +176,7 @@ def test_a_wrong_value_names_key_value_and_rule(error, override, rule):
 
 def test_a_section_given_a_scalar_is_told_its_keys(error):
     message = error("search: 5")
-    keys = "beam, length_penalty, max_length, min_length, no_repeat_ngram, batch_size, precision, shortlist"
+    keys = ", ".join(SearchConfig.model_fields)
     assert message == f"a.yaml:2: search is 5; it must be a section with keys of {keys}"
     assert "search is empty" in error("search:\n")
 
@@ -252,6 +252,12 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
         (["tokenizer.type=word", "tokenizer.sampling=0.1"], ["tokenizer.sampling is 0.1", "set it to 0"]),
+        (["search.min_length=9", "search.max_length=9"], ["search.min_length is 9", "search.max_length (9)"]),
+        (["search.replace_unknown=true"], ["search.replace_unknown needs tokenizer.type word"]),
+        (
+            ["search.replace_unknown=true", "tokenizer.type=word", "model.attention.score=none"],
+            ["search.replace_unknown needs attention"],
+        ),
         (
             ["model.attention.score=none", "training.coverage_loss=1.0"],
             ["training.coverage_loss is 1.0", "model.attention.score none"],

@@ -163,7 +163,7 @@ TEXT = "die Katze"
 def found_by(translator, **options):
     (translation,) = translator.translate([TEXT], **options)
     forced = sum(translation.token_scores)
-    assert translator.shortlist or translation.score == pytest.approx(forced, abs=1e-3)
+    assert translator.engine.shortlist or translation.score == pytest.approx(forced, rel=1e-3)
     texts = [each.text for each in (translation, *translation.alternatives)]
     assert len(set(texts)) == len(texts)
     return texts

@@ -64,7 +64,7 @@ def test_the_numbers_obey_the_equations_and_are_those_of_the_model(model):
                 weights = np.exp(scores - scores.max()) / np.exp(scores - scores.max()).sum()
                 assert line["a_t"] == pytest.approx(weights * line.get("g_t", 1), abs=1e-5)
                 assert line["a_t"] == pytest.approx(look.decoder.weights[head - 1, step - 1], abs=1e-5)
-                (source,) = translator.encode([TEXT])
+                (source,) = translator.engine.encode([TEXT])
                 with torch.inference_mode():
                     memory = translator.model.encode(torch.tensor([source]), torch.tensor([len(source)])).memory
                 values = memory.values.flatten(1, -3)[0, head - 1].numpy()

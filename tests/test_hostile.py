@@ -21,8 +21,9 @@ from tiny import write_config
 from seq2seq.commands.main import main
 from seq2seq.data import dataset, store
 from seq2seq.decoding import translator as translation
+from seq2seq.decoding.engine import LONGEST
 from seq2seq.decoding.forced import score
-from seq2seq.decoding.translator import LONGEST, Translator
+from seq2seq.decoding.translator import Translator
 from seq2seq.doctor import selftest
 from seq2seq.evaluation.evaluate import evaluate
 

@@ -102,7 +102,7 @@ def test_the_users_own_settings_are_put_back_also_after_an_error():
             choose_precision(torch.device("mps"), "bf16")
         model = random_model()
         translator = Translator(model.eval(), tokenizers(), SearchConfig())
-        translator.in_batches(lambda batch: batch, [[5, EOS]], len, of_empty=[])
+        translator.engine.in_batches(lambda batch: batch, [[5, EOS]], len, of_empty=[])
         update(model, make_optimizer(TrainingConfig(), model), [make_batch(PAIRS)], TrainingConfig())
         assert settings() == before
     finally:
@@ -173,7 +173,7 @@ def test_a_machine_that_is_another_one_is_described():
 def test_a_search_in_bf16_finds_hypotheses_of_about_the_scores_that_float32_gives_them(form, decoder):
     texts = ["w5 w6 w7", "w9", "w12 w4 w5 w6"]
     translator = Translator(random_model(spread=1, decoder=decoder).eval(), tokenizers(), SearchConfig(max_length=6))
-    translator.precision = form
+    translator.engine.precision = form
     found = translator.translate(texts, attention=False)
     exact = score(translator, texts, [translation.text for translation in found])
     assert [translation.score for translation in found] == pytest.approx(exact, rel=0.02)

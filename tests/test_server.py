@@ -10,7 +10,6 @@ from tiny import write_config
 
 from seq2seq import Sampling, load
 from seq2seq.commands.main import main
-from seq2seq.decoding.translator import Translator
 from seq2seq.plots import make_views
 from seq2seq.serving import guard, server
 from seq2seq.serving.models import Model, Models
@@ -353,7 +352,6 @@ def test_attention_is_that_of_the_page(client, translator, monkeypatch):
     assert answer["translations"][0]["attention"] is None
 
 
-@pytest.mark.skipif(not hasattr(Translator, "next_tokens"), reason="the translator lists no next tokens yet")
 def test_the_next_tokens_are_those_of_the_translator(client, translator):
     assert client.post("/v1/next", json={"text": "a", "tokens": ["nothing"]}).status_code == 400
     for tokens in ([], ["die"], ["die", "Katze"]):

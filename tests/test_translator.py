@@ -2,6 +2,7 @@
 
 import copy
 import math
+import re
 import shutil
 from itertools import product
 
@@ -12,12 +13,13 @@ from random_model import random_model, tokenizers
 from tiny import write_config
 
 import seq2seq
-from seq2seq.config import load_config
+from seq2seq.config import SearchConfig, load_config
 from seq2seq.decoding.forced import look_at, look_at_pairs, score, score_tokens
 from seq2seq.decoding.translation import Options, Sampling
 from seq2seq.decoding.translator import Translator, must_be_texts
 from seq2seq.errors import UserError
 from seq2seq.text.sentences import Sentences
+from seq2seq.text.tokenizer import UNK
 from seq2seq.training.train import train
 
 LINES = ["the cat sees the old dog", "", "cat", "네 the dog likes the cat", "   ", "the old old old old dog sees"]
@@ -55,7 +57,7 @@ def test_an_empty_line_has_an_empty_translation(translator):
 @pytest.mark.parametrize("beam", [1, 3])
 def test_the_other_lines_of_a_batch_change_nothing(translator, beam):
     together = translator.translate(LINES, beam=beam)
-    translator.search = translator.search.model_copy(update={"batch_size": 1})
+    translator.engine.search = translator.search.model_copy(update={"batch_size": 1})
     alone = translator.translate(LINES, beam=beam)
     assert texts(together) == texts(alone)
     assert [t.score for t in together] == pytest.approx([t.score for t in alone], abs=1e-4)
@@ -63,7 +65,7 @@ def test_the_other_lines_of_a_batch_change_nothing(translator, beam):
 
 @pytest.mark.parametrize("beam", [1, 3])
 def test_batches_side_by_side_give_the_same_as_in_turn(translator, beam):
-    translator.search = translator.search.model_copy(update={"batch_size": 2})
+    translator.engine.search = translator.search.model_copy(update={"batch_size": 2})
     lines, before, found = 4 * LINES, torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
@@ -117,7 +119,7 @@ def test_decomposed_letters_and_odd_spaces_change_nothing(translator):
 
 def test_the_longest_translation_is_bounded(run):
     translator = Translator.load(run.path, device="cpu")
-    translator.search = translator.search.model_copy(update={"max_length": 3})
+    translator.engine.search = translator.search.model_copy(update={"max_length": 3})
     assert all(len(t.tokens) <= 3 for t in translator.translate(LINES))
 
 
@@ -253,7 +255,7 @@ def test_each_text_of_an_nbest_list_stands_there_once(tmp_path, kind):
     """A model that has seen words cut in several ways finds one text in several ways."""
     run = train(load_config(write_config(tmp_path, tokenizer=kind), ["training.max_updates=60"]), tmp_path / "run")
     translator = Translator.load(run.path)
-    (outcome,) = translator.hypothesize(translator.encode(LINES[:1]), Options(beam=30, nbest=30))
+    (outcome,) = translator.engine.hypothesize(translator.engine.encode(LINES[:1]), Options(beam=30, nbest=30))
     hypotheses = [translator.tokenizers.tgt.decode(hypothesis.tokens) for hypothesis in outcome.hypotheses]
     assert len(set(hypotheses)) < len(hypotheses)
     (translation,) = translator.translate(LINES[:1], beam=30, nbest=8)
@@ -363,7 +365,7 @@ def test_pairs_are_scored_and_looked_at_token_by_token(translator):
 
 
 def test_looking_at_the_ids_of_a_look_gives_the_same_look(translator):
-    translator.search = translator.search.model_copy(update={"length_penalty": 1.0})
+    translator.engine.search = translator.search.model_copy(update={"length_penalty": 1.0})
     (found,) = translator.look(["the old cat sees"])
     again = look_at(translator, "the old cat sees", found.ids)
     assert again.decoder.rows == found.decoder.rows
@@ -426,3 +428,71 @@ def test_a_source_longer_than_the_table_of_location_attention_is_translated_and_
     assert len(look.decoder.columns) == 41
     assert not look.decoder.weights[..., 21:].any()
     np.testing.assert_allclose(look.decoder.weights.sum(-1), 1, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------ next tokens, unknown words
+
+
+def test_the_next_tokens_are_the_likeliest_after_those_that_are_kept(translator):
+    (greedy,) = translator.translate(["the cat sees"], beam=1)
+    for t, token in enumerate(greedy.tokens):
+        found = translator.next_tokens("the cat sees", greedy.tokens[:t], count=100)
+        assert found[0].token == token
+        assert math.log(found[0].probability) == pytest.approx(greedy.token_scores[t], abs=1e-4)
+        assert [each.probability for each in found] == sorted((each.probability for each in found), reverse=True)
+        assert len({each.token for each in found}) == len(found) == len(translator.tokenizers.tgt) - 3
+        assert sum(each.probability for each in found) < 1 + 1e-5
+        assert not {"<pad>", "<unk>", "<s>"} & {each.token for each in found}
+    assert translator.next_tokens("the cat sees", greedy.tokens) == translator.next_tokens("", ()) == []
+    assert len(translator.next_tokens("the cat", count=2)) == 2
+
+
+def test_next_tokens_of_a_text_are_those_of_the_sentence_that_is_reached(splitting):
+    first = splitting.translate(["the cat sees."])[0].tokens
+    alone = splitting.next_tokens("The dog likes", ["die"])
+    assert splitting.next_tokens("the cat sees. The dog likes", [*first, "die"]) == alone
+    assert splitting.next_tokens("the cat sees. The dog likes", first) == splitting.next_tokens("The dog likes")
+
+
+@pytest.mark.parametrize(
+    ("tokens", "count", "message"),
+    [(["zzz"], 5, "holds 'zzz', which no"), ([], 0, "count is 0; write 1"), (["</s>"] * 2, 5, "ends 2 sentences")],
+)
+def test_impossible_next_tokens_are_refused(translator, tokens, count, message):
+    with pytest.raises(UserError, match=message):
+        translator.next_tokens("the cat", tokens, count)
+
+
+def test_an_unknown_word_becomes_the_source_word_that_it_looks_at_most():
+    model = random_model(spread=2)
+    with torch.no_grad():
+        model.decoder.W_y.bias[UNK] += 4
+    named = Translator(model, tokenizers(), SearchConfig(max_length=6, min_length=4, replace_unknown=True))
+    plain = Translator(model, tokenizers(), SearchConfig(max_length=6, min_length=4))
+    text, unknown = "Seoul w5 w6 Zyx", 0
+    for options in ({"beam": 5, "nbest": 4}, {"beam": 1, "attention": False}, {"sampling": Sampling()}):
+        (found,) = named.translate([text], **options)
+        (look,) = named.look([text], **{key: value for key, value in options.items() if key != "attention"})
+        assert (look.translation.text, "<unk>" in found.text) == (found.text, False)
+        unknown += found.tokens.count("<unk>")
+        for token, word, weights in zip(found.tokens, found.text.split(), look.decoder.weights[0], strict=False):
+            assert word == (text.split()[weights[:4].argmax()] if token == "<unk>" else token)
+        assert not any("<unk>" in other.text for other in found.alternatives)
+        assert "<unk>" not in plain.translate([text], **options)[0].tokens
+    assert unknown > 3
+    assert "<unk>" not in named.translate([text], ban=["w5"])[0].tokens  # a copied word might be banned
+    assert named.translate(["", "w5"])[0].text == ""
+
+
+def test_what_is_no_run_is_named_and_a_translator_is_shown_in_a_line(translator):
+    for run in (None, 3):
+        with pytest.raises(UserError, match=f"run is {run}; write the path of a run folder"):
+            seq2seq.load(run)
+    assert re.fullmatch(r"<Translator of [\d,]+ parameters and 18 target tokens, on cpu>", repr(translator))
+
+
+def test_a_look_has_all_that_a_translation_has(translator):
+    options = {"beam": 4, "nbest": 3, "length_penalty": 1.0}
+    (look,), (translation,) = translator.look(LINES[:1], **options), translator.translate(LINES[:1], **options)
+    assert look.translation == translation
+    assert len(translation.alternatives) == 2

@@ -29,7 +29,7 @@ def test_the_best_setting_becomes_the_default_and_the_table_is_recorded(tmp_path
     assert settings == [(1, 0.0), (1, 2.0), (4, 0.0), (4, 2.0)]
     translator = Translator.load(run.path)
     for trial in tuned["dev"]:
-        translator.search = translator.search.model_copy(update={"length_penalty": trial["length_penalty"]})
+        translator.engine.search = translator.search.model_copy(update={"length_penalty": trial["length_penalty"]})
         evaluation = evaluate(translator, *split_texts(run, "dev"), beam=trial["beam"])
         assert evaluation.bleu.score == pytest.approx(trial["bleu"])
         assert f"{trial['bleu']:.2f}" in out

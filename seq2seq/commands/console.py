@@ -58,7 +58,7 @@ def load_translator(
     if batch_size is not None:
         if not 1 <= batch_size <= MAX_BATCH:
             raise UserError(f"--batch-size is {batch_size}; write 1 to {MAX_BATCH}")
-        translator.search = translator.search.model_copy(update={"batch_size": batch_size})
+        translator.engine.search = translator.search.model_copy(update={"batch_size": batch_size})
     return translator
 
 

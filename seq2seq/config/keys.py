@@ -348,6 +348,8 @@ class SearchConfig(Section):
     """smallest number of tokens in a translation, not counting its end"""
     no_repeat_ngram: Annotated[int, Field(ge=0, le=100)] = 0
     """no sequence of so many tokens occurs twice in a translation; 0: any may"""
+    replace_unknown: bool = False
+    """with words as tokens: a translation may hold unknown words; each becomes the source word that it looks at most"""
     batch_size: Annotated[int, Field(ge=1, le=10**5)] = 64
     """sentences translated at a time"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -421,6 +423,10 @@ def _text_rules(config: Config) -> Iterator[str]:
     search = config.search
     if search.max_length is not None and search.min_length >= search.max_length:
         yield f"search.min_length is {search.min_length}; it must be below search.max_length ({search.max_length})"
+    if search.replace_unknown and tokenizer.type != "word":
+        yield f"search.replace_unknown needs tokenizer.type word; it is {tokenizer.type}, which has no unknown words"
+    if search.replace_unknown and model.attention.score == "none":
+        yield "search.replace_unknown needs attention; model.attention.score is none, so choose another"
 
     # pretrained word vectors
     if pretrained and (pretrained.src or pretrained.tgt) and tokenizer.type != "word":

@@ -234,8 +234,9 @@ class Ban:
         self.words = [(text.encode(), not continues(text[0]), not continues(text[-1])) for text in texts]
         self._mask = lru_cache(maxsize=4096)(self._make_mask)
 
-        # the tokens with such a word inside, and those that end with one: not at their start, where it may continue
-        self._inside, self._ending = set[int](), set[int]()
+        # the tokens with such a word inside, as an unknown word may have, and those that end with one; a word at their
+        # start may go on another
+        self._inside, self._ending = {UNK}, set[int]()
         for token, spelled in enumerate(spelling.bytes):
             for word, any_before, any_after in self.words:
                 for start in range(1, len(spelled) - len(word) + 1) if word in spelled else ():
@@ -364,7 +365,7 @@ class Beginning:
         self.prefixes: list[Prefix | TokenPrefix | None] = [None] * len(parts)
         if self.text:
             self.prefixes[self.first] = self.prefix(self.first, self.text)
-        for i, tokens in zip(full, _sentences_of(spelling, pieces or [], len(full)), strict=False):
+        for i, tokens in zip(full, sentences_of(spelling, pieces or [], len(full)), strict=False):
             self.prefixes[i] = TokenPrefix(spelling, tokens)
 
     def prefix(self, i: int, text: str) -> Prefix:
@@ -394,7 +395,7 @@ def _clean(tokenizer: Tokenizer, prefix: str, has_lines: bool) -> str:
     return f"{text} " if text and not normalize(prefix[-1]) else text
 
 
-def _sentences_of(spelling: Spelling, pieces: Sequence[str], count: int) -> list[tuple[int, ...]]:
+def sentences_of(spelling: Spelling, pieces: Sequence[str], count: int) -> list[tuple[int, ...]]:
     """Return the ids of tokens, sentence by sentence; the end token ends one."""
     ids = spelling.tokenizer.ids(pieces)
     for piece, id in zip(pieces, ids, strict=True):

@@ -117,7 +117,7 @@ def explain(
         UserError: the text is empty or has several sentences, there is no such step or head, or no self-attention.
     """
     # the tokens
-    model, (source,) = translator.model, translator.encode([text])
+    model, (source,) = translator.model, translator.engine.encode([text])
     assert isinstance(model, Seq2Seq)
     if not source:
         raise UserError("the text is empty: there is nothing to explain")
@@ -133,7 +133,8 @@ def explain(
 
     # one forward pass, watched
     batch, t = make_batch([(source, [*ids, EOS])]).to(translator.device), step - 1
-    with torch.inference_mode(), translator.exact.settings(), translator.exact.forward(), watched(model) as calls:
+    exact = translator.engine.exact
+    with torch.inference_mode(), exact.settings(), exact.forward(), watched(model) as calls:
         attentional = model(batch.src, batch.src_lengths, batch.tgt_in).attentional
         probabilities = model.logits(attentional[0, min(t, len(tgt) - 1)]).softmax(-1)
 

@@ -6,9 +6,10 @@ from typing import NamedTuple
 
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import EncodedPair
+from seq2seq.decoding.engine import LONGEST, Outcome, encode_line
 from seq2seq.decoding.looking import Look
 from seq2seq.decoding.search import Hypothesis, length_penalty
-from seq2seq.decoding.translator import LONGEST, Outcome, Translator, encode_line, must_be_texts
+from seq2seq.decoding.translator import Translator, must_be_texts
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import EOS
 
@@ -33,12 +34,12 @@ def score_tokens(translator: Translator, sources: Sequence[str], targets: Sequen
     pairs = _encode_pairs(translator, sources, targets)
 
     def score_batch(pairs: list[EncodedPair]) -> list[list[float]]:
-        batch = make_batch(pairs).to(translator.device)
-        attentional = translator.model(batch.src, batch.src_lengths, batch.tgt_in).attentional
-        return translator.token_scores(attentional, [target for _, target in pairs])
+        batch = make_batch(pairs).to(translator.engine.device)
+        attentional = translator.engine.model(batch.src, batch.src_lengths, batch.tgt_in).attentional
+        return translator.engine.token_scores(attentional, [target for _, target in pairs])
 
     nothing: list[float] = []
-    found = translator.in_batches(score_batch, pairs, lambda pair: len(pair[1]), of_empty=nothing)
+    found = translator.engine.in_batches(score_batch, pairs, lambda pair: len(pair[1]), of_empty=nothing)
     pieces = translator.tokenizers.tgt.pieces
     return [TokenScores(pieces(target), scores) for (_, target), scores in zip(pairs, found, strict=True)]
 
@@ -51,13 +52,13 @@ def look_at_pairs(translator: Translator, sources: Sequence[str], targets: Seque
     pairs = _encode_pairs(translator, sources, targets)
     full = [(source, target) for source, target in pairs if len(source) > 1 and len(target) > 1]
     found = iter(_look_at(translator, full))
-    (nothing,) = translator.attend([Outcome([], [])])
+    (nothing,) = translator.engine.attend([Outcome([], [])])
     return [next(found) if len(source) > 1 and len(target) > 1 else nothing for source, target in pairs]
 
 
 def look_at(translator: Translator, text: str, ids: Sequence[int]) -> Look:
     """Return where every head looks when the model must write the given tokens. The raw line must not be empty."""
-    (source,) = translator.encode([text])
+    (source,) = translator.engine.encode([text])
     if not source:
         raise UserError("the text is empty: there is nothing to look at")
     (look,) = _look_at(translator, [(source, [*ids, EOS])])
@@ -80,7 +81,7 @@ def _encode_pairs(translator: Translator, sources: Sequence[str], targets: Seque
 
 def _look_at(translator: Translator, pairs: Sequence[EncodedPair]) -> list[Look]:
     """Look at the tokens of each pair as if a search had found them."""
-    looks = translator.attend([Outcome(source, [Hypothesis(target[:-1], 0.0, 0.0)]) for source, target in pairs])
+    looks = translator.engine.attend([Outcome(source, [Hypothesis(target[:-1], 0.0, 0.0)]) for source, target in pairs])
     scored = []
     for look in looks:
         total = sum(look.translation.token_scores or [])

@@ -1,7 +1,7 @@
 """The names of the heads of a model, and their attention weights for one sentence."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from torch import Tensor
 
@@ -29,14 +29,15 @@ class Look:
     encoder: AttentionMap | None  # where each source token looks in the source; None without self-attention there
 
 
-def join_looks(looks: Sequence[Look], ends: Sequence[str]) -> Look:
+def join_looks(looks: Sequence[Look], ends: Sequence[str], nbest: int = 1) -> Look:
     """Put the looks of the sentences of a text together; `ends` follow their translations."""
+    translation = join_translations([look.translation for look in looks], ends, nbest)
     if len(looks) == 1:
-        return looks[0]
+        return replace(looks[0], translation=translation)
     decoder = [look.decoder for look in looks if look.decoder]
     encoder = [look.encoder for look in looks if look.encoder]
     return Look(
-        join_translations([look.translation for look in looks], ends, nbest=1),
+        translation,
         [i for look in looks for i in (*look.ids, EOS)][:-1],
         AttentionMap.join(decoder) if decoder else None,
         AttentionMap.join(encoder) if encoder else None,

@@ -1,8 +1,9 @@
-"""The results of a translator as plain values, and the settings for random translations."""
+"""What a translator is asked for and what it answers, as plain values."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
+from typing import Any, NamedTuple
 
 from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.errors import UserError
@@ -25,6 +26,14 @@ class Alternative:
     text: str
     score: float  # sum of natural log-probabilities, `</s>` included
     normalized_score: float  # score over the length penalty
+
+
+class NextToken(NamedTuple):
+    """A token that may come next in a translation."""
+
+    token: str  # as in `Translation.tokens`
+    text: str  # what it adds to the text, without spaces
+    probability: float
 
 
 @dataclass(frozen=True, repr=False)
@@ -157,3 +166,17 @@ class Options:
             raise UserError("prefix and prefix_tokens are both given; give one of them")
         if isinstance(self.ban, str) or not all(isinstance(word, str) for word in self.ban):
             raise UserError(f"ban is {self.ban!r:.40}; write a list of words, such as ['{self.ban!s:.20}']")
+
+
+def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) -> list[Any]:
+    """Return a wish for each text: the same for all, or the one of each in a list.
+
+    Raises UserError: the list has another length than the texts, or holds something else.
+    """
+    is_one = value is None or (isinstance(value, kind) and all(isinstance(each, str) for each in value))
+    values = [value] * count if is_one else list(value)
+    if len(values) != count:
+        raise UserError(f"{name} holds {len(values)} and the texts are {count}; give one for each, or one for all")
+    if not all(each is None or isinstance(each, kind) for each in values):
+        raise UserError(f"{name} is {value!r:.40}; give one {kind.__name__} for all texts, or one or None for each")
+    return values

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.dataset import form_of
 from seq2seq.data.formats import Form, describe_table, stream_sides, table_ending, warn_of_tabs
-from seq2seq.decoding.translator import LONGEST, Translator
+from seq2seq.decoding.engine import LONGEST
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.evaluation.measures import Counts, Measure, count_all
@@ -106,8 +107,8 @@ def evaluate(
         sentences=len(hypotheses),
         beam=translator.search.beam if beam is None else beam,
         length_penalty=translator.search.length_penalty,
-        shortlist=translator.shortlist is not None,
-        precision=translator.precision.name,
+        shortlist=translator.engine.shortlist is not None,
+        precision=translator.engine.precision.name,
         mbr=mbr,
         seconds=seconds,
         **{name: replace(found, signature=found.signature + rewriting) for name, found in measures.items()},

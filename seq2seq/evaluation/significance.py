@@ -94,7 +94,7 @@ def compare_runs(paths: Sequence[Path], split: str | None = None, device: str | 
     translators = [Translator.load(path, device=device) for path in paths]
     searches, hypotheses = [], []
     for t in translators:
-        other = ", shortlist" * (t.shortlist is not None) + ", bf16" * (t.precision.name == "bf16")
+        other = ", shortlist" * (t.engine.shortlist is not None) + ", bf16" * (t.engine.precision.name == "bf16")
         searches.append(f"beam {t.search.beam}, length penalty {t.search.length_penalty:g}{other}")
         translations = t.translate(texts.sources, attention=False, split_sentences=False)
         hypotheses.append([translation.text for translation in translations])

@@ -17,7 +17,6 @@ from dataclasses import dataclass, replace
 from html import escape
 from importlib.resources import files
 from itertools import islice
-from operator import methodcaller
 from typing import Any, NamedTuple, TypeVar
 
 from fastapi import FastAPI, Request, Response
@@ -28,7 +27,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from seq2seq.decoding.attention_map import MOST_CELLS
 from seq2seq.decoding.looking import Look, join_looks
-from seq2seq.decoding.translation import Options, Translation, join_translations
+from seq2seq.decoding.translation import NextToken, Options, Translation
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.plots import make_views
@@ -77,8 +76,7 @@ class Wishes(NamedTuple):
     """What a request wants of a search; sentences with the same wishes are translated together."""
 
     options: Options = Options()
-    scores: bool = False  # of tokens
-    look: bool = False  # return where every head looks
+    look: bool = False  # return the scores of tokens, and where every head looks
     number: int | None = None  # of a request whose texts are translated by themselves
 
 
@@ -106,7 +104,7 @@ class Asker(NamedTuple):
         (looks,) = await self._ask(model, [texts], wishes._replace(number=next(NUMBERS)))
         return list(looks)
 
-    async def next_tokens(self, model: Model, step: Step) -> list[Any]:
+    async def next_tokens(self, model: Model, step: Step) -> list[NextToken]:
         """Return the likeliest tokens at a step."""
         (found,) = await self._ask(model, [step], None)
         return list(found)
@@ -122,7 +120,7 @@ def search(key: tuple[Model, Wishes | None], items: Sequence[Any]) -> Sequence[A
     """
     model, wishes = key
     if wishes is None:
-        return [methodcaller("next_tokens", *step)(model.translator) for step in items]
+        return [model.translator.next_tokens(*step) for step in items]
     if wishes.number is not None:
         return [_search(model.translator, texts, wishes) for texts in items]
     return _search(model.translator, items, wishes._replace(options=replace(wishes.options, split_sentences=False)))
@@ -130,22 +128,17 @@ def search(key: tuple[Model, Wishes | None], items: Sequence[Any]) -> Sequence[A
 
 def _search(translator: Translator, texts: Sequence[str], wishes: Wishes) -> list[Look]:
     options = vars(wishes.options)
-    translations = translator.translate(texts, attention=wishes.scores, **options)
-    if not wishes.look:
-        return [Look(translation, [], None, None) for translation in translations]
-    names = ("beam", "length_penalty", "split_sentences", "prefix", "prefix_tokens", "ban")
-    looks = translator.look(texts, **{name: options[name] for name in names})
-    return [replace(look, translation=best) for look, best in zip(looks, translations, strict=True)]
+    if wishes.look:
+        return translator.look(texts, **options)
+    return [Look(each, [], None, None) for each in translator.translate(texts, attention=False, **options)]
 
 
 def join(looks: Sequence[Look], parts: Sequence[Part], nbest: int) -> Look:
     """Put the sentences of a text together; a map that is too large for a page is left out."""
-    ends = [part.end for part in parts]
     sizes = [(len(look.translation.tokens), len(look.translation.source_tokens)) for look in looks]
     if math.prod(map(sum, zip(*sizes, strict=True))) > MOST_CELLS:
         looks = [replace(look, decoder=None, encoder=None) for look in looks]
-    best = join_translations([look.translation for look in looks], ends, nbest)
-    return replace(join_looks(looks, ends), translation=best)
+    return join_looks(looks, [part.end for part in parts], nbest)
 
 
 class Lines(NamedTuple):
@@ -394,7 +387,7 @@ def _add_own(app: FastAPI, models: Models, settings: Settings) -> None:
         model, detected = _choose(models, wanted, texts)
         options = wanted.options()
         model.translator.check(options)
-        wishes = Wishes(options, scores=True, look=wanted.attention)
+        wishes = Wishes(options, look=True)
 
         # the translations
         asker = Asker(request.app.state.queue, wanted.client)

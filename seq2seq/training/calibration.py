@@ -45,7 +45,7 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
     found = {
         kind: [
             (outcome.source, outcome.hypotheses[0])
-            for outcome in translator.hypothesize(translator.encode(lines))
+            for outcome in translator.engine.hypothesize(translator.engine.encode(lines))
             if outcome.source
         ]
         for kind, lines in kinds.items()

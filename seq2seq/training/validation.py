@@ -9,7 +9,8 @@ import torch
 
 from seq2seq.data.batches import Batches
 from seq2seq.data.corpus import Pair, encode_pairs
-from seq2seq.decoding.translator import LONGEST, Translator
+from seq2seq.decoding.engine import LONGEST
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import LABELS, make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references
@@ -64,7 +65,7 @@ class Validation:
         # loss and attention, under the references
         nats = tokens = 0.0
         sums = torch.zeros(4, 2, dtype=torch.float64)
-        with torch.inference_mode(), self._translator.exact.settings():
+        with torch.inference_mode(), self._translator.engine.exact.settings():
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
