@@ -5,7 +5,7 @@ FROM python:3.11-slim
 ARG TORCH_INDEX=
 WORKDIR /app
 COPY constraints.txt ./
-RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--index-url $TORCH_INDEX} torch==2.13.0
+RUN pip install --no-cache-dir --constraint constraints.txt ${TORCH_INDEX:+--no-deps --index-url $TORCH_INDEX} torch==2.13.0
 
 COPY pyproject.toml README.md LICENSE ./
 COPY seq2seq seq2seq

@@ -56,7 +56,7 @@ def allowed(key: dict[str, Any]) -> str:
     if key["type"] == "array" and "$ref" in key["items"]:
         return "list of `{path, weight}`"
     if key["type"] == "array":
-        return f"list of {key['minItems']}, each a {allowed(key['items'])}"
+        return f"list of {key.get('minItems', 'any number')}, each a {allowed(key['items'])}"
     kind = {
         "integer": "whole number",
         "number": "number",

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from seq2seq.commands.main import main
-from seq2seq.config.sizes import SIZES
+from seq2seq.config.sizes import SENTENCES, WORDS
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 START = (ROOT / "docs/start.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs/python.md").read_text(encoding="utf-8")
 LINES = {"train": 300, "dev": 15, "test": 15, "pronouns": 15}
 
 
@@ -94,8 +95,9 @@ def test_the_sizes_on_the_page_are_those_of_the_config():
     numbers = [
         re.findall(r"[\d.]+", row.replace(",", "")) for row in re.findall(r"^\| (?:below|more).*", START, re.MULTILINE)
     ]
+    sizes = [[*sentences, words.batch_tokens, words.updates] for sentences, words in zip(SENTENCES, WORDS, strict=True)]
     assert [[float(number) for number in row] for row in numbers] == [
-        [float(number) for number in size if number != float("inf")] for size in SIZES
+        [float(number) for number in size if number != float("inf")] for size in sizes
     ]
 
 
@@ -103,6 +105,16 @@ def test_the_sizes_on_the_page_are_those_of_the_config():
 def test_the_python_of_the_readme_works(in_clone, block, capsys):
     exec(compile(block, "README.md", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_the_page_of_python_examples_runs_from_top_to_bottom(in_clone, capsys):
+    names = {}
+    for block in blocks("python", PYTHON):
+        exec(compile(block, "docs/python.md", "exec"), names)
+        assert capsys.readouterr().out
+    assert names["both"] == [
+        names["translator"].translate(texts) for texts in (["The dog slept."], ["The cat ate the fish."])
+    ]
 
 
 @pytest.mark.parametrize("config", sorted(path.name for path in (ROOT / "configs").glob("toy_*.yaml")))

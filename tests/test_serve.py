@@ -3,10 +3,14 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -17,6 +21,7 @@ from seq2seq import load
 from seq2seq.commands.main import main
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +162,26 @@ def test_libretranslate_aio(address):
             return await client.translate("<b>the cat</b>", "en", "de", format="html")
 
     assert asyncio.run(ask()).translated_text == "<b>die Katze</b>"
+
+
+def test_clients_from_npm(address):
+    if not (node := shutil.which("node")) or not (ROOT / "build/npm/node_modules/libretranslate-ts").exists():
+        pytest.skip("docs/serving.md says how to install the clients")
+    done = subprocess.run([node, "scripts/clients/npm.mjs", address], cwd=ROOT, capture_output=True, text=True)
+    answers = json.loads(done.stdout)
+    assert answers["libretranslate"] == answers["translate"] == "die Katze"
+    assert answers["libretranslate-ts"]["translated"]["translatedText"] == "die Katze"
+    assert answers["libretranslate-ts"]["refused"]["error"] == "xx is not supported"
+    assert json.loads(answers["mcp"]["content"][0]["text"])["translatedText"] == "die Katze"
+
+
+def test_schemathesis_finds_no_error_of_the_server(address, tmp_path):
+    pytest.importorskip("schemathesis", reason="pip install schemathesis")
+    program = Path(sys.executable).parent / "schemathesis"
+    options = ["--checks", "not_a_server_error", "--max-examples", "20", "--seed", "1", "--phases", "coverage,fuzzing"]
+    command = [program, "run", f"{address}/openapi.json", *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_wrong_key_is_forbidden_and_a_right_one_opens(run, tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
-from seq2seq.config.sizes import SIZES, fitting_config
+from seq2seq.config.sizes import SENTENCES, fitting_config
 from seq2seq.data.corpus import read_pairs
 from seq2seq.data.splitting import DROPPED, divide
 from seq2seq.errors import UserError
@@ -106,7 +106,7 @@ def test_words_are_told_from_sentences_in_any_script():
         assert divide(rows, None, None, 1).is_spelled is is_spelled, rows[0]
 
 
-@pytest.mark.parametrize("pairs", [1, *(int(size.pairs) - 1 for size in SIZES[:-1]), 1_000_000])
+@pytest.mark.parametrize("pairs", [1, *(int(size.pairs) - 1 for size in SENTENCES[:-1]), 1_000_000])
 @pytest.mark.parametrize(("characters", "is_spelled"), [(80, False), (3_000, False), (80, True), (3_000, True)])
 def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, is_spelled):
     data = {"train": "x", "dev": "y", "src": "no", "tgt": "en"}

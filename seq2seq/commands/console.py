@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,6 +23,16 @@ DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS) 
 MOST_CHARACTERS = 2**26  # of the lines that are read at a time
 MAX_BATCH = 100_000  # sentences translated at a time, as for the key search.batch_size
 MAKE_ROOM = "make room, or write to another file"
+
+
+def program() -> list[str]:
+    """Return how a shell calls this command: `seq2seq` if it finds this installation, else the file of it."""
+    file, found = Path(sys.executable).with_name("seq2seq"), shutil.which("seq2seq")
+    if found and os.path.abspath(found) == str(file):
+        return ["seq2seq"]
+    if not file.exists():
+        return [sys.executable, "-m", "seq2seq"]
+    return [str(file.relative_to(os.getcwd()) if file.is_relative_to(os.getcwd()) else file)]
 
 
 def is_first_process() -> bool:
@@ -63,18 +74,35 @@ def check_head(head: str, names: Sequence[str], words: Sequence[str]) -> None:
         raise UserError(f"--head {head:.20}: write {', '.join(words)} or the number of a head, here 1 to {len(names)}")
 
 
-def read_batches(path: str | None, size: int) -> Iterator[list[str]]:
+def read_batches(path: str | None, size: int, column: str | None = None) -> Iterator[list[str]]:
     """Read the lines of a file, or of standard input for None, in batches of `size`; a `.gz` file is unpacked.
+
+    With `column`, the file is a table, and the lines are the cells of that column, chosen by number or name.
 
     The first batch is read at once. So an input that cannot be read, or is not UTF-8, is a UserError before the output
     is opened, which would empty the file.
     """
-    from seq2seq.data.formats import decode_lines, stream_lines, warn_of_tabs
+    from seq2seq.data.formats import decode_lines, stream_column, stream_lines, table_ending, warn_of_tabs
+
+    # a table
+    if path and column:
+        return _begun(_batched(stream_column(path, column), size))
+    if column:
+        raise UserError(f"--column {column} says what to read of a table; name it with --input FILE")
+    if path and (ending := table_ending(path)) not in ("", ".txt"):
+        fix = "--column NAME chooses one column, by number or name (translate)"
+        raise UserError(f"--input {path}: a table by its name ({ending}), but a sentence a line is read; {fix}")
+
+    # plain lines
 
     if path is None and sys.stdin.isatty():
         tell("reading lines from the terminal, until Ctrl-D")
     lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    batches = _batched(warn_of_tabs(lines, path or "standard input"), size)
+    return _begun(_batched(warn_of_tabs(lines, path or "standard input"), size))
+
+
+def _begun(batches: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Read the first batch now, and the others when they are asked for."""
     return chain(list(islice(batches, 1)), batches)
 
 

@@ -80,7 +80,8 @@ def run(args: argparse.Namespace) -> None:
         shown = f"[{args.host}]" if ":" in args.host else args.host
         say(f"http://{shown}:{listener.getsockname()[1]}")
         for model in models.all:
-            say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}; try")
+            ending = "; try" if model.examples else ""
+            say(f"{model.name}: {language_name(model.source)} to {language_name(model.target)}{ending}")
             say(*(f"  {example}" for example in model.examples))
         say("Ctrl-C stops")
         with suppress(KeyboardInterrupt, SystemExit):  # uvicorn repeats a signal when all that was begun is answered

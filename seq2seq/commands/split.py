@@ -22,14 +22,17 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_table(parser)
     add("--dev", type=int, metavar="N", help="pairs of dev (default: a tenth of all, at most 1,000)")
     add("--test", type=int, metavar="N", help="pairs of test (default: as many as dev); 0: no test set")
+    repeats = "keep pairs that are repeated: how often a word occurs in running text tells a model something"
+    add("--keep-repeats", action="store_true", help=repeats)
     add("--out", type=Path, metavar="DIR", help="the folder to write (default: the name of FILE, without its ending)")
     add("--seed", type=int, default=1, metavar="N", help="another seed chooses other pairs (default: 1)")
 
 
 def run(args: argparse.Namespace) -> None:
     """Divide, write, and say what was done and what can be done next."""
+    from seq2seq.data.corpus import too_few
     from seq2seq.data.dataset import with_bar
-    from seq2seq.data.formats import Form, describe_table, stream_pairs, table_ending
+    from seq2seq.data.formats import Form, describe_table, stream_pairs, suspect_header, table_ending
     from seq2seq.data.splitting import divide, write_division
 
     # check the options
@@ -48,14 +51,21 @@ def run(args: argparse.Namespace) -> None:
 
     # divide, and write
     form = options.read_form(args, Form(args.src, args.tgt))
-    header = describe_table(args.data, form)
-    division = divide(with_bar(stream_pairs(args.data, *form)), args.dev, args.test, args.seed)
+    header = describe_table(args.data, form) or suspect_header(args.data, form)
+    division = divide(with_bar(stream_pairs(args.data, *form)), args.dev, args.test, args.seed, args.keep_repeats)
     config = write_division(out, with_bar(stream_pairs(args.data, *form)), form, division)
 
     # say what was done
     if header:
         say(header)
-    say(f"{len(division.part):,} pairs; {division.blank:,} blank and {division.repeated:,} repeated ones left out")
+    read, repeated = len(division.part), division.repeated
+    blank, kept = ("ones left out, ", "kept") if args.keep_repeats else ("and ", "left out")
+    say(f"{read:,} pairs; {division.blank:,} blank {blank}{repeated:,} repeated ones {kept}")
+    if repeated > read / 2 and not args.keep_repeats:
+        say("most pairs are repeated: if they are the words of a text, --keep-repeats keeps how often each occurs")
+    if division.quoted:
+        end = "let the name of the file end in .csv, where tabs are read too"
+        say(f"{division.quoted:,} pairs still have the quotation marks of CSV: {end}")
     sizes = division.sizes()
     say(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
     for part, wanted in (("dev", args.dev), ("test", args.test)):
@@ -67,6 +77,9 @@ def run(args: argparse.Namespace) -> None:
         say("no source and no target stands in two of them")
     letters = ", which are words and are read letter by letter" if division.is_spelled else ""
     say(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}")
+
+    if few := too_few(sizes["train"]):
+        say(few)
 
     # and what can be done next
     say("", "Next:")

@@ -11,6 +11,7 @@ from seq2seq.commands.evaluate import print_evaluation
 from seq2seq.errors import UserError
 from seq2seq.streams import say, write
 
+TALL = 20  # tokens of a translation above twice those of its source: its picture would say little
 HELP = "train a model from a YAML config"
 
 
@@ -69,8 +70,18 @@ def run(args: argparse.Namespace) -> None:
         shown = {"source": line, "reference": reference, "translation": translation}
         say("", *(f"  {name:<13}{text:.1000}" for name, text in shown.items()))
     (first,) = translator.translate(evaluation.sources[:1])
-    if first.attention:
+    if len(first.tokens) > 2 * len(first.source_tokens) + TALL:
+        say(
+            "",
+            f"(where it looks is not drawn: the translation has {len(first.tokens):,} tokens, which is no good sign)",
+        )
+    elif first.attention:
         map = AttentionMap.of_tokens(first.tokens, first.source_tokens, first.attention)
         write(f"\n{terminal_attention(map)}\n")
-    command = shlex.join(["seq2seq", "translate", str(trained.path)])
-    say("", f"The model is in {trained.path}. Translate with it: {command}")
+    program, run, text = console.program(), str(trained.path), evaluation.sources[0]
+    translate = shlex.join([*program, "translate", run])
+    say("", f"The model is in {trained.path}. Translate with it: {translate}")
+    then = {"see how it learned": ["plot", run], "open its page": ["serve", run]}
+    if first.attention and text:
+        then = {"look at its attention": ["attention", run, text, "--output", "attention.html"]} | then
+    say(*(f"  {what:<22} {shlex.join([*program, *words])}" for what, words in then.items()))

@@ -27,6 +27,8 @@ HELP = "translate lines of text, or in a session on a terminal"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and what to print."""
     options.add_shared(parser, "run", "others", "--input", "--output")
+    column = "translate this column of a table (.tsv, .csv, .txt, .jsonl), by number or by name in its header"
+    parser.add_argument("--column", metavar="NAME", help=column)
     options.add_search(parser)
     nbest = "print the N best translations of each line: `line number ||| translation ||| normalized score`"
     add = parser.add_argument
@@ -98,7 +100,8 @@ def _translate_all(
     # a pipe gets its answers batch by batch; of a file, 16 batches are sorted by length together, which saves padding
     console.check_output_is_not_input(source, target)
     size = translator.search.batch_size * (16 if source and not asked.sampling else 1)
-    console.write_output(target, _translate(translator, console.read_batches(source, size), asked, args))
+    batches = console.read_batches(source, size, args.column)
+    console.write_output(target, _translate(translator, batches, asked, args))
 
 
 def _translate(

@@ -3,12 +3,14 @@
 `Config` is the whole file; the sections it is made of stand above it. docs/config.md is written from this page.
 """
 
+import re
+import unicodedata
 from collections.abc import Iterator
 from itertools import chain
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from seq2seq.config.dialect import Dumper
 from seq2seq.model.attention import SCORES
@@ -63,11 +65,33 @@ def _yes_no_or_auto(header: Any) -> Any:
     raise ValueError(f"data.header is {header!r:.80}; it must be auto, true or false")
 
 
+def _distinct_symbols(symbols: list[str]) -> list[str]:
+    """Return the symbols of a vocabulary; raise ValueError, with the reason, for one that cannot be a symbol."""
+    for symbol in symbols:
+        reason = (
+            "it has white space"
+            if symbol.split() != [symbol]
+            else "the name of a special token"
+            if re.fullmatch("<pad>|<unk>|</?s>|<0x[0-9A-F]{2}>", symbol)
+            else "sentencepiece needs that character itself"
+            if {*symbol} & {"\u2581", "\u2585"}
+            else "it is not in Unicode's form NFC"
+            if unicodedata.normalize("NFC", symbol) != symbol
+            else "it is there twice"
+            if symbols.count(symbol) > 1
+            else None
+        )
+        if reason:
+            raise ValueError(f"tokenizer.symbols has {symbol!r:.40}: {reason}; write symbols such as <2ko>")
+    return symbols
+
+
 Text = Annotated[str, Field(min_length=1)]
 Factor = Annotated[float, Field(ge=0, le=1e6)]
 Probability = Annotated[float, Field(ge=0, lt=1)]
 Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2), BeforeValidator(_two_columns)]
 Header = Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)]
+Symbols = Annotated[list[Text], Field(max_length=10_000), AfterValidator(_distinct_symbols)]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
@@ -128,12 +152,27 @@ class TokenizerConfig(Section):
     word_tokenizer: Literal["split", "basic_english", "moses", "toktok", "spacy", "revtok", "subword"] = "split"
     """only for `type: word`: torchtext's name of the tokenizer that finds the words; `split` cuts at white space; all
     but `split` and `basic_english` need a package of their own"""
+    symbols: Symbols = []
+    """texts that are one token each and are never cut or lowercased, such as `[<2de>, <2ko>]`; in a translation they
+    stand as text. One that in the training text stands only at the beginning of source lines is a tag: where a line is
+    split into sentences, each gets it"""
+    model: Text | Annotated[list[Text], Field(min_length=2, max_length=2)] | None = None
+    """file of one's own sentencepiece model for both sides, or with `joint: false` two, `[source, target]`; its special
+    tokens get our names and ids. Then `type`, `vocab_size` and `word_tokenizer` do not count; null: learn one"""
+    decompose: bool = False
+    """cut letters and accents apart, and Hangul syllables into jamo (Unicode's NFD), before all else; translations are
+    put together again (NFC)"""
     lowercase: bool = False
     """lowercase both sides; translations are then lowercase too"""
     sampling: Annotated[float, Field(ge=0, le=1)] = 0.0
     """only for subwords: cut training text into randomly chosen pieces, anew in each epoch. With `bpe`: the probability
     of leaving out a merge (0.1 is usual); with `unigram`: alpha, where smaller is more random (0.2 to 0.5); 0: off.
     Sentences get longer, so that batches may exceed `training.batch_tokens`"""
+
+    @property
+    def models(self) -> list[str]:
+        """The files of one's own models: none, one or two."""
+        return [] if self.model is None else [self.model] if isinstance(self.model, str) else self.model
 
 
 class PretrainedConfig(Section):
@@ -374,6 +413,10 @@ def _text_rules(config: Config) -> Iterator[str]:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
     if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
         yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
+    if tokenizer.model and (len(tokenizer.models) == 1) != tokenizer.joint:
+        yield f"tokenizer.model has {len(tokenizer.models)} file(s): one is for tokenizer.joint true, two for false"
+    if tokenizer.model and tokenizer.type == "word":
+        yield "tokenizer.model is a sentencepiece model, and tokenizer.type word needs none: leave one of them out"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
 

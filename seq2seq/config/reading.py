@@ -79,9 +79,11 @@ def fill_in(data: dict[str, Any], base: Config) -> dict[str, Any]:
 
 
 def resolve_paths(config: Config) -> Config:
-    """Return a copy with absolute paths of data and embeddings, which is valid in every working directory."""
+    """Return a copy with absolute paths, which is valid in every working directory."""
     keys = config.model_dump()
-    pretrained = keys["model"]["pretrained_embeddings"] or {}
+    pretrained, tokenizer = keys["model"]["pretrained_embeddings"] or {}, keys["tokenizer"]
+    if models := [os.path.abspath(path) for path in config.tokenizer.models]:
+        tokenizer["model"] = models if len(models) > 1 else models[0]
     parts = [*keys["data"]["train"]] if isinstance(keys["data"]["train"], list) else [keys["data"]]
     named = [(part, ("path", "train")) for part in parts]
     for section, names in (*named, (keys["data"], ("dev", "test")), (pretrained, ("src", "tgt"))):
@@ -91,10 +93,10 @@ def resolve_paths(config: Config) -> Config:
 
 
 def without_paths(config: Config) -> Config:
-    """Return a copy without the paths of data and embeddings, which name nothing on other machines."""
+    """Return a copy without the paths of data, embeddings and own vocabularies, which other machines do not have."""
     keys = config.model_dump()
     keys["data"] |= {"train": NOT_HERE, "dev": NOT_HERE, "test": None}
-    keys["model"]["pretrained_embeddings"] = None
+    keys["model"]["pretrained_embeddings"] = keys["tokenizer"]["model"] = None
     return Config.model_validate(keys)
 
 

@@ -19,11 +19,18 @@ class Size(NamedTuple):
     updates: int
 
 
-SIZES = (
-    Size(5_000, vocabulary=1000, hidden=256, dropout=0.4, batch_tokens=1024, updates=1500),
+# small batches make more updates of little text: configs/README.md has the measurements of both first rows
+SENTENCES = (
+    Size(5_000, vocabulary=1000, hidden=256, dropout=0.4, batch_tokens=512, updates=2000),
     Size(15_000, vocabulary=2000, hidden=256, dropout=0.3, batch_tokens=1024, updates=3000),
     Size(60_000, vocabulary=4000, hidden=256, dropout=0.3, batch_tokens=2048, updates=4000),
     Size(float("inf"), vocabulary=8000, hidden=512, dropout=0.2, batch_tokens=4096, updates=20_000),
+)
+WORDS = (  # which are read letter by letter; their vocabulary is the letters
+    Size(5_000, vocabulary=0, hidden=256, dropout=0.4, batch_tokens=256, updates=1500),
+    Size(15_000, vocabulary=0, hidden=256, dropout=0.3, batch_tokens=512, updates=3000),
+    Size(60_000, vocabulary=0, hidden=256, dropout=0.3, batch_tokens=1024, updates=4000),
+    Size(float("inf"), vocabulary=0, hidden=512, dropout=0.2, batch_tokens=4096, updates=20_000),
 )
 VALIDATIONS = 15
 SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary has besides the characters
@@ -39,9 +46,9 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
         is_spelled: whether the lines are words, which then are read letter by letter.
     """
     # the sizes
-    size = next(size for size in SIZES if pairs < size.pairs)
+    size = next(size for size in (WORDS if is_spelled else SENTENCES) if pairs < size.pairs)
     needed = SPECIAL + characters
-    vocabulary = needed if is_spelled else max(size.vocabulary, needed + size.vocabulary // 2)
+    vocabulary = max(size.vocabulary, needed + size.vocabulary // 2)
 
     # the config
     states = {"cell": "lstm", "hidden_size": size.hidden}
@@ -59,7 +66,7 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
             "batch_tokens": size.batch_tokens,
             "max_updates": size.updates,
             "learning_rate": 2.0e-3,
-            "schedule": "cosine",
+            "schedule": "plateau",
             "warmup_updates": 100,
             "validate_every": size.updates // VALIDATIONS,
             "patience": 0,

@@ -1,5 +1,6 @@
 """The data of a config: the corpora, the vocabularies, the token ids, the batches."""
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import repeat
@@ -20,6 +21,7 @@ from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
 from seq2seq.files import fingerprint
+from seq2seq.text.own_models import import_tokenizers
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
 
@@ -91,9 +93,15 @@ def _must_be_unchanged(config: Config, digests: Mapping[str, str] | None) -> Non
 
 
 def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -> Tokenizers:
-    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory."""
-    # read all, keep a sample
+    """Learn the vocabularies from `training_text`, which is read to its end; a sample of it is held in memory.
+
+    Where `tokenizer.model` names the user's own, they are those.
+    """
     tokenizer = config.tokenizer
+    if tokenizer.model:
+        return import_tokenizers(tokenizer.models, tokenizer.lowercase, tokenizer.decompose, tokenizer.symbols)
+
+    # read all, keep a sample
     rows = (row for row in training_text(config, digests) if not is_too_long(row, config.data.max_length))
     most = MAX_TRAINING_LINES // (2 if tokenizer.joint else 1)
     pairs = [Pair.normalized(*row) for row in evenly_spaced(rows, most)]
@@ -101,7 +109,15 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
     # learn
     src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
     return train_tokenizers(
-        tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer, src, tgt
+        tokenizer.type,
+        tokenizer.vocab_size,
+        tokenizer.joint,
+        tokenizer.lowercase,
+        tokenizer.word_tokenizer,
+        src,
+        tgt,
+        decompose=tokenizer.decompose,
+        symbols=tokenizer.symbols,
     )
 
 
@@ -177,6 +193,11 @@ def _digests(prefix: str, data: DataConfig) -> dict[str, str]:
     return {Path(file).name: _digest(Path(file)) for file in corpus_files(prefix, data.src, data.tgt)}
 
 
+def own_model_digests(config: Config) -> dict[str, str]:
+    """Return the SHA-256 of the user's own sentencepiece models, by path; none where the vocabulary is learned."""
+    return {os.path.abspath(path): _digest(Path(path)) for path in config.tokenizer.models}
+
+
 def _digest(file: Path) -> str:
     try:
         return str(fingerprint(file)["sha256"])
@@ -197,7 +218,8 @@ def learn_sentences(store: Chunks, tokenizers: Tokenizers, src: str) -> Sentence
     """Learn how texts are split into sentences from a sample of a store; `src` is the code of the source language."""
     pairs = evenly_spaced(sample_pairs(store), MAX_SENTENCE_LINES)
     sources = [tokenizers.src.decode(source.tolist()) for source, _ in pairs]
-    return Sentences.learn(src, sources, [tokenizers.tgt.decode(target.tolist()) for _, target in pairs])
+    targets = [tokenizers.tgt.decode(target.tolist()) for _, target in pairs]
+    return Sentences.learn(src, sources, targets, tokenizers.src.folding.symbols)
 
 
 def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
@@ -206,6 +228,15 @@ def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
     counts = np.bincount(sources, minlength=len(tokenizers.src))
     counts[UNK] = 0
     return counts.tolist()
+
+
+def missing_shares(store: Chunks, tokenizers: Tokenizers) -> tuple[float, float]:
+    """Return the share of tokens that spell what the vocabulary lacks, of a sample of each side: `<unk>` and bytes."""
+    shares = []
+    for tokenizer, side in zip((tokenizers.src, tokenizers.tgt), zip(*sample_pairs(store), strict=True), strict=True):
+        ids = np.concatenate(side)
+        shares.append(float(np.isin(ids, [*tokenizer.missing]).mean()))
+    return shares[0], shares[1]
 
 
 def shortlist_of(store: Chunks, tokenizers: Tokenizers) -> Shortlist:

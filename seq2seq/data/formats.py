@@ -7,10 +7,12 @@ To add a format of one file, write one function and add one line to `TABLES`.
 """
 
 import csv
+import difflib
 import gzip
 import io
 import json
 import logging
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -26,6 +28,7 @@ from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")
 
+QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
 LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
@@ -179,6 +182,8 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
     elif _exists(prefix) and not (src_file or tgt_file):
         raise UserError(f"no corpus at {prefix}: {_why_not(prefix, src, tgt)}")
+    if not (src_file or tgt_file or _exists(prefix)):
+        found += _nearest(prefix, (f".{src}", f".{tgt}"))
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
     message = f"no corpus at {prefix}: {found}; looked for {looked_for}, each with or without .gz"
@@ -186,6 +191,21 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     # the repository has scripts that fetch some corpora
     scripts = [script for script in Path("scripts").glob("download_*.py") if script.stem[9:] in prefix]
     raise UserError(f"{message}; `python {scripts[0]}` fetches it" if scripts else message)
+
+
+def _nearest(prefix: str, sides: Sequence[str]) -> str:
+    """Say which folder a path is relative to, and which corpus there has the most similar name."""
+    where = "" if os.path.isabs(prefix) else f" in {os.getcwd()}"
+    folder = Path(prefix).parent
+    if not folder.is_dir():
+        return f"{where}, which has no folder {folder}" if where else f", and no folder {folder}"
+    try:
+        files = [file.name.removesuffix(".gz") for file in folder.iterdir()]
+    except OSError:
+        return where
+    names = {next((name.removesuffix(end) for end in (*sides, *TABLES) if name.endswith(end)), name) for name in files}
+    close = difflib.get_close_matches(Path(prefix).name, sorted(names), n=1)
+    return where + (f"; did you mean {folder / close[0]}?" if close else "")
 
 
 _CONVERT = {  # how to make a table, or two files, of a file with another ending
@@ -410,6 +430,45 @@ def describe_table(prefix: str | Path, form: Form) -> str | None:
     src, tgt = (f"{code} is column {n + 1}" for code, n in ((form.src, choice.src), (form.tgt, choice.tgt)))
     names = " and ".join(shorten(first.cells[n]) for n in sorted((choice.src, choice.tgt)))
     return f"{file}:{first.line} is a header, no pair: {names}; {src}, {tgt} (data.header: false keeps the line)"
+
+
+def suspect_header(prefix: str | Path, form: Form) -> str | None:
+    """Show the first row of a table that is taken for a pair, if it could be names of columns; None if it could not."""
+    file, *others = corpus_files(prefix, form.src, form.tgt)
+    read = None if others or form.header != "auto" else _CELLS.get(table_ending(file))
+    first = next((row for row in read(file) if any(map(str.strip, row.cells))), None) if read else None
+    choice = choose_columns(file, first, form) if first else None
+    if not first or not choice or choice.is_header:
+        return None
+    pair = [normalize(first.cells[n]) for n in (choice.src, choice.tgt)]
+    if any(len(text.split()) > 3 or not text or not text[-1].isalnum() for text in pair):
+        return None
+    shown = " and ".join(map(shorten, pair))
+    return f"{file}:{first.line} is taken for a pair: {shown}; if it names the columns, repeat with --header true"
+
+
+def stream_column(path: str, column: str) -> Iterator[str]:
+    """Yield the cells of one column of a table, by its number or by its name in the header, which is left out.
+
+    In JSON lines it is a key.
+
+    Raises UserError: there is no such column, or a row lacks it.
+    """
+    ending = table_ending(path)
+    if ending == ".jsonl":
+        yield from (src for src, _ in _stream_objects(path, Form(column, column, [column, column])))
+        return
+    index = int(column) - 1 if column.isdecimal() else None
+    for row in _CELLS.get(ending, _read_tabs)(path):
+        if index is None:
+            names = [fold_name(cell) for cell in row.cells]
+            if names.count(fold_name(column)) != 1:
+                raise UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
+            index = names.index(fold_name(column))
+            continue
+        if not 0 <= index < len(row.cells) and any(map(str.strip, row.cells)):
+            raise UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
+        yield row.cells[index] if index < len(row.cells) else ""
 
 
 def _read_tabs(path: str) -> Iterator[Cells]:

@@ -38,8 +38,8 @@ def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], s
     drawn = []
     for row in rows:
         ids: list[int] = []
-        for is_byte, run in groupby(row, tokenizer.is_byte):
-            if is_byte:  # of a character that the vocabulary lacks
+        for is_unbroken, run in groupby(row, tokenizer.unbroken.__contains__):
+            if is_unbroken:
                 ids += run
                 continue
             for word in WORD.findall("".join(tokenizer.pieces(run))):

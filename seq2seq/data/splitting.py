@@ -16,7 +16,7 @@ import numpy as np
 
 from seq2seq.config.sizes import fitting_config
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import Form, Row
+from seq2seq.data.formats import QUOTED, Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import publish, unfinished
 from seq2seq.shapes import Int, UInt64
@@ -36,7 +36,8 @@ class Division:
 
     part: Int[np.ndarray, " pairs"]  # an index of `PARTS`, or `DROPPED`
     blank: int  # pairs that were dropped because a side is blank
-    repeated: int  # pairs that were dropped because an earlier line has the same
+    repeated: int  # pairs that an earlier line has too
+    quoted: int  # pairs with a cell that has the quotation marks of CSV
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
     group: int  # pairs of the largest group
     characters: int  # different ones, in all texts
@@ -47,7 +48,7 @@ class Division:
         return {name: int((self.part == number).sum()) for number, name in enumerate(PARTS)}
 
 
-def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) -> Division:
+def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, keep_repeats: bool = False) -> Division:
     """Divide a corpus. Of each pair only 17 bytes are held in memory.
 
     Args:
@@ -55,6 +56,7 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) ->
         dev: how many pairs dev should have; None: a tenth of all, at most `MOST`.
         test: the same for test; it may be 0.
         seed: decides which pairs they are.
+        keep_repeats: keep pairs that are repeated, so that their frequency stays; all of them go to one part.
 
     Raises:
         UserError: there are too few different pairs, or they hang together too much.
@@ -63,12 +65,16 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) ->
     key = str(seed).encode()
     characters: set[str] = set()
     lines, words, letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
+    quoted, doubled = 0, 0  # pairs with a cell in quotation marks, and with doubled ones in it
 
     def mark(row: Row) -> tuple[int, int, bool]:
-        nonlocal lines
+        nonlocal lines, quoted, doubled
         pair = Pair.normalized(*row)
         is_blank = not (pair.src and pair.tgt)
         lines += not is_blank
+        cells = [text for text in pair if text[:1] == '"' and QUOTED.fullmatch(text)]
+        quoted += bool(cells)
+        doubled += any('""' in text[1:-1] for text in cells)
         for side, text in enumerate(() if is_blank else pair):
             characters.update(text)
             spaces = text.count(" ")
@@ -83,11 +89,15 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) ->
         for w, n in zip(words, letters, strict=True)
     )
 
-    # drop blank pairs, and all but the first of those that are equal
+    # drop blank pairs, and unless repeats are kept, all but the first of those that are equal
     _, first = np.unique(marks["src"] * np.uint64(3) + marks["tgt"], return_index=True)
     keep = np.zeros(len(marks), bool)
     keep[first] = True
     keep &= ~marks["blank"]
+    blank = int(marks["blank"].sum())
+    repeated = len(marks) - int(keep.sum()) - blank
+    if keep_repeats:
+        keep = ~marks["blank"]
     kept = marks[keep]
 
     # how many to take
@@ -112,9 +122,8 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int) ->
     # one part for each line
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
-    blank = int(marks["blank"].sum())
-    repeated = len(marks) - len(kept) - blank
-    return Division(parts, blank, repeated, by_source, int(sizes.max()), len(characters), is_spelled)
+    of_csv = quoted if quoted > len(marks) / 2 else doubled
+    return Division(parts, blank, repeated, of_csv, by_source, int(sizes.max()), len(characters), is_spelled)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
@@ -177,7 +186,8 @@ def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pair
 def _choose(
     src: UInt64[np.ndarray, " pairs"], group: Int[np.ndarray, " pairs"], wanted: list[int]
 ) -> tuple[Int[np.ndarray, " pairs"], Int[np.ndarray, " groups"]]:
-    """Return the part of each pair, and the sizes of the groups. Groups of over a tenth of a part go to train."""
+    """Return the part of each pair, and the sizes of the groups. Groups of over a tenth of a part go to train,
+    unless all are as large."""
     # an order of the groups that depends on their texts alone
     sizes = np.bincount(group)
     smallest = np.full(len(sizes), np.iinfo(np.uint64).max, np.uint64)
@@ -187,7 +197,7 @@ def _choose(
     # fill test, then dev
     of_group = np.zeros(len(sizes), int)
     for part, most in ((2, wanted[1]), (1, wanted[0])):
-        room, largest = most, max(1, most // 10)
+        room, largest = most, max(int(sizes.min()), most // 10)
         for number in order:
             if not room:
                 break

@@ -1,8 +1,10 @@
 """`seq2seq check`: show what a training would read and build, and which lines of the data look wrong; write nothing."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +13,7 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
+from seq2seq.data.corpus import Pair, too_few
 from seq2seq.data.dataset import (
     describe_headers,
     form_of,
@@ -33,6 +36,9 @@ from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
 from seq2seq.training.update import loss_sum
 from seq2seq.training.validation import Validation
+
+SAMPLE = 1000  # training pairs in which the hint looks for Hangul
+HANGUL = re.compile("[\uac00-\ud7a3]")  # syllables
 
 
 class Fact(NamedTuple):
@@ -74,12 +80,16 @@ def check(config: Config) -> Iterator[Fact]:
     shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
     yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
 
+    if hint := _hint_at_jamo(config):
+        yield Fact("spelling", [("spelling", hint)], hint)
+
     # the token ids and the batches
     with temporary_folder("seq2seq-check-") as folder:
         save_tokenizers(tokenizers, folder / "tokenizer")
         store = prepare_store(config, folder / "store", folder / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
-        yield Fact("training", [("training", str(store.report))], asdict(store.report))
+        lines = [("training", text) for text in (str(store.report), too_few(store.report.kept)) if text]
+        yield Fact("training", lines, asdict(store.report))
         lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
         shown = "mean {mean:.1f} tokens, median {median}, 95 % have at most {percentile_95}, longest {longest}"
         lines = [(f"length {name}", shown.format(**numbers)) for name, numbers in lengths.items()]
@@ -125,6 +135,20 @@ def check(config: Config) -> Iterator[Fact]:
     # the findings, the most serious first
     findings.sort(key=lambda finding: list(ADVICE).index(finding.kind))
     yield Fact("findings", list(report(findings, splits)), [finding.as_dict() for finding in findings])
+
+
+def _hint_at_jamo(config: Config) -> str | None:
+    """Say how to cut Hangul syllables apart, if the sources are words of them and the targets are in another script."""
+    some = [Pair.normalized(*row) for row in islice(training_text(config), SAMPLE)]
+    letters, signs = ("".join(side).replace(" ", "") for side in zip(*some, strict=True))
+    syllables = len(HANGUL.findall(letters))
+    is_spelled = sum(" " in pair.src for pair in some) < len(some) / 10
+    if config.tokenizer.decompose or not is_spelled or 2 * syllables < len(letters) or HANGUL.search(signs):
+        return None
+    return (
+        "the sources are words in Hangul syllables, of which many are rare: tokenizer.decompose: true cuts them into "
+        "jamo, the letters that their pronunciation follows"
+    )
 
 
 def _splits(config: Config) -> list[Split]:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import COLUMN_NAMES, Row, fold_name
+from seq2seq.data.formats import COLUMN_NAMES, QUOTED, Row, fold_name
 from seq2seq.shapes import Bool, Float, Int, Shaped
 from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import is_broken, normalize
@@ -77,13 +77,12 @@ OF_MOST = {  # advice where most lines of a split are found
 }
 _NONE = "none: no line is repeated, blank, too long, broken, in another script, untranslated, or of an unusual length"
 
-# replacement characters, and those of private use; UTF-8 that was read as Latin-1 or Windows-1252
-_BROKEN = re.compile("[\ufffd-\uffff\ue000-\uf8ff]|[ÂÃ][\x80-\xbf]|â€")
+# replacement characters; UTF-8 that was read as Latin-1 or Windows-1252. Editions use letters of private use on purpose
+_BROKEN = re.compile("[\ufffd-\uffff]|[ÂÃ][\x80-\xbf]|â€")
 _ENTITY = re.compile(r"&(#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z]{2,8}[0-9]{0,2});")
 _MARKUP = re.compile(
     r"</[A-Za-z][\w:]*>|<[A-Za-z][\w:]*( [^<>]*)?=[^<>]*>|<(br|b|i|u|p|tu|seg|doc)( ?/)?>|<[!?](xml|DOCTYPE|--)", re.I
 )
-_QUOTED = re.compile(r'".*"')
 _WORD = re.compile(r"[^\W\d_]+")
 _JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
 _EACH = ("broken", "letters", "entity", "markup", "quoted", "quotes")  # a mark for each side
@@ -286,7 +285,7 @@ def _read(
 
 def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
     """Return the `_MARKS` of a pair up to `novel`, from the row and its normalized texts; number new scripts."""
-    quoted = tuple(_QUOTED.fullmatch(text) is not None for text in pair)
+    quoted = tuple(QUOTED.fullmatch(text) is not None for text in pair)
     return (
         hash(pair.src),  # 64 bits: no two of ten million texts have the same
         hash(pair),

@@ -115,6 +115,12 @@ def compare_runs(paths: Sequence[Path], split: str | None = None, device: str | 
     tests = paired_bootstrap([str(path) for path in paths], hypotheses, references, lowercase, tokenize)
     tests = [replace(test, signature=test.signature + "".join(rewriting)) for test in tests]
     notes = [f"BLEU says nothing about this text: {blind}; see chrF"] if blind else []
+    for run in runs[1:]:
+        if (other := run.config().evaluation.bleu_tokenize) != tokenize:
+            notes.append(
+                f"BLEU cuts all translations by {tokenize}, as {runs[0].path} does; {run.path} has "
+                f"evaluation.bleu_tokenize {other}"
+            )
     return Comparison(split, len(texts.sources), searches, notes, tests)
 
 

@@ -31,6 +31,7 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
     single: bool = False  # whether most source lines of the training text are one sentence: then lines are split
     joiner: Literal["", " "] = " "  # between two translations; nothing in a script without spaces
     unfinished: list[str] = []  # words after which no sentence ends
+    tags: list[str] = []  # symbols that stand only at the beginning of a line, such as <2ko>
 
     @classmethod
     def of_language(cls, code: str) -> Self:
@@ -38,8 +39,8 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
         return cls(language=code.split(".")[-1].replace("_", "-").split("-")[0].lower())
 
     @classmethod
-    def learn(cls, code: str, sources: Sequence[str], targets: Sequence[str]) -> Self:
-        """Learn the rules from lines of the training text, or from a sample of them."""
+    def learn(cls, code: str, sources: Sequence[str], targets: Sequence[str], symbols: Sequence[str] = ()) -> Self:
+        """Learn the rules from lines of the training text, or from a sample of them; `symbols` may be tags."""
         # the words after which sentencex ends a sentence, within a line and at its end
         rules, within, at_end = cls.of_language(code), Counter[str](), Counter[str]()
         for line in filter(None, sources):
@@ -56,6 +57,9 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
             single=2 * single > len(sources),
             joiner=" " if 2 * spaced >= len(targets) else "",
             unfinished=unfinished,
+            tags=[
+                s for s in symbols if (lines := [x for x in sources if s in x]) and all(x.rfind(s) == 0 for x in lines)
+            ],
         )
 
     def parts(self, text: str, split: bool | None = None) -> list[Part]:
@@ -69,9 +73,16 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
         lines = [normalize(line) for line in text.strip("\r\n").split("\n")]
         found = [self.split(line) if split or self.single else [line] for line in lines]
         parts: list[Part] = []
-        for *first, last in found:
+        for line, sentences in zip(lines, found, strict=True):
+            tag = self._tag(line)
+            *first, last = [sentences[0], *(f"{tag}{sentence}" for sentence in sentences[1:])]
             parts += [*(Part(sentence, self.joiner) for sentence in first), Part(last, "\n")]
         return [*parts[:-1], parts[-1]._replace(end="")]
+
+    def _tag(self, line: str) -> str:
+        """Return the tag at the beginning of a line, with the space after it; empty if there is none."""
+        tag = next((tag for tag in self.tags if line.startswith(tag)), "")
+        return line[: len(tag) + line.startswith(f"{tag} ")] if tag else ""
 
     def split(self, line: str) -> list[str]:
         """Return the sentences of a normalized line, at least one; without sentencex the line itself."""

@@ -6,10 +6,12 @@ In every vocabulary the first four ids are pad, unk, bos and eos. Only code make
 
 import contextlib
 import io
+import re
+import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple, Self
 
@@ -33,25 +35,52 @@ class Scored(NamedTuple):
 Pieces = dict[str, Scored]
 
 
+class Folding(NamedTuple):
+    """What happens to a text before it is cut into tokens. Symbols stay as they are."""
+
+    lowercase: bool = False
+    decompose: bool = False  # into letters and accents, and Hangul syllables into jamo; `normalize` composes them again
+    symbols: tuple[str, ...] = ()  # texts that are one token each
+
+    def split(self, text: str) -> list[str]:
+        """Return the parts of a text, spelled anew; the symbols in it have the odd indices."""
+        parts = _symbol_pattern(self.symbols).split(text) if self.symbols else [text]
+        return [part if i % 2 else self._spell(part) for i, part in enumerate(parts)]
+
+    def __call__(self, text: str) -> str:
+        """Return the whole text, spelled anew."""
+        return "".join(self.split(text)) if self.symbols else self._spell(text)
+
+    def _spell(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        return unicodedata.normalize("NFD", text) if self.decompose else text
+
+
+@cache
+def _symbol_pattern(symbols: tuple[str, ...]) -> re.Pattern[str]:
+    longest_first = sorted(symbols, key=len, reverse=True)
+    return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
+
+
 class SubwordTokenizer:
-    """A sentencepiece model with byte fallback: no word is unknown, and `decode` restores the text.
+    """A sentencepiece model. Those that `train` makes have byte fallback: no word is unknown, `decode` restores it.
 
     The one exception: U+2581, sentencepiece's own mark for a space, is decoded as a space.
     """
 
-    def __init__(self, model: bytes, lowercase: bool):
+    def __init__(self, model: bytes, lowercase: bool = False, decompose: bool = False, symbols: Sequence[str] = ()):
         from sentencepiece import SentencePieceProcessor
 
-        self.model, self.lowercase = model, lowercase
+        self.model, self.folding = model, Folding(lowercase, decompose, tuple(symbols))
         self._processor = SentencePieceProcessor(model_proto=model)
 
     @classmethod
-    def train(cls, type: str, vocab_size: int, lowercase: bool, lines: Sequence[str]) -> Self:
+    def train(cls, type: str, vocab_size: int, folding: Folding, lines: Sequence[str]) -> Self:
         """Learn a `unigram`, `bpe` or `char` vocabulary of at most `vocab_size` pieces; same lines, same bytes."""
         import sentencepiece
 
         # learn; the trainer would skip every line with U+2585, which means "unknown" to it
-        lines = [_cased(line, lowercase).replace(_UNKNOWN_MARK, " ") for line in lines]
+        lines = [folding(line).replace(_UNKNOWN_MARK, " ") for line in lines]
         model = io.BytesIO()
         try:
             sentencepiece.SentencePieceTrainer.train(
@@ -64,6 +93,7 @@ class SubwordTokenizer:
                 unk_id=UNK,
                 bos_id=BOS,
                 eos_id=EOS,
+                user_defined_symbols=list(folding.symbols),
                 normalization_rule_name="identity",
                 remove_extra_whitespaces=False,
                 character_coverage=1.0,
@@ -75,31 +105,42 @@ class SubwordTokenizer:
             )
         except RuntimeError as error:
             # explain the failure that a user can cause
-            characters = len(set().union(*lines) - {" "})
-            if vocab_size < (needed := len(SPECIALS) + 256 + characters + 1):
+            characters, symbols = len(set().union(*lines) - {" "}), len(folding.symbols)
+            if vocab_size < (needed := len(SPECIALS) + 256 + characters + 1 + symbols):
+                listed = f", {symbols} symbols" * bool(symbols)
                 raise UserError(
                     f"tokenizer.vocab_size is {vocab_size}: too small; the training text needs at least {needed} "
-                    f"({characters} characters, the space, 256 bytes and 4 special tokens)"
+                    f"({characters} characters, the space{listed}, 256 bytes and 4 special tokens)"
                 ) from None
             raise UserError(f"tokenizer.vocab_size is {vocab_size}: sentencepiece failed: {error}") from None
-        return cls(model.getvalue(), lowercase)
+        return cls(model.getvalue(), *folding)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of normalized text, without bos and eos."""
-        return self._processor.encode(_cased(text, self.lowercase))
+        return self._processor.encode(self.folding(text))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
-        return self._processor.encode([_cased(line, self.lowercase) for line in lines], num_threads=-1)
+        return self._processor.encode([self.folding(line) for line in lines], num_threads=-1)
 
     def is_byte(self, id: int) -> bool:
         """Return whether a token is a byte of a character that the vocabulary lacks."""
         return bool(self._processor.is_byte(id))
 
     @cached_property
+    def missing(self) -> frozenset[int]:
+        """The ids of the tokens that stand for what the vocabulary lacks: bytes and `<unk>`."""
+        return frozenset([UNK, *filter(self.is_byte, range(len(self)))])
+
+    @cached_property
+    def unbroken(self) -> frozenset[int]:
+        """The ids of the tokens that are never cut in another way: symbols, and the missing ones."""
+        return self.missing | {*map(self._processor.piece_to_id, self.folding.symbols)}
+
+    @cached_property
     def scored_pieces(self) -> Pieces:
-        """The ids and scores of all pieces but bytes and special tokens."""
-        ids = [i for i in range(len(SPECIALS), len(self)) if not self.is_byte(i)]
+        """The ids and scores of the pieces that a text can be cut into in several ways."""
+        ids = [i for i in range(len(SPECIALS), len(self)) if i not in self.unbroken]
         return {self._processor.id_to_piece(i): Scored(i, self._processor.get_score(i)) for i in ids}
 
     def decode(self, ids: Iterable[int]) -> str:
@@ -108,7 +149,7 @@ class SubwordTokenizer:
 
     def rewrite(self, text: str) -> str:
         """Return normalized text as `decode` would write it: what a perfect translation looks like."""
-        return normalize(_cased(text, self.lowercase).replace(_SPACE_MARK, " "))
+        return normalize(self._processor.normalize(self.folding(text)).replace(_SPACE_MARK, " "))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
@@ -146,35 +187,47 @@ class WordTokenizer:
     changes. A word of the text that is spelled like a special token is unknown.
     """
 
-    def __init__(self, words: Sequence[str], word_tokenizer: str, lowercase: bool):
+    def __init__(
+        self,
+        words: Sequence[str],
+        word_tokenizer: str,
+        lowercase: bool = False,
+        decompose: bool = False,
+        symbols: Sequence[str] = (),
+    ):
         """Make a tokenizer in which `words` have the ids from 4 on, in their order."""
         from torchtext.vocab import Vocab
 
         ranked = Counter({word: len(words) - rank for rank, word in enumerate(words)})
         self._vocab = Vocab(ranked, specials=SPECIALS, specials_first=True)
         self._split = _word_splitter(word_tokenizer)
-        self.lowercase = lowercase
+        self.folding = Folding(lowercase, decompose, tuple(symbols))
+
+    missing = frozenset([UNK])  # the ids of the tokens that stand for what the vocabulary lacks
 
     @classmethod
-    def train(cls, vocab_size: int, lowercase: bool, word_tokenizer: str, lines: Sequence[str]) -> Self:
+    def train(cls, vocab_size: int, folding: Folding, word_tokenizer: str, lines: Sequence[str]) -> Self:
         """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included."""
         from torchtext.vocab import Vocab
 
-        if vocab_size <= len(SPECIALS):
-            raise UserError(f"tokenizer.vocab_size is {vocab_size}: too small; 4 are special tokens, write 5 or more")
+        first = [*SPECIALS, *folding.symbols]
+        if vocab_size <= len(first):
+            text = f"too small; {len(first)} are special tokens, write {len(first) + 1} or more"
+            raise UserError(f"tokenizer.vocab_size is {vocab_size}: {text}")
         split = _word_splitter(word_tokenizer)
-        counts = Counter(word for line in lines for word in split(_cased(line, lowercase)))
-        words = Vocab(counts, max_size=vocab_size - len(SPECIALS), specials=SPECIALS).itos[len(SPECIALS) :]
-        return cls(words, word_tokenizer, lowercase)
+        counts = Counter(word for line in lines for part in folding.split(line)[::2] for word in split(part))
+        words = Vocab(counts, max_size=vocab_size - len(first), specials=first).itos[len(SPECIALS) :]
+        return cls(words, word_tokenizer, *folding)
+
+    def words(self, text: str) -> Iterator[str]:
+        """Yield the words of normalized text, known or not."""
+        for i, part in enumerate(self.folding.split(text)):
+            yield from [part] if i % 2 else self._split(part)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of the words of normalized text, without bos and eos."""
         ids = (self._vocab[word] for word in self.words(text))
         return [i if i > EOS else UNK for i in ids]
-
-    def words(self, text: str) -> list[str]:
-        """Return the words of normalized text, known or not."""
-        return self._split(_cased(text, self.lowercase))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line."""
@@ -220,6 +273,7 @@ class Tokenizers:
     type: TokenizerType
     lowercase: bool
     word_tokenizer: str
+    normalizer: str = "identity"  # of an own sentencepiece model
 
     @property
     def joint(self) -> bool:
@@ -229,7 +283,9 @@ class Tokenizers:
     @property
     def rewriting(self) -> str:
         """What to add to the signature of a measure: the tokenizer that has rewritten the references, if one has."""
-        return f"|words:{self.word_tokenizer}" * (self.type == "word" and self.word_tokenizer != "split")
+        if self.type == "word" and self.word_tokenizer != "split":
+            return f"|words:{self.word_tokenizer}"
+        return f"|normalizer:{self.normalizer}" * (self.normalizer != "identity")
 
 
 def train_tokenizers(
@@ -240,6 +296,9 @@ def train_tokenizers(
     word_tokenizer: str,
     src_lines: Sequence[str],
     tgt_lines: Sequence[str],
+    *,
+    decompose: bool = False,
+    symbols: Sequence[str] = (),
 ) -> Tokenizers:
     """Learn the vocabularies of both sides from normalized lines of the training corpus.
 
@@ -251,10 +310,14 @@ def train_tokenizers(
         word_tokenizer: for `word`: `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows.
         src_lines: the source side.
         tgt_lines: the target side.
+        decompose: cut letters and accents apart, and Hangul syllables into jamo.
+        symbols: texts that are one token each.
 
     Raises:
         UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.
     """
+
+    folding = Folding(lowercase, decompose, tuple(symbols))
 
     def train(lines: Sequence[str]) -> Tokenizer:
         if not any(line.strip(f" {_UNKNOWN_MARK}") for line in lines):
@@ -263,16 +326,12 @@ def train_tokenizers(
                 "raise data.max_length or check the corpus"
             )
         if type == "word":
-            return WordTokenizer.train(vocab_size, lowercase, word_tokenizer, lines)
-        return SubwordTokenizer.train(type, vocab_size, lowercase, lines)
+            return WordTokenizer.train(vocab_size, folding, word_tokenizer, lines)
+        return SubwordTokenizer.train(type, vocab_size, folding, lines)
 
     src = train([*src_lines, *tgt_lines] if joint else src_lines)
     tgt = src if joint else train(tgt_lines)
     return Tokenizers(src, tgt, type, lowercase, word_tokenizer)
-
-
-def _cased(text: str, lowercase: bool) -> str:
-    return text.lower() if lowercase else text
 
 
 def _word_splitter(name: str) -> Callable[[str], list[str]]:

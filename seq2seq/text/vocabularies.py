@@ -24,12 +24,24 @@ class Settings(BaseModel, strict=True):
     joint: bool
     lowercase: bool
     word_tokenizer: str
+    normalizer: str = "identity"
+    decompose: bool = False
+    symbols: list[str] = []
 
 
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    settings = Settings.model_validate(tokenizers, from_attributes=True)
+    folding = tokenizers.src.folding
+    settings = Settings(
+        type=tokenizers.type,
+        joint=tokenizers.joint,
+        lowercase=tokenizers.lowercase,
+        word_tokenizer=tokenizers.word_tokenizer,
+        normalizer=tokenizers.normalizer,
+        decompose=folding.decompose,
+        symbols=list(folding.symbols),
+    )
     write_json(folder / SETTINGS, settings.model_dump())
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
@@ -57,6 +69,7 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
 def load_tokenizers(folder: Path) -> Tokenizers:
     """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
     settings = read_json(folder / SETTINGS, Settings, FIX)
+    folding = settings.lowercase, settings.decompose, settings.symbols
 
     def load(name: str) -> Tokenizer:
         is_words = settings.type == "word"
@@ -66,10 +79,10 @@ def load_tokenizers(folder: Path) -> Tokenizers:
         try:
             if is_words:
                 words = content.decode("utf-8").removesuffix("\n").split("\n")
-                tokenizer = WordTokenizer(words[len(SPECIALS) :], settings.word_tokenizer, settings.lowercase)
+                tokenizer = WordTokenizer(words[len(SPECIALS) :], settings.word_tokenizer, *folding)
                 is_ours = tokenizer.pieces(range(len(tokenizer))) == words
             else:
-                tokenizer = SubwordTokenizer(content, settings.lowercase)
+                tokenizer = SubwordTokenizer(content, *folding)
                 is_ours = tokenizer.pieces(range(len(SPECIALS))) == SPECIALS
         except (UnicodeDecodeError, RuntimeError, IndexError):  # IndexError: the file is empty
             is_ours = False
@@ -80,7 +93,7 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
     src = load("joint" if settings.joint else "src")
     tgt = src if settings.joint else load("tgt")
-    return Tokenizers(src, tgt, settings.type, settings.lowercase, settings.word_tokenizer)
+    return Tokenizers(src, tgt, settings.type, settings.lowercase, settings.word_tokenizer, settings.normalizer)
 
 
 def _read(path: Path) -> bytes:

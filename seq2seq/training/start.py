@@ -3,7 +3,7 @@
 import logging
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -11,13 +11,16 @@ from torch.optim.swa_utils import AveragedModel
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batches import Batches
+from seq2seq.data.corpus import too_few
 from seq2seq.data.dataset import (
     data_digests,
     describe_headers,
     learn_sentences,
     learn_tokenizers,
     make_batches,
+    missing_shares,
     must_keep_a_pair,
+    own_model_digests,
     prepare_store,
     read_dev,
 )
@@ -47,6 +50,8 @@ from seq2seq.training.validation import Validation
 from seq2seq.training.watch import Watch
 
 log = logging.getLogger("seq2seq")
+
+MISSING = 0.05  # share of the tokens: above this, a vocabulary does not fit the text
 
 
 class Start(NamedTuple):
@@ -164,7 +169,10 @@ def prepare(
             run.save_config(config)
             run.save_tokenizers(tokenizers)
             run.save_data_digests(config, digests, precision)
-            run.add_to_environment({"early_stopping_metric": choice.metric, "products": precision.products})
+            facts: dict[str, Any] = {"early_stopping_metric": choice.metric, "products": precision.products}
+            if is_new and config.tokenizer.models and not source:
+                facts["tokenizer_models"] = own_model_digests(config)
+            run.add_to_environment(facts)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         batches = make_batches(config, store, tokenizers)
         if first:
@@ -173,6 +181,14 @@ def prepare(
     # log a summary
     headers = describe_headers(config)
     corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
+    if few := too_few(store.report.kept):
+        log.warning(few)
+    shares = missing_shares(store, tokenizers) if learned or config.tokenizer.models else ()
+    for code, share in zip((config.data.src, config.data.tgt), shares, strict=False):
+        if share > MISSING:
+            fix = "train without --from" if learned else "give another tokenizer.model"
+            text = "%.0f%% of the tokens of %s are bytes or unknown, because the vocabulary lacks these characters; %s"
+            log.warning(text, 100 * share, code, fix)
     for line in (
         *headers,
         *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
