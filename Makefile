@@ -64,6 +64,7 @@ toy: $(VENV)/.installed
 
 docs: $(VENV)/.installed
 	@$(BIN)/python scripts/make_config_docs.py
+	@$(BIN)/python scripts/make_lesson.py
 
 bench: $(VENV)/.installed
 	@OMP_NUM_THREADS=$(THREADS) $(BIN)/seq2seq bench configs/toy.yaml
