@@ -270,13 +270,13 @@ def run(tmp_path):
 
 def test_the_shortlist_is_learned_from_the_store_when_it_is_first_asked_for_and_kept(run):
     file = run.path / "shortlist.safetensors"
-    assert Translator.load(run.path).shortlist is None
+    assert Translator.load(run.path).engine.shortlist is None
     assert not file.exists()
-    learnt = Translator.load(run.path, shortlist=True).shortlist
+    learnt = Translator.load(run.path, shortlist=True).engine.shortlist
     words = run.tokenizers().src
     assert learnt.ids([words.encode("the cat")]).tolist() == list(range(len(words)))  # fewer than are always listed
     written = file.stat().st_mtime_ns
-    again = Translator.load(run.path, shortlist=True).shortlist
+    again = Translator.load(run.path, shortlist=True).engine.shortlist
     assert again.always.tolist() == learnt.always.tolist()
     assert again.candidates.tolist() == learnt.candidates.tolist()
     assert file.stat().st_mtime_ns == written
@@ -296,7 +296,7 @@ def test_where_the_run_folder_cannot_be_written_the_shortlist_is_used_all_the_sa
         raise OSError(errno.EROFS, "Read-only file system")
 
     monkeypatch.setattr(Shortlist, "save", full)
-    assert Translator.load(run.path, shortlist=True).shortlist is not None
+    assert Translator.load(run.path, shortlist=True).engine.shortlist is not None
     assert "cannot be written, the next search will learn it again: [Errno 30] Read-only file system" in caplog.text
     assert not (run.path / "shortlist.safetensors").exists()
 
@@ -306,7 +306,7 @@ def test_a_run_without_a_store_says_how_to_get_a_shortlist_and_that_works(run):
     with pytest.raises(UserError, match=r"has no shortlist and no store/ to learn it from.*--resume` makes it"):
         Translator.load(run.path, shortlist=True)
     assert main(["train", str(run.path / "config.yaml"), "--run", str(run.path), "--resume"]) == 0
-    assert Translator.load(run.path, shortlist=True).shortlist is not None
+    assert Translator.load(run.path, shortlist=True).engine.shortlist is not None
 
 
 @pytest.mark.parametrize("damage", ["empty", "no tensors", "without its end", "one bit"])
