@@ -45,6 +45,10 @@ class Spelling:
         """Return the bytes that tokens spell."""
         return b"".join([self.bytes[token] for token in tokens])
 
+    def write(self, text: str) -> bytes:
+        """Return the bytes in which tokens spell normalized text."""
+        return self.tokenizer.folding(text).encode()
+
     def exactly(self, spelled: bytes) -> list[int]:
         """Return the tokens that spell exactly these bytes: none, one, or a character and its byte."""
         return self._ids[bisect_left(self._sorted, spelled) : bisect_right(self._sorted, spelled)]
@@ -86,7 +90,7 @@ class Prefix:
         self, spelling: Spelling, text: str, joiner: str | None, closed: bool = False, forced: Sequence[int] = ()
     ):
         self.spelling, self.text, self.joiner, self.closed, self.forced = spelling, text, joiner, closed, forced
-        self.target = target = f" {spelling.tokenizer.folding(text)}".encode()
+        self.target = target = spelling.write(f" {text}")
         self.size = len(target)
         self._mask = lru_cache(maxsize=4096)(self._make_mask)
 
@@ -94,13 +98,13 @@ class Prefix:
         ends = {self.size} if closed and joiner and joiner[0] == "\n" else set[int]()
         self.stops = {self.size - 1} if text.endswith(" ") and not closed else ends
         if joiner in ("", " "):
-            characters = [i for i in range(2, self.size) if target[i] & 0xC0 != 0x80]
+            characters = [i for i in range(2, self.size) if target[i] & 0xC0 != 0x80 and not may_join(target[i:])]
             self.stops.update(i for i in characters if (b" " in target[i - 1 : i + 1]) == (joiner == " "))
 
         # how many tokens it takes from each position to spell the text, at least
         self.needed = [NEVER] * self.size + [0 if not closed or self.size in self.stops else NEVER]
         for i in reversed(range(self.size)):
-            beyond = not closed and spelling.beginning_with(target[i:])
+            beyond = self._beyond(i)
             ahead = (1 + self.needed[end] for end, _ in self._steps(i))
             self.needed[i] = min([NEVER, *([1] if beyond else []), *ahead, *([0] if i in self.stops else [])])
 
@@ -112,7 +116,7 @@ class Prefix:
         for position in range(self.size):
             if position in reached:
                 reached.update(end for end, _ in self._steps(position))
-        rest = self.target[max(reached) :].decode("utf-8", "ignore").strip()
+        rest = normalize(self.target[max(reached) :].decode("utf-8", "ignore"))
         if not isinstance(self.spelling.tokenizer, SubwordTokenizer):
             word = rest.split(" ")[0]
             raise UserError(f"prefix {self.text!r}: the vocabulary has no word {word!r}; write another")
@@ -142,9 +146,9 @@ class Prefix:
 
     def tokens(self) -> set[int]:
         """Return the tokens that may spell the text, and may go beyond it within a word."""
-        rests = [self.target[i:] for i in range(self.size) if self.target[i:].strip() and not self.closed]
         within = (token for i in range(self.size) for _, token in self._steps(i))
-        return {*within, *(token for rest in rests for token in self.spelling.beginning_with(rest))}
+        ends = (i for i in range(self.size) if self.target[i:].strip())
+        return {*within, *(token for i in ends for token in self._beyond(i))}
 
     def is_passed(self, tokens: Sequence[int]) -> bool:
         """Return whether a hypothesis has spelled the text, and may go on as it likes."""
@@ -172,17 +176,22 @@ class Prefix:
             for token in self.spelling.exactly(self.target[position:end]):
                 yield end, token
 
+    def _beyond(self, position: int) -> list[int]:
+        """Return the tokens that spell all that follows a position, and perhaps more."""
+        rest = self.target[position:]
+        tokens = [] if self.closed else self.spelling.beginning_with(rest)
+        return [token for token in tokens if not self._joins(self.spelling.bytes[token][len(rest) :])]
+
+    def _joins(self, after: bytes) -> bool:
+        """Return whether bytes after the text change its last character."""
+        last, added = self.text[-8:], after.decode("utf-8", "replace")
+        return may_join(after) and not unicodedata.normalize("NFC", last + added).startswith(last)
+
     def _make_mask(self, positions: tuple[int, ...], left: int, forced: int | None, tail: bytes) -> Mask | None:
         # after the text
         if not positions:
-            last = self.text[-8:]
-            after = (
-                (token, (tail + self.spelling.bytes[token]).decode("utf-8", "replace"))
-                for token in self.spelling.joining
-            )
-            joined = [
-                token for token, added in after if not unicodedata.normalize("NFC", last + added).startswith(last)
-            ]
+            spelled = ((token, tail + self.spelling.bytes[token]) for token in self.spelling.joining)
+            joined = [token for token, after in spelled if self._joins(after)]
             return self.spelling.forbid(joined) if joined else None
 
         # within it: the tokens that spell it, from where enough tokens are left to spell the rest, or reach beyond it
@@ -192,7 +201,7 @@ class Prefix:
                 allowed.append(forced)
             else:
                 allowed += [token for end, token in self._steps(position) if self.needed[end] < left]
-                allowed += [] if self.closed else self.spelling.beginning_with(self.target[position:])
+                allowed += self._beyond(position)
         return self.spelling.allow(allowed)
 
 
@@ -231,7 +240,7 @@ class Ban:
             raise UserError(f"ban holds {words[cleaned.index('')]!r}; write a word or a phrase, or leave it out")
         cases = ((first, word[1:]) for word in cleaned for first in (word[0], word[0].upper(), word[0].lower()))
         texts = dict.fromkeys(first + rest for first, rest in cases)
-        self.words = [(text.encode(), not continues(text[0]), not continues(text[-1])) for text in texts]
+        self.words = [(spelling.write(text), not continues(text[0]), not continues(text[-1])) for text in texts]
         self._mask = lru_cache(maxsize=4096)(self._make_mask)
 
         # the tokens with such a word inside, as an unknown word may have, and those that end with one; a word at their
@@ -251,7 +260,7 @@ class Ban:
         """Return what a hypothesis must not go on with; `to_end`: nor may it end with a word that has to go on."""
         text, partial = decode(self.spelling.spell(tokens))
         surface = self.spelling.tokenizer.folding(normalize(text))
-        so_far = surface.encode() + (b" " if surface and not normalize(text[-1]) else b"") + partial
+        so_far = self.spelling.write(surface) + (b" " if surface and not normalize(text[-1]) else b"") + partial
 
         # what is left of each word that may have begun: nothing of a whole one, all if it may begin now
         rests = set[tuple[bytes, bool]]()
@@ -301,14 +310,15 @@ class Constraint:
         # the prefix, or else the rules for what follows it
         if self.prefix and (mask := self.prefix.mask(tokens, left)) is not None:
             yield mask
-        if self.prefix is None or self.prefix.is_passed(tokens):
-            if len(tokens) < self.min_length:
-                yield self.spelling.forbid([EOS])
-            if repeated := repeating(tokens, self.no_repeat_ngram):
-                yield self.spelling.forbid(repeated)
+        is_free = self.prefix is None or self.prefix.is_passed(tokens)
+        if is_free and len(tokens) < self.min_length:
+            yield self.spelling.forbid([EOS])
+        if is_free and (repeated := repeating(tokens, self.no_repeat_ngram)):
+            yield self.spelling.forbid(repeated)
 
         # the banned words
-        if self.ban and (mask := self.ban.mask(tokens, self.is_wary or left <= 1)) is not None:
+        to_end = left <= 1 or (self.is_wary and is_free)
+        if self.ban and (mask := self.ban.mask(tokens, to_end)) is not None:
             yield mask
 
     def variants(self, sampling: bool) -> list["Constraint"]:

@@ -272,7 +272,7 @@ class Translator:
         named = dict[tuple[int, ...], str]()
         for (i, h), (_, decoder, _) in zip(marked, weighed, strict=True):
             assert isinstance(src, WordTokenizer)
-            words = src.words(normalize(sentences[i]))[: len(outcomes[i].source) - 1]
+            words = list(src.words(normalize(sentences[i])))[: len(outcomes[i].source) - 1]
             seen = decoder.mean(0)[:-1, : len(words)].argmax(1).tolist()
             each = zip(h.tokens, tgt.pieces(h.tokens), seen, strict=True)
             named[i, *h.tokens] = normalize(" ".join(words[at] if id == UNK else word for id, word, at in each))

@@ -9,7 +9,7 @@ import io
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from itertools import accumulate
@@ -219,15 +219,15 @@ class WordTokenizer:
         words = Vocab(counts, max_size=vocab_size - len(first), specials=first).itos[len(SPECIALS) :]
         return cls(words, word_tokenizer, *folding)
 
+    def words(self, text: str) -> Iterator[str]:
+        """Yield the words of normalized text, known or not."""
+        for i, part in enumerate(self.folding.split(text)):
+            yield from [part] if i % 2 else self._split(part)
+
     def encode(self, text: str) -> list[int]:
         """Return the ids of the words of normalized text, without bos and eos."""
         ids = (self._vocab[word] for word in self.words(text))
         return [i if i > EOS else UNK for i in ids]
-
-    def words(self, text: str) -> list[str]:
-        """Return the words of normalized text, known or not."""
-        parts = enumerate(self.folding.split(text))
-        return [word for i, part in parts for word in ([part] if i % 2 else self._split(part))]
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line."""
