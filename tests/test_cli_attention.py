@@ -12,6 +12,7 @@ from tiny import write_config
 import seq2seq
 from seq2seq.commands.main import main
 from seq2seq.decoding.attention_map import AttentionMap
+from seq2seq.decoding.engine import Engine
 from seq2seq.decoding.forced import look_at_pairs
 from seq2seq.decoding.translator import Translator
 from seq2seq.plots import Screen, terminal_attention
@@ -236,7 +237,7 @@ def test_the_checkpoints_of_a_sentence_are_heads_of_one_picture_in_order(run, fo
 
 def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, monkeypatch):
     """Text may be cut into other tokens than those it was made of."""
-    search, drawn = Translator._search_batch, []
+    search, drawn = Engine._search_batch, []
     monkeypatch.setattr("seq2seq.plots.save_attention", lambda path, map, in_a_row: drawn.append(map))
     letters = Translator.load(run).tokenizers.tgt.encode("die")
     apart = [letters[0], *letters]  # the mark of a space twice: a text has it once
@@ -244,7 +245,7 @@ def test_the_checkpoints_are_given_the_very_tokens_that_the_search_found(run, mo
     def found(self, *arguments):
         return [[hypothesis._replace(tokens=apart) for hypothesis in best] for best in search(self, *arguments)]
 
-    monkeypatch.setattr(Translator, "_search_batch", found)
+    monkeypatch.setattr(Engine, "_search_batch", found)
     assert main(["plot", run, "--attention", TEXT]) == 0
     assert drawn[0].rows == ["▁", "▁", "d", "i", "e", "</s>"]
 
