@@ -20,7 +20,7 @@ from tiny import write_config
 
 from seq2seq.commands.main import main
 from seq2seq.data import dataset, store
-from seq2seq.decoding import translator as translation
+from seq2seq.decoding import engine
 from seq2seq.decoding.engine import LONGEST
 from seq2seq.decoding.forced import score
 from seq2seq.decoding.translator import Translator
@@ -170,8 +170,8 @@ def test_a_long_dev_line_neither_stops_a_training_nor_counts_in_its_loss(tmp_pat
 @pytest.fixture
 def short_translations(monkeypatch):
     """Searches end early, so that tests of long lines do not take long."""
-    real = translation.Limits
-    monkeypatch.setattr(translation, "Limits", lambda b, e, f, most: real(b, e, f, most.clamp(max=20)))
+    real = engine.Limits
+    monkeypatch.setattr(engine, "Limits", lambda b, e, f, most, rules: real(b, e, f, most.clamp(max=20), rules))
 
 
 def test_lines_of_10_mb_are_cut_and_translated_in_their_place(run, tmp_path, accepted, caplog, short_translations):

@@ -27,7 +27,15 @@ def report_of(tmp_path, lines, training):
     sources, references, hypotheses = map(list, zip(*lines, strict=True))
     counts = count_all(hypotheses, [references], lowercase=False, with_ter=True)
     measures = {name: each.measure() for name, each in counts.items()}
-    rest = {"beam": 5, "length_penalty": 0.6, "shortlist": False, "precision": "fp32", "seconds": 1.0, "notes": []}
+    rest = {
+        "beam": 5,
+        "length_penalty": 0.6,
+        "shortlist": False,
+        "precision": "fp32",
+        "mbr": False,
+        "seconds": 1.0,
+        "notes": [],
+    }
     texts = {"sources": sources, "references": [references], "hypotheses": hypotheses, "counts": counts}
     tokenizers = train_tokenizers("word", 99, True, False, "split", sources, references)
     evaluation = Evaluation(sentences=len(lines), **rest, **measures, **texts)

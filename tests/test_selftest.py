@@ -135,7 +135,7 @@ def test_random_numbers_that_are_not_put_back_are_noticed(monkeypatch):
 
 def test_a_training_that_ends_before_it_can_be_stopped_is_quoted(monkeypatch):
     monkeypatch.setattr(selftest, "ENDLESS", {"max_updates": 5})
-    assert "did not get to update 15: The model is in" in fails(resume)
+    assert "did not get to update 15: " in fails(resume)
 
 
 @pytest.fixture(scope="module")

@@ -183,7 +183,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
     # unknown options, before argparse asks for what is missing; it takes the beginning of a name for the name
     known = [*options.get(first, []), *VERSION]
-    for i, word in enumerate(takewhile(lambda word: word != "--", argv)):
+    words = takewhile(lambda word: word != "--", argv) if first in commands else []
+    for i, word in enumerate(words):
         name = word.partition("=")[0]
         if name.startswith("--") and not any(option.startswith(name) for option in known):
             hint = _guess(name, known)
