@@ -1,7 +1,8 @@
-"""Make docs/lesson.ipynb from lesson.md, which lies beside this script.
+"""Make docs/lesson.ipynb from lesson.md, which lies beside this script, and docs/lesson.ko.ipynb from lesson.ko.md.
 
 A block of Python in the text becomes a cell of code, the text between two blocks a cell of text. The notebook is run in
-docs/, as a reader runs it, and written with its outputs.
+docs/, as a reader runs it, and written with its outputs. A translation has the same code and takes the outputs of the
+lesson.
 
     python scripts/make_lesson.py
 """
@@ -14,7 +15,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
 ROOT = Path(__file__).parent.parent
-NAMES = ("lesson",)
+NAMES = ("lesson", "lesson.ko")  # the lesson, and its translations
 METADATA = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
 
 
@@ -44,10 +45,18 @@ def run_notebook(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 
 def main() -> None:
-    """Write the notebook."""
-    for name in NAMES:
-        notebook = make_notebook((ROOT / f"scripts/{name}.md").read_text(encoding="utf-8"))
-        nbformat.write(run_notebook(notebook), ROOT / f"docs/{name}.ipynb")
+    """Write the notebook and its translations.
+
+    Raises:
+        KeyError: a translation has other code than the lesson.
+    """
+    notebooks = [make_notebook((ROOT / f"scripts/{name}.md").read_text(encoding="utf-8")) for name in NAMES]
+    ran = {cell.source: cell for cell in run_notebook(notebooks[0]).cells if cell.cell_type == "code"}
+    for name, notebook in zip(NAMES, notebooks, strict=True):
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                cell.execution_count, cell.outputs = ran[cell.source].execution_count, ran[cell.source].outputs
+        nbformat.write(notebook, ROOT / f"docs/{name}.ipynb")
 
 
 if __name__ == "__main__":
