@@ -1,12 +1,15 @@
 """An exported ONNX model computes what torch computes, without torch."""
 
+import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
 import jaxtyping
+import numpy as np
 import pytest
 import torch
 from random_model import random_model
@@ -90,7 +93,7 @@ def test_every_step_equals_that_of_torch(tmp_path, kind):
 
 
 @pytest.mark.slow
-def test_the_example_finds_the_greedy_translations_of_200_sentences_without_torch(tmp_path, capsys):
+def test_the_example_finds_the_greedy_translations_of_200_sentences_without_torch(tmp_path, capsys, monkeypatch):
     pytest.importorskip("onnxruntime")
     # a model that has learned a little
     data = {split: str(DATA / split) for split in ("train", "dev", "test")}
@@ -120,8 +123,22 @@ def test_the_example_finds_the_greedy_translations_of_200_sentences_without_torc
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == 0, done.stderr
-    wanted = seq2seq.load(trained.path).translate(lines, attention=False, split_sentences=False)
+    wanted = seq2seq.load(trained.path).translate(lines, split_sentences=False)
     assert done.stdout.splitlines() == [translation.text for translation in wanted]
+
+    # the log-probability of every token is torch's
+    monkeypatch.setattr(sys, "argv", ["onnx_translate.py", str(tmp_path / "onnx")])
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    example = runpy.run_path(str(ROOT / "scripts/onnx_translate.py"))
+    run, step, model = (example[name] for name in ("run", "step", "model"))
+    for line, translation in zip(lines, wanted, strict=True):
+        src = [*example["source"].encode(line), model["eos"]]
+        known, token = run(example["encoder"], {"src": np.array([src])}), model["bos"]
+        for piece, score in zip(translation.tokens, translation.token_scores, strict=True):
+            found = run(step, known | {"token": np.array([token])})
+            token = example["target"].piece_to_id(piece)
+            assert found["log_probs"][0, token] == pytest.approx(score, abs=1e-5)
+            known |= {name: found[f"next_{name}"] for name in model["state"]}
 
 
 def test_an_export_needs_one_place_and_overwrites_none(tmp_path, capsys):
