@@ -35,14 +35,9 @@ class Translator:
     """A model that translates texts.
 
     Args:
-        model: in eval mode, on the device to translate on; or several models as one.
-        tokenizers: the model's.
-        search: the defaults of `translate`.
-        shortlist: the run's, to search only among the tokens that it lists for a batch; a line's translation may then
-            depend on the other lines of its batch. None: search among all tokens.
+        model, tokenizers, search, shortlist, products: those of its `Engine`; `search` has the defaults of `translate`.
         sentences: the rules by which texts are split into sentences. None: only at line breaks.
         confidence: what marks a translation as unsure. None: none is marked.
-        products: the library of float32 products, as in `choose_precision`; None: the fastest.
     """
 
     def __init__(
@@ -153,14 +148,16 @@ class Translator:
         Raises UserError: a text is no string, beam or nbest is below 1, nbest is over beam, beam is over 1,000, the
             vocabulary cannot write a prefix, or no translation obeys prefix and ban.
         """
+        # split the texts, and search for the translations of their sentences
         options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
         parts = self._parts(texts, split_sentences)
         outcomes = self._search(parts, options)
-        found = (
-            [each.translation for each in self.engine.weigh(outcomes)]
-            if attention
-            else map(self.engine.decode, outcomes)
-        )
+
+        # weigh what was found, and put the texts together
+        if attention:
+            found = [each.translation for each in self.engine.weigh(outcomes)]
+        else:
+            found = list(map(self.engine.decode, outcomes))
         grouped = zip(_grouped(found, parts), parts, strict=True)
         return [join_translations(each, [end for _, end in text], nbest) for each, text in grouped]
 

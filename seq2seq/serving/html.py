@@ -166,6 +166,7 @@ def _read(nodes: list[PageElement]) -> Segment:
     text, raw = "", [""]
     waiting: list[Span] = []  # things that nothing has followed yet
 
+    # white space counts as in a browser: several spaces are one
     def add(string: str) -> None:
         nonlocal text
         raw.append(string)
@@ -176,6 +177,7 @@ def _read(nodes: list[PageElement]) -> Segment:
         starts = string[0].isspace() and text and not text.endswith(" ")
         text += " " * bool(starts) + words + " " * bool(words and string[-1].isspace())
 
+    # a tag round words is a span of the text; an empty tag, and what is left alone, is a thing at a place in it
     def read(siblings: Sequence[PageElement]) -> list[Span]:
         spans = []
         for node in siblings:
@@ -194,6 +196,7 @@ def _read(nodes: list[PageElement]) -> Segment:
             spans.append(thing)
         return spans
 
+    # the white space at both ends, which the translation keeps
     spans = read(nodes)
     joined = "".join(raw)
     before = joined[: len(joined) - len(joined.lstrip())] if type(nodes[0]) is NavigableString else ""

@@ -480,8 +480,7 @@ def _add_pages(app: FastAPI) -> None:
     @app.get("/", response_class=HTMLResponse, include_in_schema=False)
     async def page() -> Any:
         """Show the page."""
-        served = folder.joinpath("served.html")
-        return served.read_text("utf-8") if served.is_file() else "<!doctype html><title>seq2seq</title>seq2seq"
+        return folder.joinpath("served.html").read_text("utf-8")
 
     @app.get("/docs", response_class=HTMLResponse, include_in_schema=False)
     async def docs() -> Any:

@@ -316,7 +316,6 @@ def train_tokenizers(
     Raises:
         UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.
     """
-
     folding = Folding(lowercase, decompose, tuple(symbols))
 
     def train(lines: Sequence[str]) -> Tokenizer:
@@ -329,6 +328,7 @@ def train_tokenizers(
             return WordTokenizer.train(vocab_size, folding, word_tokenizer, lines)
         return SubwordTokenizer.train(type, vocab_size, folding, lines)
 
+    # one vocabulary for both sides, or one for each
     src = train([*src_lines, *tgt_lines] if joint else src_lines)
     tgt = src if joint else train(tgt_lines)
     return Tokenizers(src, tgt, type, lowercase, word_tokenizer)

@@ -71,6 +71,7 @@ def load_tokenizers(folder: Path) -> Tokenizers:
     settings = read_json(folder / SETTINGS, Settings, FIX)
     folding = settings.lowercase, settings.decompose, settings.symbols
 
+    # a tokenizer from its file, which must give back what was written
     def load(name: str) -> Tokenizer:
         is_words = settings.type == "word"
         path = folder / (f"{name}.txt" if is_words else f"{name}.model")
@@ -91,6 +92,7 @@ def load_tokenizers(folder: Path) -> Tokenizers:
             raise UserError(f"{path}: not a readable {kind}; {FIX}")
         return tokenizer
 
+    # one for both sides, or one for each
     src = load("joint" if settings.joint else "src")
     tgt = src if settings.joint else load("tgt")
     return Tokenizers(src, tgt, settings.type, settings.lowercase, settings.word_tokenizer, settings.normalizer)
