@@ -1,8 +1,10 @@
 """Before `seq2seq` is imported: every shape in a signature of these modules is checked in every test."""
 
+import os
 import signal
 
 import torch
+from hypothesis import settings
 from jaxtyping import install_import_hook
 
 install_import_hook(
@@ -17,6 +19,9 @@ install_import_hook(
     ],
     "beartype.beartype",
 )
+# every run draws the same examples, so that a change passes or fails by itself; HYPOTHESIS_PROFILE=default draws others
+settings.register_profile("same", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGHUP, signal.SIG_DFL)):
     signal.signal(number, handler)  # where a shell's & or nohup had them ignored, tests of signals would wait for ever
 torch.set_num_threads(1)  # small tensors: more threads only wait for each other
