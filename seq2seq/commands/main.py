@@ -70,6 +70,7 @@ OUT_OF_MEMORY = (
 HOW_TO_CONTINUE: dict[ModuleType | None, str] = {
     train: "; --resume goes on from there",
     compare: "; the same command goes on from there",
+    distill: "; the same command goes on from there",
 }
 
 
