@@ -192,7 +192,7 @@ class Engine:
             return search(model.step, decoding, limits)
 
         # or search within the shortlist, where a token is an index into `ids`
-        needed = {token for rule in rules for token in rule.tokens()}
+        needed = {token for rule in rules for token in rule.needed_tokens()}
         ids = self.shortlist.ids(sources, needed)
         limits = replace(limits, rules=[_within(ids, rule.masks) for rule in rules])
         found = search(model.step_within(ids.to(self.device)), decoding, limits)

@@ -238,9 +238,13 @@ class Translator:
         # what each sentence obeys, as far as that is known before the search
         spelling, grouped = self.engine.spelling, _grouped(sources, texts)
         ban = Ban(spelling, options.ban) if options.ban else None
-        shared = Constraint(spelling, None, ban, config.no_repeat_ngram, config.min_length)
+        shared = Constraint(spelling, (), None, ban, config.no_repeat_ngram, config.min_length)
         begins = [Beginning(spelling, *each) for each in zip(texts, grouped, prefixes, pieces, strict=True)]
-        rules = [replace(shared, prefix=prefix) for begin in begins for prefix in begin.prefixes]
+        rules = [
+            replace(shared, tokens=begin.tokens.get(i, ()), prefix=begin.prefix if i == begin.first else None)
+            for begin, parts in zip(begins, texts, strict=True)
+            for i in range(len(parts))
+        ]
         outcomes = _grouped(self.engine.hypothesize(sources, options, rules), texts)
 
         # where a sentence ends within the prefix, the next one begins with the rest
@@ -254,7 +258,7 @@ class Translator:
                     alike = [h for h in each[i].hypotheses if decode(h.tokens) == written]
                     each[i] = each[i]._replace(hypotheses=alike)
                     i = begin.following[i]
-                    rule = replace(shared, prefix=begin.prefix(i, rest))
+                    rule = replace(shared, prefix=begin.prefix_of(i, rest))
                     (each[i],) = self.engine.hypothesize([source[i]], options, [rule])
         return outcomes
 

@@ -153,9 +153,8 @@ class Session:
     def set_nbest(self, value: str) -> str:
         """Show the N best translations, each with its normalized score."""
         nbest = _number(":nbest", value)
-        return self.change(
-            replace(self.options, nbest=nbest, beam=max(self.options.beam or self.translator.search.beam, nbest))
-        )
+        beam = max(self.options.beam or self.translator.search.beam, nbest)
+        return self.change(replace(self.options, nbest=nbest, beam=beam))
 
     def set_alpha(self, value: str) -> str:
         """Set the exponent of the length penalty, from 0 (none) on."""
