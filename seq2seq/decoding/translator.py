@@ -154,10 +154,8 @@ class Translator:
         outcomes = self._search(parts, options)
 
         # weigh what was found, and put the texts together
-        if attention:
-            found = [each.translation for each in self.engine.weigh(outcomes)]
-        else:
-            found = list(map(self.engine.decode, outcomes))
+        weighed = self.engine.weigh(outcomes) if attention else []
+        found = [each.translation for each in weighed] if attention else map(self.engine.decode, outcomes)
         grouped = zip(_grouped(found, parts), parts, strict=True)
         return [join_translations(each, [end for _, end in text], nbest) for each, text in grouped]
 
