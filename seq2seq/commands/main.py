@@ -71,6 +71,7 @@ HOW_TO_CONTINUE: dict[ModuleType | None, str] = {
     train: "; --resume goes on from there",
     compare: "; the same command goes on from there",
     distill: "; the same command goes on from there",
+    tune: "; with --space the same command goes on from there",
 }
 
 

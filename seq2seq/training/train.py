@@ -33,12 +33,19 @@ log = logging.getLogger("seq2seq")
 
 
 def train(
-    config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False, source: Source | None = None
+    config: Config,
+    path: Path,
+    *,
+    resume: bool = False,
+    allow_changes: bool = False,
+    source: Source | None = None,
+    until: int | None = None,
 ) -> Run:
     """Train a model into a run folder; the best checkpoint is the one with the best dev score.
 
     With `resume`, a run that is already in the folder continues; with `allow_changes`, even if config, data or
-    vocabularies have changed. With a `source`, a new run starts from its weights and has its vocabularies.
+    vocabularies have changed. With a `source`, a new run starts from its weights and has its vocabularies. The training
+    pauses after update `until`, saved and validated: a resume ends with the same bits as a training without the pause.
 
     Raises:
         UserError: bad data; a folder that already holds a run (without `resume`) or that another training uses; changes
@@ -58,8 +65,10 @@ def train(
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
         another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
-        if is_complete(start, progress, settings) and not another_race:
-            processes.on_first(lambda: calibrate(run, config, device, again=False))
+        pause = settings.max_updates if until is None else until
+        if is_complete(start, progress, settings, pause) and not another_race:
+            if progress.finished(settings):
+                processes.on_first(lambda: calibrate(run, config, device, again=False))
             return run
         if processes.rank == 0:
             run.checkpoints.rewind(start.checkpoint, progress.best_update)
@@ -90,7 +99,7 @@ def train(
                         save(best=validated.is_best)
                         report(validated, record, start, progress)
                         record = None
-                    if progress.finished(settings):
+                    if progress.finished(settings) or progress.update >= pause:
                         break
 
                     # next batches
@@ -147,16 +156,17 @@ def train(
                     if validated.is_best and processes.rank == 0:
                         run.checkpoints.point("best", progress.update)
                     report(validated, record, start, progress)
-                log.info("training ended: %s", progress.finished(settings))
-                source_run = run.environment().get("from", {}).get("run")
-                for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
-                    log.info(line)
+                if ended := progress.finished(settings):
+                    log.info("training ended: %s", ended)
+                    source_run = run.environment().get("from", {}).get("run")
+                    for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
+                        log.info(line)
             except Stopped as stopped:
                 save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
 
         # learn what the finished model is unsure of
-        if not stop.asked:
+        if progress.finished(settings) and not stop.asked:
             processes.on_first(lambda: calibrate(run, config, device))
         if stop.asked:
             raise Stopped(stop.asked, "at its end")
@@ -231,11 +241,11 @@ def report(validated: Validated, record: dict[str, Any] | None, start: Start, pr
         log.warning(line)
 
 
-def is_complete(start: Start, progress: Progress, settings: TrainingConfig) -> bool:
-    """Return whether a resumed run has nothing left to train or to validate, and log where it is."""
+def is_complete(start: Start, progress: Progress, settings: TrainingConfig, pause: int) -> bool:
+    """Return whether a resumed run has nothing left to train or to validate before its pause, and log where it is."""
     records = start.run.metrics.records()
     validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
-    complete = validated and progress.finished(settings) is not None
+    complete = validated and (progress.finished(settings) is not None or progress.update >= pause)
     if start.checkpoint:
         log.info("%s after update %s", "finished" if complete else "going on", f"{progress.update:,}")
     return complete
