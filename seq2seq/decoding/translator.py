@@ -84,27 +84,27 @@ class Translator:
         Raises UserError: no run there, no good checkpoint in it, other vocabularies, or no shortlist and no store to
             learn it from.
         """
-        folder = Run.open(run)
-        config = folder.config()
+        first = Run.open(run)
+        config = first.config()
         opened = choose_device(device) if device else device_to_open_on(config.training.device)
-        model, tokenizers = folder.load_model(checkpoint, opened)
+        model, tokenizers = first.load_model(checkpoint, opened)
         wanted = config.search.shortlist if shortlist is None else shortlist
         search = config.search.model_copy(update={"precision": precision} if precision else {})
-        listed, confidence = folder.shortlist() if wanted else None, Confidence.of_run(folder)
+        listed, confidence = first.shortlist() if wanted else None, Confidence.of_run(first)
         if confidence and len(confidence.counts) != len(tokenizers.src):
-            log.warning("%s: of another vocabulary; no translation is marked", folder.path / "confidence.json")
+            log.warning("%s: of another vocabulary; no translation is marked", first.path / "confidence.json")
             confidence = None
         if not others:
-            return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+            return cls(model, tokenizers, search, listed, first.sentences(), confidence)
 
         # several runs: what marks a translation of one as unsure does not hold for the scores of all
-        models, vocabularies = [model], vocabulary_digests(folder.path / "tokenizer")
+        models, vocabularies = [model], vocabulary_digests(first.folder / "tokenizer")
         for other in map(Run.open, others):
-            if vocabulary_digests(other.path / "tokenizer") != vocabularies:
+            if vocabulary_digests(other.folder / "tokenizer") != vocabularies:
                 fix = "train them from one config with different seeds, or one from the other with --from"
                 raise UserError(f"{other.path}: its vocabularies are not those of {run}, as in an ensemble; {fix}")
             models.append(other.load_model(device=opened)[0])
-        return cls(Ensemble(models), tokenizers, search, listed, folder.sentences())
+        return cls(Ensemble(models), tokenizers, search, listed, first.sentences())
 
     def translate(
         self,
