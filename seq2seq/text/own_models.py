@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from seq2seq.errors import UserError
 from seq2seq.files import read_small
-from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizers, TokenizerType
+from seq2seq.text.folding import SPECIALS, Folding
+from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizers, TokenizerType
 
 TYPES: dict[int, TokenizerType] = {1: "unigram", 2: "bpe", 4: "char"}  # as sentencepiece numbers them
 
@@ -34,7 +35,8 @@ def import_tokenizers(paths: list[str], lowercase: bool, decompose: bool, symbol
     kinds = [(model.type, model.normalizer) for model in models]
     if len({*kinds}) > 1:
         raise UserError(f"tokenizer.model: {paths[0]} is {kinds[0]}, {paths[1]} is {kinds[1]}; both must be alike")
-    tokenizers = [SubwordTokenizer(model.content, lowercase, decompose, symbols) for model in models]
+    folding = Folding(lowercase, decompose, tuple(symbols))
+    tokenizers = [SubwordTokenizer(model.content, folding) for model in models]
     for path, tokenizer in zip(paths, tokenizers, strict=True):
         for symbol in symbols:
             if symbol not in tokenizer.pieces(tokenizer.encode(symbol)):
