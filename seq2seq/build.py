@@ -10,7 +10,7 @@ from seq2seq.config.keys import Config, DecoderConfig, EncoderConfig, ModelConfi
 from seq2seq.devices import free_memory
 from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
-from seq2seq.model.decoder import BahdanauDecoder, Decoder, LuongDecoder
+from seq2seq.model.decoder import BahdanauDecoder, Decoder, GnmtDecoder, LuongDecoder
 from seq2seq.model.embedding import Embedding
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
 from seq2seq.model.recurrent import Recurrent
@@ -87,7 +87,7 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
     encoder = model.encoder
     below, count = None, encoder.num_layers
     if encoder.type == "rnn":
-        recurrent = _recurrent(model, encoder, model.embedding_size, encoder.bidirectional)
+        recurrent = _recurrent(model, encoder, model.embedding_size, count, encoder.bidirectional)
         below, count = Encoder(embedding, recurrent, model.dropout), encoder.self_attention_layers
         if not count:
             return below
@@ -97,7 +97,7 @@ def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAtten
 
 def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, summary_size: int) -> Decoder:
     model, decoder = config.model, config.model.decoder
-    kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder}[decoder.type]
+    kind = {"rnn": LuongDecoder, "bahdanau": BahdanauDecoder, "gnmt": GnmtDecoder}[decoder.type]
     attention = _attention(config)
 
     # the input of a step: y_{t-1}, with input feeding s_{t-1}, in Bahdanau's decoder c_t
@@ -108,14 +108,18 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
         input_size += attention.context_size
 
     # the layers, and the step around them
-    recurrent = _recurrent(model, decoder, input_size)
-    return kind(embedding, recurrent, attention, W_y, summary_size, model.dropout, decoder.input_feeding)
+    layers, upper = decoder.num_layers, None
+    if decoder.type == "gnmt":
+        above = layers - 1
+        layers, upper = 1, _recurrent(model, decoder, decoder.hidden_size + attention.context_size, above)
+    recurrent = _recurrent(model, decoder, input_size, layers)
+    return kind(embedding, recurrent, attention, W_y, summary_size, model.dropout, decoder.input_feeding, upper)
 
 
 def _recurrent(
-    model: ModelConfig, side: EncoderConfig | DecoderConfig, input_size: int, bidirectional: bool = False
+    model: ModelConfig, side: EncoderConfig | DecoderConfig, input_size: int, layers: int, bidirectional: bool = False
 ) -> Recurrent:
-    sizes = (input_size, side.hidden_size, side.num_layers)
+    sizes = (input_size, side.hidden_size, layers)
     return Recurrent(side.cell, *sizes, bidirectional=bidirectional, dropout=model.dropout, residual=side.residual)
 
 

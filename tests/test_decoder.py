@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import pack_padded_sequence
 
 from seq2seq.errors import UserError
 from seq2seq.model.attention import SCORES, Sizes, build_attention
-from seq2seq.model.decoder import BahdanauDecoder, LuongDecoder
+from seq2seq.model.decoder import BahdanauDecoder, GnmtDecoder, LuongDecoder
 from seq2seq.model.past import PASTS
 from seq2seq.model.recurrent import LAYERS, Recurrent
 
@@ -30,11 +30,11 @@ def tanh(x, y=None):
 
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
-@pytest.mark.parametrize("kind", [LuongDecoder, BahdanauDecoder])
+@pytest.mark.parametrize("kind", [LuongDecoder, BahdanauDecoder, GnmtDecoder])
 def test_the_decoders_are_their_equations(kind, input_feeding):
     torch.manual_seed(1)
     embed, hidden, attentional, vocab = 2, 3, 4, 5
-    looks_first = kind is BahdanauDecoder
+    looks_first, has_upper = kind is BahdanauDecoder, kind is GnmtDecoder
     recurrent = Recurrent("rnn", embed + attentional * input_feeding + hidden * looks_first, hidden)
     decoder = kind(
         nn.Embedding(vocab, embed),
@@ -43,6 +43,7 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
         nn.Linear(attentional, vocab),
         summary_size=hidden,
         input_feeding=input_feeding,
+        upper=Recurrent("rnn", 2 * hidden, hidden) if has_upper else None,
     ).double()
     states, summary = torch.randn(1, 4, hidden).double(), torch.randn(1, hidden).double()
     mask = torch.ones(1, 4, dtype=torch.bool)
@@ -54,7 +55,8 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
 
     w = {name: value.tolist() for name, value in decoder.named_parameters()}
     keys = states[0].tolist()
-    h = times(w["bridge.weight"], summary.flatten().tolist(), w["bridge.bias"])
+    first = times(w["bridge.weight"], summary.flatten().tolist(), w["bridge.bias"])
+    h, h_2 = first[:hidden], first[hidden:]
     s = [0.0] * attentional
 
     def look(h):
@@ -62,16 +64,21 @@ def test_the_decoders_are_their_equations(kind, input_feeding):
         a = [power / sum(powers) for power in powers]
         return a, times(zip(*keys, strict=True), a)
 
+    def step(stack, x, h):
+        W_ih, W_hh, b_ih, b_hh = (
+            w[f"{stack}.layers.0.{name}_l0"] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        return tanh(times(W_ih, x, b_ih), times(W_hh, h, b_hh))
+
     for t, token in enumerate(tokens):
         y = w["embedding.weight"][token] + (s if input_feeding else [])  # [y; s_{t-1}]
         a, c = look(h)  # at h_{t-1}
-        y = y + c if looks_first else y  # [y; c_t]
-        from_input = times(w["recurrent.layers.0.weight_ih_l0"], y, w["recurrent.layers.0.bias_ih_l0"])
-        from_state = times(w["recurrent.layers.0.weight_hh_l0"], h, w["recurrent.layers.0.bias_hh_l0"])
-        h = tanh(from_input, from_state)
+        h = step("recurrent", y + c if looks_first else y, h)  # [y; c_t]
         if not looks_first:
             a, c = look(h)
-        s = tanh(times(w["W_c.weight"], c + h, w["W_c.bias"]))
+        if has_upper:
+            h_2 = step("upper", h + c, h_2)  # [h'_t; c_t]
+        s = tanh(times(w["W_c.weight"], c + (h_2 if has_upper else h), w["W_c.bias"]))
         assert got_a[0, 0, t].tolist() == pytest.approx(a, rel=1e-9)
         assert got_s[0, t].tolist() == pytest.approx(s, rel=1e-9)
         assert logits[0, t].tolist() == pytest.approx(times(w["W_y.weight"], s, w["W_y.bias"]), rel=1e-9)
@@ -81,7 +88,7 @@ def combinations():
     """Every encoder, decoder, score, window and memory of the past that a config allows together."""
     encoders = ({}, {"type": "self_attention", "num_layers": 2}, {"self_attention_layers": 1})
     decoders = [
-        {"type": kind, "input_feeding": f} for kind in ("rnn", "bahdanau", "transformer") for f in (False, True)
+        {"type": kind, "input_feeding": f} for kind in ("rnn", "bahdanau", "gnmt", "transformer") for f in (False, True)
     ]
     windows = ("global", "local_m", "local_p")
     for encoder, decoder, score, window, past in product(encoders, decoders, SCORES, windows, PASTS):
@@ -125,11 +132,11 @@ def test_of_every_combination_steps_give_what_all_positions_at_once_give_and_pad
 
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
-@pytest.mark.parametrize("kind", ["rnn", "bahdanau"])
+@pytest.mark.parametrize("kind", ["rnn", "bahdanau", "gnmt"])
 @pytest.mark.parametrize("cell", LAYERS)
 def test_of_every_cell_steps_give_what_all_positions_at_once_give(cell, kind, input_feeding):
     decoder = {"type": kind, "input_feeding": input_feeding}
-    model = random_model("concat", cell, decoder_layers=2, residual=True, decoder=decoder)
+    model = random_model("concat", cell, decoder_layers=3, residual=True, decoder=decoder)
     src, lengths = batch_of(SENTENCES)
     attentional, weights, end = model.decoder(TGT, *model.encode(src, lengths))
     log_probs = model.logits(attentional).log_softmax(-1)

@@ -9,6 +9,7 @@ from tiny import write_config
 from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
+from seq2seq.decoding.translator import Translator
 from seq2seq.experiments.distilling import fault
 from seq2seq.training.train import train
 
@@ -47,6 +48,33 @@ def test_a_student_learns_from_the_translations_of_the_training_text(run, tmp_pa
     # what is there is not written over
     assert main(["distill", str(run), "--output", str(prefix)]) == 2
     assert f"{src}: exists already; choose another prefix with --output" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("done", [1, 3])
+def test_a_stopped_corpus_goes_on_and_ends_with_the_same_bytes(run, tmp_path, monkeypatch, done):
+    monkeypatch.setattr("seq2seq.experiments.distilling.BATCHES", 1)
+    command = ["distill", str(run), "--batch-size", "32", "--output"]
+    real, translated = Translator.translate, []
+
+    def translate(self, texts, **options):
+        if len(translated) == done:
+            translated.append(0)
+            raise KeyboardInterrupt
+        translated.append(len(texts))
+        return real(self, texts, **options)
+
+    # 120 lines in parts of 32; of the stopped corpus there is no file yet
+    monkeypatch.setattr(Translator, "translate", translate)
+    assert main([*command, str(tmp_path / "stopped")]) == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["stopped.parts"]
+    assert main([*command, str(tmp_path / "stopped")]) == 0
+    assert [*translated[:done], *translated[done + 1 :]] == [32, 32, 32, 24]
+
+    monkeypatch.undo()
+    assert main([*command, str(tmp_path / "whole")]) == 0
+    for ending in ("en", "de"):
+        assert (tmp_path / f"stopped.{ending}").read_bytes() == (tmp_path / f"whole.{ending}").read_bytes()
+    assert not list(tmp_path.glob("*.parts"))
 
 
 def test_lines_of_a_file_are_translated_and_normalized(run, tmp_path):

@@ -26,6 +26,8 @@ MODELS = [
     {"score": "general", "decoder": FEEDING},
     {"score": "concat", "cell": "gru", "decoder": {"type": "bahdanau"}},
     {"score": "multi_head", "decoder": {"type": "bahdanau", **FEEDING}},
+    {"score": "general", "decoder": {"type": "gnmt", "num_layers": 3}},
+    {"score": "multi_head", "decoder": {"type": "gnmt", "num_layers": 2, **FEEDING}},
     {"score": "concat", "attention": {"coverage": True}},
     {"score": "dot", "attention": {"convolution": True}, "decoder": FEEDING},
     {"score": "general", "attention": {"window": "local_m"}},
@@ -123,6 +125,7 @@ def test_self_attention_is_explained_from_x_to_z(of):
             assert line["a"] == pytest.approx(look.encoder.weights[head - 1, 1], abs=1e-5)
 
 
+GNMT = {"type": "gnmt", "num_layers": 2}
 FORMULAS = [
     ("dot", {}, "e_t", "e_ti = h_t . k_i"),
     ("scaled_dot", {}, "e_t", "e_ti = h_t . k_i / sqrt(d_k)"),
@@ -135,6 +138,10 @@ FORMULAS = [
     ("general", {"decoder": {"type": "bahdanau"}}, "e_t", "e_ti = h_{t-1}^T W_a k_i"),
     ("dot", {"decoder": {"type": "bahdanau"}}, "h_t", "h_t = RNN([y_{t-1}; c_t], h_{t-1})"),
     ("dot", {"decoder": {"type": "bahdanau", **FEEDING}}, "h_t", "h_t = RNN([y_{t-1}; s_{t-1}; c_t], h_{t-1})"),
+    ("general", {"decoder": GNMT}, "e_t", "e_ti = h'_t^T W_a k_i"),
+    ("dot", {"decoder": GNMT}, "h_t", "h_t = RNN_2([h'_t; c_t], h_{t-1})"),
+    ("dot", {"decoder": GNMT}, "h'_t", "h'_t = RNN_1(y_{t-1}, h'_{t-1})"),
+    ("dot", {"decoder": {**GNMT, **FEEDING}}, "h'_t", "h'_t = RNN_1([y_{t-1}; s_{t-1}], h'_{t-1})"),
     ("dot", {"decoder": FEEDING}, "h_t", "h_t = RNN([y_{t-1}; s_{t-1}], h_{t-1})"),
     ("dot", {}, "h_t", "h_t = RNN(y_{t-1}, h_{t-1})"),
     ("dot", {}, "s_t", "s_t = tanh(W_c [c_t; h_t] + b_c)"),

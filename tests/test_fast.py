@@ -18,7 +18,15 @@ from seq2seq.training.update import make_optimizer, update
 PAIRS = [([5, 7, 6, EOS], [4, 9, 5, EOS]), ([9, EOS], [8, EOS]), ([6, 8, EOS], [10, 4, EOS])]
 
 
-@pytest.mark.parametrize("decoder", [{}, {"input_feeding": True}, {"type": "bahdanau", "num_layers": 2}])
+@pytest.mark.parametrize(
+    "decoder",
+    [
+        {},
+        {"input_feeding": True},
+        {"type": "bahdanau", "num_layers": 2},
+        {"type": "gnmt", "num_layers": 3, "input_feeding": True},
+    ],
+)
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_a_training_gives_the_same_losses_with_the_fast_ways_and_with_their_plain_twins(monkeypatch, cell, decoder):
     losses = {}

@@ -41,6 +41,7 @@ KINDS = {
         "residual": True,
     },
     "bahdanau, convolution": {"score": "concat", "decoder": {"type": "bahdanau"}, "attention": {"convolution": True}},
+    "gnmt": {"score": "general", "decoder": {"type": "gnmt", "num_layers": 2}},
     "coverage": {"attention": {"coverage": True}},
     "none": {"score": "none"},
     "scaled_dot": {"score": "scaled_dot"},

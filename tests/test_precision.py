@@ -134,7 +134,9 @@ def _inside(chosen):
 
 @pytest.mark.parametrize("form", FORMS, ids=["tensors in float32", "autocast"])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize("decoder", [{}, {"input_feeding": True}, {"type": "bahdanau", "num_layers": 2}])
+@pytest.mark.parametrize(
+    "decoder", [{}, {"input_feeding": True}, {"type": "bahdanau", "num_layers": 2}, {"type": "gnmt", "num_layers": 2}]
+)
 def test_in_bf16_loss_and_gradient_are_close_and_weights_and_gradients_stay_float32(form, cell, decoder):
     found = {}
     for chosen in (FP32, form):

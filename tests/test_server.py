@@ -11,9 +11,10 @@ from tiny import write_config
 from seq2seq import Sampling, load
 from seq2seq.commands.main import main
 from seq2seq.plots import make_views
-from seq2seq.serving import guard, server
+from seq2seq.serving import guard, service
+from seq2seq.serving.guard import Settings
 from seq2seq.serving.models import Model, Models
-from seq2seq.serving.server import Settings, make_app
+from seq2seq.serving.server import make_app
 
 
 @pytest.fixture(scope="module")
@@ -347,7 +348,7 @@ def test_attention_is_that_of_the_page(client, translator, monkeypatch):
     (look,) = translator.look([text])
     answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
     assert answer["translations"][0]["attention"] == make_views(look.decoder, look.encoder)
-    monkeypatch.setattr(server, "MOST_CELLS", 10)  # then it is too large for a page
+    monkeypatch.setattr(service, "MOST_CELLS", 10)  # then it is too large for a page
     answer = client.post("/v1/translate", json={"text": text, "attention": True}).json()
     assert answer["translations"][0]["attention"] is None
 

@@ -10,7 +10,8 @@ from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.looking import Look
 from seq2seq.decoding.translation import Translation
 from seq2seq.errors import UserError
-from seq2seq.serving.html import Gaze, Page
+from seq2seq.serving.html import Page
+from seq2seq.text.sentences import Sentences
 
 # word by word, in another order: number of the source word, and its translation
 GERMAN = {
@@ -19,10 +20,13 @@ GERMAN = {
 }
 
 
-def gaze(source, pairs=None):
+RULES = Sentences(language="en", single=True)
+
+
+def look(source):
     """A translation whose words look at one source word each: given, or the same words in capitals, backwards."""
     words = source.split()
-    pairs = pairs or GERMAN.get(source) or [(i, word.upper()) for i, word in reversed([*enumerate(words)])]
+    pairs = GERMAN.get(source) or [(i, word.upper()) for i, word in reversed([*enumerate(words)])]
     tokens = [*(f"▁{word}" for _, word in pairs), "</s>"]
     weights = np.zeros((1, len(tokens), len(words) + 1))
     weights[0, range(len(pairs)), [i for i, _ in pairs]] = 1
@@ -30,12 +34,13 @@ def gaze(source, pairs=None):
     sources = [*(f"▁{word}" for word in words), "</s>"]
     map = AttentionMap(tokens, sources, ["attention"], weights, [*range(len(tokens))], [*range(len(sources))])
     text = " ".join(word for _, word in pairs)
-    return Gaze(source, [source], [Look(Translation(text, 0.0, 0.0, tokens, sources), [], map, None)], [""])
+    return Look(Translation(text, 0.0, 0.0, tokens, sources), [], map, None)
 
 
 def translated(page):
-    read = Page(page)
-    return read.render([gaze(segment.text) for segment in read.segments])
+    read = Page(page, RULES.model_copy(update={"single": False}))
+    (rendered,) = read.render([look(part.text) for part in read.parts])
+    return rendered
 
 
 @pytest.mark.parametrize(
@@ -95,7 +100,7 @@ def test_no_tag_is_lost_or_doubled_whatever_is_nested(page, in_a_block):
 
 def test_html_that_nests_without_end_is_refused():
     with pytest.raises(UserError, match="over 100 deep"):
-        Page("<b>" * 5000)
+        Page("<b>" * 5000, RULES)
 
 
 def test_a_script_without_spaces_has_its_tokens_as_words():
@@ -105,8 +110,8 @@ def test_a_script_without_spaces_has_its_tokens_as_words():
         AttentionMap.of_tokens(["我", "看", "书", "。", "</s>"], [*"Irb.", "</s>"], np.eye(5).tolist()),
         None,
     )
-    page = Page("I read <b>books</b>.")
-    assert page.render([Gaze("I read books.", ["I read books."], [source], [""])]) == "我看<b>书</b>。"
+    page = Page("I read <b>books</b>.", RULES)
+    assert page.render([source]) == ["我看<b>书</b>。"]
 
 
 def test_a_tag_over_two_sentences_and_a_model_without_attention():
@@ -114,6 +119,5 @@ def test_a_tag_over_two_sentences_and_a_model_without_attention():
         Look(Translation(text, 0.0, 0.0, [f"▁{word}" for word in text.split()] + ["</s>"], tokens), [], None, None)
         for text, tokens in (("Eins zwei.", ["▁One", "▁two.", "</s>"]), ("Drei vier.", ["▁Three", "▁four.", "</s>"]))
     ]
-    page = Page("<p>One <b>two. Three</b> four.</p>")
-    gaze = Gaze("One two. Three four.", ["One two.", "Three four."], looks, [" ", ""])
-    assert page.render([gaze]) == "<p>Eins <b>zwei. Drei</b> vier.</p>"
+    page = Page("<p>One <b>two. Three</b> four.</p>", RULES)
+    assert page.render(looks) == ["<p>Eins <b>zwei. Drei</b> vier.</p>"]

@@ -34,6 +34,7 @@ DECODERS: dict[str, Keys] = {
     "rnn": {},
     "rnn, input feeding": {"input_feeding": True},
     "bahdanau": {"type": "bahdanau"},
+    "gnmt": {"type": "gnmt", "num_layers": 2},
     "transformer": {"type": "transformer", "num_layers": 2},
 }
 OTHERS: dict[str, Keys] = {

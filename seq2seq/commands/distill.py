@@ -1,6 +1,6 @@
 """Write a training corpus with models: translate the training text of a run, or other text with --input, and keep what
 passes some filters. A student learns from it with data.train: [{path: data/real}, {path: PREFIX}]. With a run of the
-other direction and text of the target language this is back-translation.
+other direction and text of the target language this is back-translation. The same command goes on where it was stopped.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     runs = [Run.open(path) for path in (args.run, *args.others)]
     data = runs[0].config().data
     for ending in (data.src, data.tgt, "json"):
-        if os.path.lexists(f"{args.output}.{ending}"):
+        if os.path.lexists(f"{args.output}.{ending}") and not os.path.isdir(f"{args.output}.parts"):
             raise UserError(f"{args.output}.{ending}: exists already; choose another prefix with --output")
     if not args.output.parent.is_dir():
         raise UserError(f"{args.output.parent}: no such folder; make it, or choose another prefix with --output")

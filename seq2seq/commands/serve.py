@@ -46,9 +46,9 @@ def run(args: argparse.Namespace) -> None:
         import python_multipart  # noqa: F401
         import uvicorn
 
-        from seq2seq.serving.guard import Impatient
+        from seq2seq.serving.guard import Impatient, Settings
         from seq2seq.serving.models import Models
-        from seq2seq.serving.server import Settings, make_app
+        from seq2seq.serving.server import make_app
         from seq2seq.text.languages import language_name
     except ImportError as error:
         raise UserError(

@@ -237,9 +237,10 @@ class AttentionConfig(Section):
 class DecoderConfig(Section):
     """The network that writes the target. `cell`, `residual` and `input_feeding` are not for `type: transformer`."""
 
-    type: Literal["rnn", "bahdanau", "transformer"] = "rnn"
-    """a recurrent network that looks at the source after its step (`rnn`, Luong et al. 2015) or before it (`bahdanau`,
-    Bahdanau et al. 2014), or layers of self-attention (`transformer`, Vaswani et al. 2017)"""
+    type: Literal["rnn", "bahdanau", "gnmt", "transformer"] = "rnn"
+    """a recurrent network that looks at the source after its step (`rnn`, Luong et al. 2015), before it (`bahdanau`,
+    Bahdanau et al. 2014) or after its lowest layer, so that the layers above read what it found (`gnmt`, Wu et al.
+    2016); or layers of self-attention (`transformer`, Vaswani et al. 2017)"""
     cell: Cell = "lstm"
     """kind of recurrent cell; `rnn` is the plain tanh cell"""
     hidden_size: Size = 256
@@ -482,7 +483,9 @@ def _decoder_rules(config: Config) -> Iterator[str]:
     if attention.score == "none" and config.training.coverage_loss:
         yield f"training.coverage_loss is {config.training.coverage_loss}; with {score} it must be 0"
 
-    # the transformer decoder
+    # the decoders
+    if decoder.type == "gnmt" and decoder.num_layers < 2:
+        yield "model.decoder.type gnmt has layers below and above its attention; set model.decoder.num_layers to 2"
     if decoder.type != "transformer":
         return
     if attention.score != "multi_head":

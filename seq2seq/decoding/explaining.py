@@ -19,7 +19,7 @@ from seq2seq.data.batches import make_batch
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.model.attention import Attention, Dot, NoAttention, Sizes
-from seq2seq.model.decoder import BahdanauDecoder, Decoder
+from seq2seq.model.decoder import Decoder
 from seq2seq.model.past import Past
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.window import Window
@@ -170,22 +170,24 @@ def explain(
 
 def _explain_recurrent_step(calls: Calls, decoder: Decoder, t: int, head: int, src: list[str]) -> list[Line]:
     """Return h_t and the attention, in the order in which this decoder computes them."""
-    # h_t, which is an argument of W_c
-    kind, (call, i) = type(decoder), _at(calls[decoder.W_c, "forward"], t)
-    equation, where = _written(kind, "h_t", "h_t"), _place(kind, "advance")
-    if decoder.input_feeding:
-        fed = "y_{t-1}; s_{t-1}" if "[y" in equation else "[y_{t-1}; s_{t-1}]"
-        equation = equation.replace("y_{t-1}", fed)
-    h = _line("h_t", equation, where, call.arguments[0][0, i, decoder.attention.context_size :])
+    kind = type(decoder)
 
-    # Bahdanau's decoder looks at the source before it has h_t
-    is_before = isinstance(decoder, BahdanauDecoder)
-    query = "h_{t-1}" if is_before else "h_t"
-    attention = _explain_attention(calls, decoder.attention, t, head, src, query)
-    if not is_before:
+    def written(symbol: str, otherwise: str) -> str:
+        equation = _written(kind, symbol, otherwise)
+        fed = "y_{t-1}; s_{t-1}" if "[y" in equation else "[y_{t-1}; s_{t-1}]"
+        return equation.replace("y_{t-1}", fed) if decoder.input_feeding else equation
+
+    # h_t, which is an argument of W_c
+    (call, i), where = _at(calls[decoder.W_c, "forward"], t), _place(kind, "advance")
+    h = _line("h_t", written("h_t", "h_t"), where, call.arguments[0][0, i, decoder.attention.context_size :])
+
+    # the attention; its query is h_t, or what the decoder has before it has h_t
+    attention = _explain_attention(calls, decoder.attention, t, head, src, kind.query)
+    if kind.query == "h_t":
         return [h, *attention]
     call, i = _at(calls[decoder.attention, "forward"], t)
-    return [_line(query, "h_{t-1}, the query", where, call.arguments[0][0, i]), *attention, h]
+    query = written(kind.query, f"{kind.query}, the query")
+    return [_line(kind.query, query, where, call.arguments[0][0, i]), *attention, h]
 
 
 def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, src: list[str], query: str) -> list[Line]:

@@ -6,9 +6,12 @@ model learns to write what people wrote (Sennrich et al. 2016). Both are the sam
 corpus: `PREFIX.de` holds German and `PREFIX.en` English, whichever the model has written.
 """
 
+import hashlib
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,7 +21,7 @@ from seq2seq.data.formats import stream_pairs
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.report import repeats
-from seq2seq.files import fingerprint, must_write, replacing, write_json
+from seq2seq.files import delete, fingerprint, must_write, publish, read_small, write_json
 from seq2seq.runs.environment import git_commit
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
@@ -57,6 +60,9 @@ def write_corpus(
     Each line is translated in one piece. Of its translations those are left out that `fault` names. `PREFIX.json` says
     where the corpus comes from: the command, the runs, the counts and the digests.
 
+    Until the corpus is complete, the folder `PREFIX.parts` holds the translations so far. The same call after a kill
+    takes them from there, and ends with the same bytes.
+
     Args:
         translator: of these runs.
         runs: the first names the languages.
@@ -67,39 +73,64 @@ def write_corpus(
     Raises:
         UserError: a file cannot be written, or no pair is left.
     """
-    data, counts, dropped, read = runs[0].config().data, Counter[str](), Counter[str](), 0
-    src, tgt, record = (prefix.parent / f"{prefix.name}.{ending}" for ending in (data.src, data.tgt, "json"))
-    with must_write(src, "choose another with --output"), replacing(src) as new_src, replacing(tgt) as new_tgt:
+    # the files, and what the translations depend on besides the lines
+    data, dropped, read, pairs = runs[0].config().data, Counter[str](), 0, 0
+    src, tgt, record, parts = (
+        prefix.parent / f"{prefix.name}.{ending}" for ending in (data.src, data.tgt, "json", "parts")
+    )
+    weights = {str(run.path): _weights(run) for run in runs}
+    settings = {**translator.search.model_dump(), **{key: value for key, value in search.items() if value}}
+    engine = translator.engine
+    depends_on = [[*weights.values()], settings, engine.precision.name, engine.shortlist is not None]
+
+    # translate, and leave out faults
+    with must_write(src, "choose another with --output"):
+        parts.mkdir(exist_ok=True)
+        new_src, new_tgt = parts / "src", parts / "tgt"
         with open(new_src, "w", encoding="utf-8") as sources, open(new_tgt, "w", encoding="utf-8") as targets:
             size, rest = BATCHES * translator.search.batch_size, iter(lines)
-            while batch := list(islice(rest, size)):
-                texts = [normalize(line) for line in batch]
-                found = translator.translate(texts, attention=False, split_sentences=False, **search)
-                for text, translation in zip(texts, found, strict=True):
+            while texts := [normalize(line) for line in islice(rest, size)]:
+                digest = hashlib.sha256(json.dumps([*depends_on, texts]).encode()).hexdigest()
+                part = parts / f"{digest}.json"
+                for text, translations in zip(texts, _translated(translator, texts, part, search), strict=True):
                     read += 1
-                    for other in dict.fromkeys([translation.text, *(each.text for each in translation.alternatives)]):
+                    for other in dict.fromkeys(translations):
                         if reason := fault(text, other):
                             dropped[reason] += 1
                             continue
-                        counts["pairs"] += 1
+                        pairs += 1
                         sources.write(text + "\n")
                         targets.write(other + "\n")
-        if not counts["pairs"]:
+        if not pairs:
+            delete(parts)
             raise UserError(f"{prefix}: no pair is left of {read:,} lines: {dict(dropped)}; is this the right model?")
+        publish(new_src, src)
+        publish(new_tgt, tgt)
 
     # where it comes from
-    written = Written(read, counts["pairs"], dict(dropped))
+    written = Written(read, pairs, dict(dropped))
     origin = {
         "command": sys.argv,
         "commit": git_commit(),
-        "runs": {str(run.path): _weights(run) for run in runs},
-        "search": {**translator.search.model_dump(), **{key: value for key, value in search.items() if value}},
+        "runs": weights,
+        "search": settings,
         **written._asdict(),
         "files": {file.name: fingerprint(file)["sha256"] for file in (src, tgt)},
     }
     with must_write(record, "choose another with --output"):
         write_json(record, origin)
+    delete(parts)
     return written
+
+
+def _translated(translator: Translator, texts: list[str], part: Path, search: dict[str, Any]) -> list[list[str]]:
+    """Return all translations of some lines, from a part that an earlier call has written, or by translating them."""
+    with suppress(OSError, ValueError):
+        return list(json.loads(read_small(part)))
+    found = translator.translate(texts, attention=False, split_sentences=False, **search)
+    translations = [[each.text, *(other.text for other in each.alternatives)] for each in found]
+    write_json(part, translations)
+    return translations
 
 
 def fault(source: str, translation: str) -> str | None:

@@ -1,6 +1,7 @@
 """The recurrent decoders: the step of each paper, written for any number of positions."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -43,6 +44,7 @@ class Decoder(nn.Module):
     Args:
         embedding: the target embedding.
         recurrent: the layers; their input is an embedding, joined with what the step appends to it.
+        upper: more layers, which read what those below them and the attention return; only for `GnmtDecoder`.
         attention: its query has the hidden size of the layers.
         W_y: the output layer, from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
         summary_size: size of the encoder's summary, from which the bridge makes the first state.
@@ -51,6 +53,7 @@ class Decoder(nn.Module):
     """
 
     stepwise = False  # True if a step needs the result of the previous step, and so takes one position at a time
+    query = "h_t"  # its name in the equations
 
     def __init__(
         self,
@@ -61,13 +64,21 @@ class Decoder(nn.Module):
         summary_size: int,
         dropout: float = 0.0,
         input_feeding: bool = False,
+        upper: Recurrent | None = None,
     ):
         super().__init__()
         self.embedding, self.recurrent, self.attention, self.W_y = embedding, recurrent, attention, W_y
+        self.upper = upper
+        self.state_shape = (sum(len(each.layers) for each in self.stacks), recurrent.parts, recurrent.hidden_size)
         self.W_c = nn.Linear(attention.context_size + recurrent.hidden_size, W_y.in_features)
-        self.bridge = nn.Linear(summary_size, len(recurrent.layers) * recurrent.parts * recurrent.hidden_size)
+        self.bridge = nn.Linear(summary_size, math.prod(self.state_shape))
         self.dropout = nn.Dropout(dropout)
         self.input_feeding = input_feeding
+
+    @property
+    def stacks(self) -> list[Recurrent]:
+        """The recurrent layers, from below: the layers, or those below and those above the attention."""
+        return [self.recurrent] if self.upper is None else [self.recurrent, self.upper]
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
         """Compute the memory that the decoder looks at, once per sentence."""
@@ -75,8 +86,7 @@ class Decoder(nn.Module):
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> State:
         """Return the state before the first position; the bridge computes it from the encoder's summary."""
-        layers, parts = len(self.recurrent.layers), self.recurrent.parts
-        rnn = self.bridge(summary).unflatten(-1, (layers, parts, self.recurrent.hidden_size))
+        rnn = self.bridge(summary).unflatten(-1, self.state_shape)
         attentional = rnn.new_zeros(rnn.size(0), 1, self.W_c.out_features)
         return State(rnn, attentional, rnn.new_zeros(rnn.size(0), dtype=torch.long), self.attention.start(mask))
 
@@ -91,19 +101,21 @@ class Decoder(nn.Module):
         one_by_one = self.stepwise or self.input_feeding or self.attention.past is not None
         chunk = 1 if one_by_one else tgt.size(1)
         quick = chunk == 1 and fast.is_on_for(embedded)
-        recurrent = OneAtATime(self.recurrent, *tgt.shape) if quick else self.recurrent
+        stacks = [OneAtATime(stack, *tgt.shape) if quick else stack for stack in self.stacks]
 
         # step after step
         attentional, weights = [], []
         for y in embedded.split(chunk, dim=1):
             if self.input_feeding:
                 y = torch.cat([y, state.attentional], dim=-1)
-            s, a, state = self.advance(y, memory, state, recurrent)
+            s, a, state = self.advance(y, memory, state, stacks)
             attentional.append(s)
             weights.append(a)
         return Decoded(torch.cat(attentional, dim=1), torch.cat(weights, dim=2), state)
 
-    def advance(self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, recurrent: Read) -> Decoded:
+    def advance(
+        self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, stacks: Sequence[Read]
+    ) -> Decoded:
         """Compute the equations of a step, for all positions of y."""
         raise NotImplementedError
 
@@ -117,8 +129,9 @@ class LuongDecoder(Decoder):
     p(y_t) = softmax(W_y s_t + b_y)        computed outside the loop, once, for real tokens only
     """
 
-    def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Read) -> Decoded:
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
         """Compute the equations for all positions of y."""
+        (recurrent,) = stacks
         h, rnn = recurrent(y, state.rnn)  # h_t = RNN(y_{t-1}, h_{t-1})
         c, a, past = self.attention(h, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
@@ -134,11 +147,35 @@ class BahdanauDecoder(Decoder):
     """
 
     stepwise = True
+    query = "h_{t-1}"
 
-    def advance(self, y: Tensor, memory: Memory, state: State, recurrent: Read) -> Decoded:
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
         """Compute the equations for one position."""
+        (recurrent,) = stacks
         query = state.rnn[:, -1, 0, None]  # h_{t-1} of the top layer
         c, a, past = self.attention(query, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
         h, rnn = recurrent(torch.cat([y, c], dim=-1), state.rnn)  # h_t = RNN([y_{t-1}; c_t], h_{t-1})
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
         return Decoded(s, a, State(rnn, s, state.position + 1, past))
+
+
+class GnmtDecoder(Decoder):
+    """The decoder of Wu et al. 2016: the lowest layer looks at the source, the layers above read what it found.
+
+    h'_t = RNN_1(y_{t-1}, h'_{t-1})        the lowest layer, whose state is the query
+    c_t = sum_i a_ti v_i                   the attention value, for the query h'_t
+    h_t = RNN_2([h'_t; c_t], h_{t-1})      the layers above; they know what was looked at before
+    s_t = tanh(W_c [c_t; h_t] + b_c)       as in Luong's decoder, where the paper has h_t alone
+    """
+
+    query = "h'_t"
+
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
+        """Compute the equations for all positions of y."""
+        lowest, upper = stacks
+        query, below = lowest(y, state.rnn[:, :1])  # h'_t = RNN_1(y_{t-1}, h'_{t-1})
+        c, a, past = self.attention(query, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
+        found = self.dropout(torch.cat([query, c], dim=-1))
+        h, above = upper(found, state.rnn[:, 1:])  # h_t = RNN_2([h'_t; c_t], h_{t-1})
+        s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
+        return Decoded(s, a, State(torch.cat([below, above], dim=1), s[:, -1:], state.position + y.size(1), past))

@@ -4,16 +4,14 @@ import asyncio
 import ipaddress
 import math
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from uvicorn.protocols.http.h11_impl import H11Protocol
-
-if TYPE_CHECKING:
-    from seq2seq.serving.server import Settings
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -33,6 +31,20 @@ HEAD_SECONDS = 20.0  # for the head of a request to come in
 BODY_SECONDS = 20.0  # and for its body
 MOST_ADDRESSES = 10_000  # whose rates are remembered
 DRAINED = 8  # times the limit: so much of a body that is too large is read, so that its sender hears the answer
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a server allows."""
+
+    keys: Sequence[str] = ()  # of which a request must bring one; none: all requests are served
+    names: Sequence[str] = ()  # that the server goes by, beside localhost and addresses
+    origins: Sequence[str] = ()  # whose pages may read answers (CORS)
+    most_characters: int = 20_000  # of a request
+    most_texts: int = 1_000  # of a request
+    most_bytes: int = 1_000_000  # of a body
+    rate: int = 0  # requests a minute from one address; 0: any number
+    seconds: float = 60.0  # for a request
 
 
 class Impatient(H11Protocol):
@@ -69,7 +81,7 @@ class Guard:
     point to this machine (DNS rebinding) cannot send such a header.
     """
 
-    def __init__(self, app: Any, settings: "Settings"):
+    def __init__(self, app: Any, settings: Settings):
         self.app, self.settings = app, settings
         self.rates: dict[str, tuple[float, float]] = {}  # address: requests left, and when that was
 

@@ -10,7 +10,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +23,7 @@ from bs4.formatter import HTMLFormatter
 from seq2seq.decoding.looking import Look
 from seq2seq.errors import UserError
 from seq2seq.shapes import Float
+from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import SPECIALS
 
 INLINE = {"a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "del", "dfn", "em", "font", "i", "ins", "label"}
@@ -68,9 +69,9 @@ class Segment:
     """A stretch of a page that is translated as one text, such as the text of a paragraph."""
 
     nodes: list[PageElement]  # siblings
-    text: str = ""  # spaces are single
-    spans: list[Span] = field(default_factory=list)
-    edges: tuple[str, str] = ("", "")  # the white space before and after
+    text: str  # spaces are single
+    spans: list[Span]
+    edges: tuple[str, str]  # the white space before and after
 
 
 class Page:
@@ -78,36 +79,44 @@ class Page:
 
     Args:
         source: HTML.
+        sentences: the rules by which its text is split.
 
     Attributes:
-        segments: what is to be translated, in order.
+        parts: the sentences to translate, in order.
+        has_tags: whether the translation needs attention, to place tags.
 
     Raises:
         UserError: it cannot be parsed, or its tags are nested too deeply.
     """
 
-    def __init__(self, source: str):
+    def __init__(self, source: str, sentences: Sentences):
         with warnings.catch_warnings():  # of text that looks like an address or like XML
             warnings.simplefilter("ignore")
             try:
                 self._soup = BeautifulSoup(source, "html.parser", preserve_whitespace_tags={"[document]"})
             except (ParserRejectedMarkup, AssertionError):
                 raise UserError("q is no HTML that can be parsed; send it as format text") from None
-        _must_be_shallow(self._soup)
-        for string in [
-            string for pre in self._soup.find_all("pre") for string in pre.find_all(string=re.compile("\n"))
-        ]:
-            if type(string) is NavigableString:
-                pieces = re.split("(\n)", string)
-                string.replace_with(
-                    *(LineBreak(piece) if piece == "\n" else NavigableString(piece) for piece in pieces)
-                )
-        segments = [_read(run) for run in _runs(self._soup) if run]
-        self.segments = [segment for segment in segments if any(map(str.isalnum, segment.text))]
+        if any(len([*islice(tag.parents, DEEPEST + 2)]) > DEEPEST + 1 for tag in self._soup.find_all()):
+            raise UserError(f"q has tags over {DEEPEST} deep in one another; send it as format text")
 
-    def render(self, gazes: "Sequence[Gaze]") -> str:
-        """Return the page with the translations of its segments; call it once."""
-        for segment, gaze in zip(self.segments, gazes, strict=True):
+        # line breaks of preformatted text stand for themselves
+        broken = [line for pre in self._soup.find_all("pre") for line in pre.find_all(string=re.compile("\n"))]
+        for string in (line for line in broken if type(line) is NavigableString):
+            pieces = re.split("(\n)", string)
+            string.replace_with(*(LineBreak(each) if each == "\n" else NavigableString(each) for each in pieces))
+
+        # what is translated
+        segments = [_read(run) for run in _runs(self._soup) if run]
+        self._segments = [segment for segment in segments if any(map(str.isalnum, segment.text))]
+        self._split = [sentences.parts(segment.text) for segment in self._segments]
+        self.parts = [part for parts in self._split for part in parts]
+        self.has_tags = any(segment.spans for segment in self._segments)
+
+    def render(self, looks: Sequence[Look], nbest: int = 1) -> list[str]:
+        """Return the page with the translations of its parts, and no other; call it once."""
+        each = iter(looks)
+        for segment, parts in zip(self._segments, self._split, strict=True):
+            gaze = Gaze(segment.text, parts, [*islice(each, len(parts))])
             before, after = segment.edges
             nodes = [before, *_place(gaze, segment.spans, 0, len(gaze.words), 0, len(gaze.text)), after]
             mark = NavigableString("")
@@ -116,20 +125,10 @@ class Page:
                 node.extract()
             mark.insert_before(*(node for node in nodes if node))
             mark.extract()
-        return self._soup.decode(formatter=FORMATTER)
+        return [self._soup.decode(formatter=FORMATTER)]
 
 
 # ----------------------------------------------------------------------------------------------------------- reading
-
-
-def _must_be_shallow(soup: Tag) -> None:
-    """Raise UserError if tags are nested too deeply."""
-    stack: list[tuple[Tag, int]] = [(soup, 0)]
-    while stack:
-        tag, depth = stack.pop()
-        if depth > DEEPEST:
-            raise UserError(f"q has tags over {DEEPEST} deep in one another; send it as format text")
-        stack += [(child, depth + 1) for child in tag.children if isinstance(child, Tag)]
 
 
 def _is_left_alone(node: PageElement) -> bool:
@@ -224,11 +223,11 @@ class Gaze:
         words: the characters of each word of it; punctuation at the edges of a word is a word of its own.
     """
 
-    def __init__(self, source: str, sentences: Sequence[str], looks: Sequence[Look], ends: Sequence[str]):
+    def __init__(self, source: str, parts: Sequence[Part], looks: Sequence[Look]):
         self.source, self.text, self.words = source, "", list[tuple[int, int]]()
         self._blocks = list[Block]()
         at = 0
-        for sentence, look, end in zip(sentences, looks, ends, strict=True):
+        for (sentence, end), look in zip(parts, looks, strict=True):
             # the tokens of both sides in the text
             at = max(at, source.find(sentence, at))
             found = look.translation
@@ -328,25 +327,21 @@ def _best_stretch(gains: Float[np.ndarray, " word"]) -> tuple[int, int]:
 
 def _find(text: str, tokens: Sequence[str]) -> list[tuple[int, int]]:
     """Return the characters of each token in its text; a token that is not spelled there has those between others."""
+
+    def between(start: int, stop: int) -> tuple[int, int]:
+        return stop - len(text[start:stop].lstrip()), stop
+
     folded = text.lower() if len(text.lower()) == len(text) else text
-    found = list[tuple[int, int] | None]()
-    at = 0
+    spans, end, waiting = list[tuple[int, int]](), 0, 0  # the end of the last token found, the tokens since then
     for token in tokens:
         spelled = token.replace("▁", " ").strip().lower()
-        start = folded.find(spelled, at) if spelled and token not in SPECIALS else -1
-        found.append((start, start + len(spelled)) if start >= 0 else None)
-        at = start + len(spelled) if start >= 0 else at
-
-    # what lies between: bytes of a character, unknown words
-    nexts = [len(text)]
-    for place in reversed(found):
-        nexts.append(place[0] if place else nexts[-1])
-    spans, at = [], 0
-    for token, place, following in zip(tokens, found, reversed(nexts[:-1]), strict=True):
-        is_mark = token == "</s>" or not token.strip("▁")
-        spans.append(place or ((at, at) if is_mark else (at, max(at, following))))
-        at = place[1] if place else at
-    return spans
+        start = folded.find(spelled, end) if spelled and token not in SPECIALS else -1
+        if start < 0:
+            waiting += 1
+            continue
+        spans += [between(end, start)] * waiting + [(start, start + len(spelled))]
+        end, waiting = start + len(spelled), 0
+    return spans + [between(end, len(text))] * waiting
 
 
 def _words(text: str, tokens: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

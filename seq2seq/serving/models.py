@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from starlette.exceptions import HTTPException
+
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
@@ -12,6 +14,7 @@ from seq2seq.serving.about import choose_examples, read_sources
 from seq2seq.text.languages import base_code, language_code
 
 ALIASES = {"zt": "zh-hant", "pb": "pt-br", "nb": "no", "no": "nb", "iw": "he"}  # other codes of the same languages
+READ_FOR_LANGUAGE = 2_000  # characters of a text that tell its language
 GUESSED = 3  # a text of fewer letters tells nothing of its language
 
 
@@ -56,8 +59,11 @@ class Models:
         models.detect("now, so that the first request need not wait for it")
         return models
 
-    def code(self, given: str) -> str | None:
-        """Return the code of a served language by any of its spellings: zh-Hans or zh_cn for zh, PT-BR for pt."""
+    def code(self, given: str) -> str:
+        """Return the code of a served language by any of its spellings: zh-Hans or zh_cn for zh, PT-BR for pt.
+
+        Raises HTTPException: it is not served.
+        """
         wanted = given.lower().replace("_", "-")
         served = {code.lower(): code for code in self.codes}
         for tag in (wanted, ALIASES.get(wanted, wanted)):
@@ -65,15 +71,43 @@ class Models:
                 if tag in served:
                     return served[tag]
                 tag = tag.rpartition("-")[0]
-        return next((code for low, code in served.items() if low.startswith(f"{wanted}-")), None)
+        longer = [code for low, code in served.items() if low.startswith(f"{wanted}-")]
+        if not longer:
+            raise HTTPException(400, f"{given:.40} is not supported")
+        return longer[0]
 
     def find(self, source: str, target: str) -> Model | None:
         """Return the first model of a direction."""
         return next((model for model in self.all if (model.source, model.target) == (source, target)), None)
 
+    def choose(
+        self, name: str | None, source: str | None = None, target: str | None = None, text: str = ""
+    ) -> tuple[Model, Detected | None]:
+        """Return the first model that fits, and the language of the text if `source` is auto.
+
+        Raises HTTPException: none fits.
+        """
+        fitting = [model for model in self.all if name in (None, model.name)]
+        if not fitting:
+            names = ", ".join(model.name for model in self.all)
+            raise HTTPException(400, f"there is no model {name:.80}; the models are {names}")
+        detected = None
+        if target:
+            code = self.code(target)
+            fitting = [model for model in fitting if model.target == code]
+        if source and fitting:
+            if source.lower() == "auto":
+                detected = self.detect(text, [*dict.fromkeys(model.source for model in fitting)])[0]
+            code = detected.language if detected else self.code(source)
+            fitting = [model for model in fitting if model.source == code]
+        if not fitting:
+            raise HTTPException(400, f"no model translates {source or 'any language'} to {target}")
+        return fitting[0], detected
+
     def detect(self, text: str, among: Sequence[str] | None = None) -> list[Detected]:
         """Return languages of a text, the likeliest first, with their confidences; by default all that are served."""
         codes = list(among or self.codes)
+        text = text[:READ_FOR_LANGUAGE]
         letters = sum(character.isalpha() for character in text)
         shares = {known: share for known, share in self._identifier.rank(text) if share} if letters else {}
         found = {code: shares.get(base_code(code), 0.0) for code in codes}
