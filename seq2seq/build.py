@@ -77,9 +77,12 @@ def _assemble(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
 
     # encoder and decoder
     encoder = _encoder(model, src)
-    if model.decoder.type == "transformer":
-        return Seq2Seq(encoder, _transformer_decoder(config, tgt, W_y))
-    return Seq2Seq(encoder, _recurrent_decoder(config, tgt, W_y, encoder.summary_size))
+    decoder = (
+        _transformer_decoder(config, tgt, W_y)
+        if model.decoder.type == "transformer"
+        else _recurrent_decoder(config, tgt, W_y, encoder.summary_size)
+    )
+    return Seq2Seq(encoder, decoder, model.encoder.dropout)
 
 
 def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:

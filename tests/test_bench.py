@@ -39,6 +39,7 @@ KINDS = {
     "luong": {},
     "input feeding": {"decoder": {"input_feeding": True}},
     "bahdanau": {"score": "concat", "cell": "gru", "decoder": {"type": "bahdanau"}},
+    "gnmt": {"decoder": {"type": "gnmt", "num_layers": 2}},
     "recomputed": {"score": "concat", "attention": {"chunk_size": 2}},
     "layers": {"cell": "rnn", "encoder_layers": 2, "decoder_layers": 2, "residual": True},
     "no attention": {"score": "none"},
@@ -137,6 +138,7 @@ TRANSFORMERS = [
 @pytest.mark.parametrize(
     ("kind", "part", "module", "method"),
     [(kind, *place) for kind in ("luong", "input feeding", "bahdanau", "layers") for place in RECURRENT]
+    + [("gnmt", "recurrence", "decoder.upper", "forward")]
     + [("transformers", *place) for place in TRANSFORMERS],
 )
 def test_time_belongs_to_the_part_that_spends_it_forward_and_backward(marks, monkeypatch, kind, part, module, method):

@@ -122,8 +122,8 @@ def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
 @pytest.mark.parametrize(
     ("overrides", "varied", "seeds", "message"),
     [
-        ([], ["model.attention.scor=dot"], 1, "--vary leaves no valid config; .*scor is not a key; did you mean"),
-        ([], ["model.attention.score=dto"], 1, "--vary leaves no valid config; .*did you mean dot"),
+        ([], ["model.attention.scor=dot"], 1, "no combination is a valid config; .*scor is not a key; did you mean"),
+        ([], ["model.attention.score=dto"], 1, "no combination is a valid config; .*did you mean dot"),
         ([], ["model.attention.score"], 1, "no values"),
         ([], ["model.attention.score=[dot"], 1, "--vary model.attention.score=\\[dot: "),
         ([], ["search.beam=1]: [2"], 1, "no values"),

@@ -241,6 +241,22 @@ def test_word_dropout_zeroes_whole_tokens_of_both_sides_and_scales_the_others_in
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("kind", ["rnn", "transformer"])
+def test_dropout_of_the_encoder_zeroes_numbers_of_its_states_and_scales_the_others_in_training_only(monkeypatch, kind):
+    encoder = {"dropout": 0.25} | ({} if kind == "rnn" else {"type": "self_attention"})
+    model = random_model("multi_head", embedding_size=8, dropout=0.0, encoder=encoder, decoder={"type": kind})
+    seen, memorize, (src, lengths) = [], model.decoder.memorize, batch_of([[5, 6, 7] * 30])
+    monkeypatch.setattr(
+        model.decoder, "memorize", lambda states, mask: (seen.append(states), memorize(states, mask))[1]
+    )
+    for training in (True, False):
+        model.train(training)(src, lengths, TGT[:1])
+    states, dropped = seen[1], seen[0] == 0
+    assert 0.2 < dropped.float().mean() < 0.3
+    torch.testing.assert_close(seen[0][~dropped], states[~dropped] / 0.75)
+
+
+@torch.no_grad()
 def test_in_eval_nothing_is_random():
     model = random_model(dropout=0.5, encoder_layers=2, decoder_layers=2, decoder={"input_feeding": True})
     batch = (*batch_of(SENTENCES), TGT)

@@ -227,6 +227,17 @@ def test_a_run_that_ended_early_and_goes_on_equals_one_that_was_longer_from_the_
     must_be_the_same(train(load_config(path), tmp_path / "run", resume=True), whole)
 
 
+@pytest.mark.parametrize("schedule", ["cosine", "plateau"])
+def test_a_run_that_was_paused_equals_one_that_was_not(tmp_path, schedule):
+    config = load_config(write_config(tmp_path, training={"schedule": schedule, "decay_patience": 1}))
+    for until in (7, 20, 20, 23):
+        run = train(config, tmp_path / "paused", resume=True, until=until)
+        assert run.checkpoints.named("last").update == until
+        assert run.metrics.records()[-1]["update"] == until
+    assert not (run.path / "confidence.json").exists()
+    must_be_the_same(train(config, tmp_path / "paused", resume=True), train(config, tmp_path / "whole"))
+
+
 def test_all_random_states_are_put_back():
     """Those of Python and numpy too, from which nothing draws here, but what a user adds may."""
 

@@ -30,8 +30,13 @@ OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
     "translation; what a training had saved is whole"
 )
-AGAIN = "; the same command goes on from there"
-HOW_TO_CONTINUE = {"train": "; --resume goes on from there", "compare": AGAIN, "distill": AGAIN}
+AGAIN = "the same command goes on from there"
+HOW_TO_CONTINUE = {
+    "train": "; --resume goes on from there",
+    "compare": f"; {AGAIN}",
+    "distill": f"; {AGAIN}",
+    "tune": f"; with --space {AGAIN}",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

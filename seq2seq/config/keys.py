@@ -203,6 +203,8 @@ class EncoderConfig(Section):
     """only for `type: rnn`: number of self-attention layers on top of the recurrent ones"""
     num_heads: Positive = 4
     """heads of self-attention; must divide `hidden_size`"""
+    dropout: Probability = 0.0
+    """probability of dropping a number of an encoder state in training, before the decoder looks at it"""
 
 
 class AttentionConfig(Section):

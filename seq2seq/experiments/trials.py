@@ -8,7 +8,8 @@ because the table is for choosing a model; the test set is for the chosen model.
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, product
 from math import prod
@@ -114,21 +115,36 @@ def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds
 
     Raises UserError: the config or a key is wrong, two values mean the same, or no combination is valid.
     """
-    base, vary = load_config(path, overrides), _read_varied(varied)
+    vary = _read_varied(varied)
     combinations = prod(len(values) for values in vary.values())
     if not 1 <= seeds <= MOST // combinations:
         raise UserError(
             f"--seeds is {seeds}, and --vary has {combinations:,} combinations; write 1 or more, and not over {MOST:,} "
             "trainings in all"
         )
+    return combine(path, overrides, vary, product(*vary.values()), seeds)
+
+
+def combine(
+    path: Path,
+    overrides: Sequence[str],
+    vary: dict[str, list[str]],
+    combinations: Iterable[tuple[str, ...]],
+    seeds: int = 1,
+) -> Grid:
+    """Make a trial of each combination of values with each seed; leave out combinations that are no valid config.
+
+    Raises UserError: the config is wrong, two combinations mean the same, or none is valid.
+    """
+    base = load_config(path, overrides)
     for override in overrides:
         if (key := override.partition("=")[0].strip()) in vary:
-            raise UserError(f"{key} is both set ({override}) and varied (--vary); leave one of them out")
+            raise UserError(f"{key} is both set ({override}) and varied; leave one of them out")
 
-    # every combination with every seed; a combination that is no valid config is left out
+    # every combination with every seed
     names = _short_names(list(vary))
     grid = Grid(base, vary, [base.seed + i for i in range(seeds)], [], {})
-    for values in product(*vary.values()):
+    for values in combinations:
         name = ",".join(f"{short}={_path_safe(value)}" for short, value in zip(names, values, strict=True))
         chosen = [f"{key}={value}" for key, value in zip(vary, values, strict=True)]
         try:
@@ -138,14 +154,14 @@ def make_grid(path: Path, overrides: Sequence[str], varied: Sequence[str], seeds
         except UserError as error:
             grid.left_out[name] = str(error)
     if not grid.trials:
-        raise UserError(f"--vary leaves no valid config; {next(iter(grid.left_out.values()))}")
+        raise UserError(f"no combination is a valid config; {next(iter(grid.left_out.values()))}")
 
     # two values that mean the same would be trained twice, and shown as if they differed
     seen: dict[str, Trial] = {}
     for trial in grid.trials:
         same = seen.setdefault(trial.config.to_yaml(), trial)
         if same is not trial:
-            raise UserError(f"--vary: {same.name} and {trial.name} are the same config; leave one of the values out")
+            raise UserError(f"{same.name} and {trial.name} are the same config; leave one of the values out")
     return grid
 
 
@@ -199,16 +215,26 @@ def compare(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
 
     Raises UserError: the data cannot be read, the folder holds something else, or every trial failed.
     """
+    with begun(folder, grid, "comparison"):
+        return _train_and_measure(grid, folder, command)
+
+
+@contextmanager
+def begun(folder: Path, grid: Grid, work: str) -> Iterator[None]:
+    """Check all data, lock the folder of a grid, and describe the grid in it; `work` names it in messages.
+
+    Raises UserError: the data cannot be read, or the folder holds something else.
+    """
     # read all data once: a mistake in it must be an error before anything is written
     for config in {trial.config.data: trial.config for trial in grid.trials}.values():
         read_dev(config)
         for _ in training_text(config):
             pass
     if Run(folder).exists():
-        raise UserError(f"{folder} holds a run, not a comparison; choose another with --run DIR")
-    with locked(folder, "comparison"):
-        _claim(folder, grid)
-        return _train_and_measure(grid, folder, command)
+        raise UserError(f"{folder} holds a run, not a {work}; choose another with --run DIR")
+    with locked(folder, work):
+        _claim(folder, grid, work)
+        yield
 
 
 def _train_and_measure(grid: Grid, folder: Path, command: Sequence[str]) -> Table:
@@ -236,8 +262,8 @@ def _train_and_measure(grid: Grid, folder: Path, command: Sequence[str]) -> Tabl
     return table
 
 
-def _claim(folder: Path, grid: Grid) -> None:
-    """Describe the comparison in `compare.json`, unless the folder holds another one."""
+def _claim(folder: Path, grid: Grid, work: str) -> None:
+    """Describe the grid in `compare.json`, unless the folder holds another one."""
     config = resolve_paths(grid.base).model_dump(mode="json")
     now = {"config": config, "vary": grid.vary, "seeds": grid.seeds, "data": data_digests(grid.base)}
 
@@ -246,7 +272,7 @@ def _claim(folder: Path, grid: Grid) -> None:
     if is_file(file) and any(folder.glob("*/config.yaml")):
         fix = "delete it, and the same command goes on with the runs in this folder"
         if difference := _difference(read_json(file, ComparisonRecord, fix).model_dump(), now):
-            raise UserError(f"{folder} holds another comparison: {difference}; choose another folder with --run DIR")
+            raise UserError(f"{folder} holds another {work}: {difference}; choose another folder with --run DIR")
     with must_write(folder, "choose another with --run DIR"):
         write_json(file, now)
 

@@ -37,11 +37,20 @@ class Output(NamedTuple):
 
 
 class Seq2Seq(nn.Module):
-    """An encoder, and a decoder that looks at the encoder's states."""
+    """An encoder, and a decoder that looks at the encoder's states.
 
-    def __init__(self, encoder: Encoder | SelfAttentionEncoder, decoder: Decoder | TransformerDecoder):
+    Args:
+        encoder: its last layer makes the states.
+        decoder: what it looks at, it computes from the states.
+        dropout: probability of zeroing a number of a state before the decoder sees it.
+    """
+
+    def __init__(
+        self, encoder: Encoder | SelfAttentionEncoder, decoder: Decoder | TransformerDecoder, dropout: float = 0.0
+    ):
         super().__init__()
         self.encoder, self.decoder = encoder, decoder
+        self.dropout = nn.Dropout(dropout)
 
     @property
     def has_attention(self) -> bool:
@@ -92,4 +101,5 @@ class Seq2Seq(nn.Module):
         return lambda tokens, decoding, running: self.step(ids[tokens], decoding, running, rows)
 
     def _start(self, encoded: Encoded, mask: Bool[Tensor, "batch src"]) -> Decoding:
-        return Decoding(self.decoder.memorize(encoded.states, mask), self.decoder.start(encoded.summary, mask))
+        memory = self.decoder.memorize(self.dropout(encoded.states), mask)
+        return Decoding(memory, self.decoder.start(encoded.summary, mask))

@@ -22,7 +22,12 @@ from torch.profiler import profile as torch_profiler
 from seq2seq.fast.cells import OneAtATime
 from seq2seq.model.seq2seq import Seq2Seq
 
-DECODER_PARTS = {"recurrent": "recurrence", "self_attention": "self_attention", "attention": "attention"}
+DECODER_PARTS = {
+    "recurrent": "recurrence",
+    "upper": "recurrence",
+    "self_attention": "self_attention",
+    "attention": "attention",
+}
 WITHOUT_DIRECTION = ("data", "vocabulary", "optimizer")  # the CPU's loss computes its gradient in the forward pass
 BACKWARD = "autograd::engine::evaluate_function"  # how the name of every event of the backward pass begins
 RANGE = "seq2seq: "  # how the names of our ranges begin

@@ -13,7 +13,12 @@ from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
 
-MAY_DIFFER = ("model.dropout", "model.word_dropout", "model.attention.chunk_size")  # none says what the weights mean
+MAY_DIFFER = (
+    "model.dropout",
+    "model.word_dropout",
+    "model.encoder.dropout",
+    "model.attention.chunk_size",
+)  # none says what the weights mean
 
 
 class Source(NamedTuple):

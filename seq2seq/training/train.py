@@ -31,12 +31,19 @@ log = logging.getLogger("seq2seq")
 
 
 def train(
-    config: Config, path: Path, *, resume: bool = False, allow_changes: bool = False, source: Source | None = None
+    config: Config,
+    path: Path,
+    *,
+    resume: bool = False,
+    allow_changes: bool = False,
+    source: Source | None = None,
+    until: int | None = None,
 ) -> Run:
     """Train a model into a run folder; the best checkpoint is the one with the best dev score.
 
     With `resume`, a run that is already in the folder continues; with `allow_changes`, even if config, data or
-    vocabularies have changed. With a `source`, a new run starts from its weights and has its vocabularies.
+    vocabularies have changed. With a `source`, a new run starts from its weights and has its vocabularies. The training
+    pauses after update `until`, saved and validated: a resume ends with the same bits as a training without the pause.
 
     Raises:
         UserError: bad data; a folder that already holds a run (without `resume`) or that another training uses; changes
@@ -54,8 +61,10 @@ def train(
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
         another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
-        if is_complete(start, progress) and not another_race:
-            processes.on_first(lambda: calibrate(run, config, device, again=False))
+        pause = settings.max_updates if until is None else until
+        if is_complete(start, progress, pause) and not another_race:
+            if progress.finished(settings):
+                processes.on_first(lambda: calibrate(run, config, device, again=False))
             return run
         keeper = Keeper(start, progress, optimizer, stop)
         progress.metric, progress.yardstick = settings.early_stopping_metric, start.yardstick
@@ -67,17 +76,18 @@ def train(
             if another_race:  # another dev set or measure: compare the checkpoints again
                 keeper.measure_again()
             try:
-                run_updates(start, progress, optimizer, keeper, stop, bar)
-                log.info("training ended: %s", progress.finished(settings))
-                source_run = run.environment().get("from", {}).get("run")
-                for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
-                    log.info(line)
+                run_updates(start, progress, optimizer, keeper, stop, bar, pause)
             except Stopped as stopped:
                 keeper.save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
 
-        # learn what the finished model is unsure of
-        if not stop.asked:
+        # at its end: advice, and what the finished model is unsure of
+        if ended := progress.finished(settings):
+            log.info("training ended: %s", ended)
+            source_run = run.environment().get("from", {}).get("run")
+            for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
+                log.info(line)
+        if ended and not stop.asked:
             processes.on_first(lambda: calibrate(run, config, device))
         if stop.asked:
             raise Stopped(stop.asked, "at its end")
@@ -85,9 +95,15 @@ def train(
 
 
 def run_updates(
-    start: Start, progress: Progress, optimizer: torch.optim.Optimizer, keeper: Keeper, stop: Stop, bar: "tqdm[Any]"
+    start: Start,
+    progress: Progress,
+    optimizer: torch.optim.Optimizer,
+    keeper: Keeper,
+    stop: Stop,
+    bar: "tqdm[Any]",
+    pause: int,
 ) -> None:
-    """Update the model, validate and save until the training is finished; raise `Stopped` after a signal."""
+    """Update the model, validate and save until the training is finished or pauses; raise `Stopped` after a signal."""
     model, settings, processes = start.model, start.settings, start.processes
     batches = start.batches.stream(progress.position, processes.rank, processes.size)
     record: dict[str, Any] | None = None
@@ -98,7 +114,7 @@ def run_updates(
             if progress.validation_is_due(settings):
                 keeper.validate(record)
                 record = None
-            if progress.finished(settings):
+            if progress.finished(settings) or progress.update >= pause:
                 break
 
             # next batches
@@ -144,11 +160,11 @@ def run_updates(
         keeper.validate_at_the_end(record)
 
 
-def is_complete(start: Start, progress: Progress) -> bool:
-    """Return whether a resumed run has nothing left to train or to validate, and log where it is."""
+def is_complete(start: Start, progress: Progress, pause: int) -> bool:
+    """Return whether a resumed run has nothing left to train or to validate before its pause, and log where it is."""
     records = start.run.metrics.records()
     validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
-    complete = validated and progress.finished(start.settings) is not None
+    complete = validated and (progress.finished(start.settings) is not None or progress.update >= pause)
     if start.checkpoint:
         log.info("%s after update %s", "finished" if complete else "going on", f"{progress.update:,}")
     return complete
