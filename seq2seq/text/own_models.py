@@ -22,11 +22,7 @@ class OwnModel(NamedTuple):
 def import_tokenizers(paths: list[str], lowercase: bool, decompose: bool, symbols: list[str]) -> Tokenizers:
     """Make the tokenizers of both sides from one sentencepiece model, or of each side from its own.
 
-    Args:
-        paths: one file, or that of the source and that of the target.
-        lowercase: fold case before anything else.
-        decompose: cut letters and accents apart, and Hangul syllables into jamo, before anything else.
-        symbols: texts that are one token each; every model must have them.
+    Every model must have the symbols, texts that are one token each.
 
     Raises:
         UserError: a file is no model that can be used, lacks a symbol, or the two are of different kinds.

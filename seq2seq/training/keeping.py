@@ -19,11 +19,7 @@ log = logging.getLogger("seq2seq")
 class Keeper:
     """The keeper of a training's checkpoints and scores. Of several processes, each has one, and rank 0 writes.
 
-    Args:
-        start: what `prepare` has made; what the run folder has beyond its checkpoint is deleted.
-        progress: of the training; a validation is counted there.
-        optimizer: of the training.
-        stop: of the training; a signal interrupts a validation.
+    At first it deletes what the run folder has beyond the checkpoint of `start`.
     """
 
     def __init__(self, start: Start, progress: Progress, optimizer: torch.optim.Optimizer, stop: Stop):

@@ -146,14 +146,7 @@ def find_changes(
 ) -> list[Change]:
     """List the changes since a run was begun: in config, data files and vocabularies.
 
-    Args:
-        run: the run to resume.
-        config: the config to resume it with.
-        metric: the measure that decides which checkpoint is the best now.
-        digests: the digests of the data of that config.
-        checkpoint: the checkpoint to resume from, if there is one.
-        state: the training state of that checkpoint.
-        processes: the processes that train now.
+    `metric` decides which checkpoint is the best now, and `digests` are those of the data now.
 
     Raises:
         UserError: something has changed that must never change.
