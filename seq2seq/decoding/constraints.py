@@ -330,7 +330,7 @@ def begin(
 
     # what each sentence begins with, as long as something is left
     full = [i for i, source in enumerate(sources) if source]
-    for i, following in zip(full, [*full[1:], None], strict=True):
+    for i, following in zip(full, [*full[1:], None], strict=False):
         if not text:
             return
         line, newline, _ = text.partition("\n")
