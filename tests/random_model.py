@@ -60,7 +60,7 @@ def tokenizers(joint=False):
 
 
 def _words(vocab):
-    return WordTokenizer([f"w{i}" for i in range(4, vocab)], "split", False)
+    return WordTokenizer([f"w{i}" for i in range(4, vocab)], "split")
 
 
 def batch_of(sentences):

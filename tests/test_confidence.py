@@ -9,7 +9,7 @@ from seq2seq.decoding.search import Hypothesis
 from seq2seq.text.tokenizer import EOS, UNK, WordTokenizer
 
 WORDS = [f"w{i}" for i in range(40)]
-TOKENIZER = WordTokenizer(WORDS, "split", lowercase=False)
+TOKENIZER = WordTokenizer(WORDS, "split")
 COUNTS = [0, 0, 0, 500, *[100] * 38, 0, 0]  # pad, unk, bos, eos, the words; two of them never occur as a source
 DEV = 2000
 

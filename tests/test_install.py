@@ -113,7 +113,7 @@ def test_the_version_is_printed(capsys, arguments):
     assert (end.value.code, capsys.readouterr().out) == (0, f"seq2seq {seq2seq.__version__}\n")
 
 
-@pytest.mark.parametrize("command", [[], *([c.__name__.rpartition(".")[2]] for c in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)], ids=" ".join)
 def test_a_misspelled_option_gets_a_hint(capsys, command):
     with pytest.raises(SystemExit) as end:
         main([*command, "--versoin"])

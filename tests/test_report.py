@@ -90,7 +90,7 @@ def test_a_report_counts_what_goes_wrong_and_groups_the_lines(tmp_path):
 def test_a_text_never_becomes_mark_up_and_nothing_is_fetched(tmp_path):
     page = report_of(tmp_path, LINES, [])
     assert "b" not in Cells(page).tags
-    assert "&lt;b&gt;house&lt;/b&gt; &amp; a &quot;tree&quot;" in page
+    assert "&lt;b&gt;house&lt;/b&gt; &amp; a &#34;tree&#34;" in page
     assert "run: &lt;test&gt;" in page
     assert not re.search("https?:|<script|<link|src=", page)
     assert "default-src 'none'" in page

@@ -115,9 +115,9 @@ def test_a_stopped_run_ends_with_the_same_bits(tmp_path, monkeypatch, schedule, 
     must_be_the_same(train(config, tmp_path / "run", resume=True), whole)
 
 
-def test_a_stopped_run_with_averaged_weights_and_all_regularization_ends_with_the_same_bits(tmp_path, monkeypatch):
+def test_a_stopped_run_with_averaged_weights_and_word_dropout_ends_with_the_same_bits(tmp_path, monkeypatch):
     """The checkpoint's model is the mean m_t = d m_{t-1} + (1 - d) w_t; the training goes on with the weights w_t."""
-    keys = {"ema": 0.9, "r_drop": 2.0, "save_every": 1, "keep": 30}
+    keys = {"ema": 0.9, "save_every": 1, "keep": 30}
     config = load_config(
         write_config(tmp_path, training=keys, model={"word_dropout": 0.2}), ["training.max_updates=15"]
     )

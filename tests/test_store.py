@@ -94,7 +94,7 @@ def test_a_store_holds_what_encode_pairs_gives(tmp_path_factory, tokenizers, row
 
 def test_ids_of_a_large_vocabulary_survive(tmp_path):
     words = [f"w{n}" for n in range(70_000)]
-    vocabulary = WordTokenizer(words, "split", False)
+    vocabulary = WordTokenizer(words, "split")
     save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), tmp_path / "tokenizer")
     rows = [(words[-1], words[0]), (words[1], words[-2])]
     made = open_or_build(tmp_path / "store", rows, tmp_path / "tokenizer", LONGEST, {})
@@ -146,7 +146,7 @@ def test_a_store_of_anything_else_is_made_anew(tmp_path, tokenizers, changed):
     elif changed == "max_length":
         settings["max_length"] = 3
     else:
-        vocabulary = WordTokenizer(["Katze", *WORDS], "split", False)
+        vocabulary = WordTokenizer(["Katze", *WORDS], "split")
         settings["tokenizers"] = tmp_path / "tokenizer"
         save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), settings["tokenizers"])
     open_or_build(tmp_path / "store", CORPUS, **settings)

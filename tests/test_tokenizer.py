@@ -229,7 +229,7 @@ def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, w
 
 
 def test_words_are_stored_one_a_line(tmp_path):
-    words = WordTokenizer(["b", "a"], "split", lowercase=False)
+    words = WordTokenizer(["b", "a"], "split")
     save_tokenizers(Tokenizers(words, words, "word", False, "split"), tmp_path)
     assert (tmp_path / "joint.txt").read_text(encoding="utf-8") == "<pad>\n<unk>\n<s>\n</s>\nb\na\n"
 
@@ -247,5 +247,5 @@ def test_pieces_of_a_word_have_one_number_and_words_are_what_stands_between_spac
 
 
 def test_every_token_of_a_word_vocabulary_is_a_word():
-    tokenizer = WordTokenizer(["the", "cat"], "split", False)
+    tokenizer = WordTokenizer(["the", "cat"], "split")
     assert tokenizer.word_numbers([*tokenizer.encode("the cat dog"), EOS]) == [0, 1, 2, 3]

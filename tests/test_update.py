@@ -8,9 +8,9 @@ import torch
 from random_model import random_model
 
 from seq2seq.config import TrainingConfig
-from seq2seq.data.batches import Batch, make_batch
+from seq2seq.data.batches import make_batch
 from seq2seq.text.tokenizer import EOS, PAD
-from seq2seq.training.update import loss_sum, losses, make_optimizer, update
+from seq2seq.training.update import loss_sum, make_optimizer, update
 
 PAIRS = [([5, 7, 6, 8, EOS], [4, 9, EOS]), ([9, 5, EOS], [8, 8, 6, 5, 10, EOS]), ([4, EOS], [EOS]), ([EOS], [7, EOS])]
 
@@ -62,32 +62,6 @@ def test_the_coverage_loss_is_added_with_its_weight_for_real_tokens_alone(attent
             seen = [x + y for x, y in zip(seen, row, strict=False)]
     plain = loss_sum(model, batch).item()
     assert loss_sum(model, batch, coverage=0.5).item() == pytest.approx(plain + 0.5 * expected, rel=1e-5)
-
-
-def test_r_drop_adds_the_divergence_of_two_passes_with_two_draws_of_dropout():
-    """In scalars, for a decoder that reads all at once and one that does not; without dropout nothing is added."""
-    batch = make_batch(PAIRS)
-    for decoder in ({}, {"input_feeding": True}):
-        model = random_model(dropout=0.5, decoder=decoder).train()
-        torch.manual_seed(3)
-        found = losses(model, batch, 0.1, r_drop=3.0)
-
-        # the same draws: both passes as one batch
-        torch.manual_seed(3)
-        twice = Batch(*(torch.cat([tensor, tensor]) for tensor in batch[:4]), 2 * batch.tokens)
-        attentional, _, _ = model(*twice[:3])
-        rows = model.logits(attentional[twice.tgt_out != PAD]).log_softmax(-1).tolist()
-        expected, tokens = 0.0, twice.tgt_out[twice.tgt_out != PAD].tolist()
-        for row, y in zip(rows, tokens, strict=True):
-            expected -= (0.9 * row[y] + 0.1 * sum(row) / len(row)) / 2
-        for p, q in zip(rows[:12], rows[12:], strict=True):
-            expected += 3 / 4 * sum(math.exp(a) * (a - b) + math.exp(b) * (b - a) for a, b in zip(p, q, strict=True))
-        assert found.loss.item() == pytest.approx(expected, rel=1e-4)
-        assert found.cross_entropy.item() == pytest.approx(
-            -sum(row[y] for row, y in zip(rows, tokens, strict=True)) / 2, rel=1e-4
-        )
-        sure = model.eval()
-        assert losses(sure, batch, r_drop=3.0).loss.item() == pytest.approx(loss_sum(sure, batch).item(), rel=1e-5)
 
 
 def test_the_loss_given_back_is_the_mean_over_real_target_tokens():

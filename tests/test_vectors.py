@@ -16,7 +16,7 @@ LINES = "cat 1 2 3\ndog 4 5 6\n</s> 7 8 9\n<unk> 7 8 9\nÄpfel 0.5 -1e-2 0\n"
 
 @pytest.fixture
 def words():
-    return WordTokenizer(["dog", "bird", "Äpfel"], "split", lowercase=False)
+    return WordTokenizer(["dog", "bird", "Äpfel"], "split")
 
 
 def write(folder, text, name="vectors.txt"):

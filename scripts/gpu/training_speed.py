@@ -148,7 +148,7 @@ def subject_of(setup: Setup, size: Size, feeding: bool, precision: str = "fp32")
     data = {"train": "train", "dev": "dev", "src": "de", "tgt": "en"}
     training = {**size.batch, "precision": "bf16" if precision == "bf16" else "fp32"}
     config = parse_config({"data": data, "model": model, "training": training}, "check")
-    src, tgt = (WordTokenizer([f"w{i}" for i in range(EOS + 1, n)], "split", False) for n in size.vocabularies)
+    src, tgt = (WordTokenizer([f"w{i}" for i in range(EOS + 1, n)], "split") for n in size.vocabularies)
     torch.manual_seed(1)
     built = build_model(config, Tokenizers(src, tgt, "word", False, "split")).to(setup.device).train()
     stream = batches_of(setup, size, config.training).stream(Position())

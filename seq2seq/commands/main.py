@@ -1,6 +1,6 @@
 """The command line `seq2seq`: the list of commands, how a command is run, and how it ends.
 
-A command is a module with `HELP`, `run` and, if it has options, `add_options`, and one entry in `COMMANDS`. Its
+A command is a module with `HELP`, `run` and, if it has options, `add_options`, and its name in `NAMES`. Its
 docstring is the text of `seq2seq COMMAND --help`. It imports torch and whatever needs it inside `run`, so that `--help`
 answers at once.
 """
@@ -11,67 +11,31 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from importlib import import_module
 from itertools import chain, takewhile
-from types import ModuleType
 from typing import NoReturn
 
 from seq2seq import __version__
-from seq2seq.commands import (
-    align,
-    attention,
-    average,
-    bench,
-    check,
-    compare,
-    completion,
-    distill,
-    evaluate,
-    explain,
-    export,
-    plot,
-    score,
-    selftest,
-    serve,
-    split,
-    train,
-    translate,
-    tune,
-)
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
 from seq2seq.errors import OutputError, UserError
 from seq2seq.fast.allocator import keep_freed_memory
 from seq2seq.streams import finish, say, tell, write
 
-COMMANDS = [
-    split,
-    train,
-    evaluate,
-    translate,
-    serve,
-    score,
-    attention,
-    explain,
-    align,
-    plot,
-    compare,
-    tune,
-    average,
-    distill,
-    export,
-    check,
-    bench,
-    selftest,
-    completion,
-]
+NAMES = (
+    "split train evaluate translate serve score attention explain align plot compare tune average distill export check "
+    "bench selftest completion"
+)
+COMMANDS = {name: import_module(f"seq2seq.commands.{name}") for name in NAMES.split()}
 OUT_OF_MEMORY = (
     "out of memory; lower training.batch_tokens or the model's sizes in a training, --batch-size or --beam in a "
     "translation; what a training had saved is whole"
 )
-HOW_TO_CONTINUE: dict[ModuleType | None, str] = {
-    train: "; --resume goes on from there",
-    compare: "; the same command goes on from there",
-    distill: "; the same command goes on from there",
-    tune: "; with --space the same command goes on from there",
+AGAIN = "the same command goes on from there"
+HOW_TO_CONTINUE = {
+    "train": "; --resume goes on from there",
+    "compare": f"; {AGAIN}",
+    "distill": f"; {AGAIN}",
+    "tune": f"; with --space {AGAIN}",
 }
 
 
@@ -81,14 +45,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     The code is 0 after success, 2 after a user's mistake or a failure of the system (which is explained in one line on
     standard error), 128 plus the number of the signal after a signal, and 141 if the reader of the output has gone.
     """
-    command: ModuleType | None = None
+    name = ""
     try:
         args = parse(sys.argv[1:] if argv is None else argv)
-        command = args.command
+        name = args.command
         keep_freed_memory()
         os.environ.pop("MPLBACKEND", None)  # matplotlib refuses an unknown one; pictures in files need none
         with log_warnings():
-            args.command.run(args)
+            COMMANDS[name].run(args)
         finish()
         return 0
     except OutputError as error:
@@ -100,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return error.exit_code
     except UserError as error:
         # torchrun ends all processes when one ends with an error: let the first one print it before that
-        if command is train and not is_first_process():
+        if name == "train" and not is_first_process():
             time.sleep(10)
         tell(f"seq2seq: error: {error}")
     except (MemoryError, RuntimeError) as error:
@@ -123,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         # a training raises `Stopped`, which says what was saved
         where = f" {stop.where}" if hasattr(stop, "where") else ""
-        if command is not train or is_first_process():
-            tell("", f"seq2seq: stopped{where}{HOW_TO_CONTINUE.get(command, '')}")
+        if name != "train" or is_first_process():
+            tell("", f"seq2seq: stopped{where}{HOW_TO_CONTINUE.get(name, '')}")
         return getattr(stop, "exit_code", 130)
     return 2
 
@@ -153,10 +117,9 @@ def make_parser() -> tuple[Parser, dict[str, Parser]]:
     )
     parser.add_argument(*VERSION, action="store_true", help="show the version and exit")
     subparsers = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for command in COMMANDS:
-        name = command.__name__.rpartition(".")[2]
+    for name, command in COMMANDS.items():
         subparser = subparsers.add_parser(name, help=command.HELP, description=command.__doc__)
-        subparser.set_defaults(command=command)
+        subparser.set_defaults(command=name)
         if hasattr(command, "add_options"):
             command.add_options(subparser)
     return parser, subparsers.choices

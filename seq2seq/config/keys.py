@@ -310,9 +310,6 @@ class TrainingConfig(Section):
     et al. (2017) used 1"""
     label_smoothing: Probability = 0.1
     """probability spread over the whole vocabulary"""
-    r_drop: Factor = 0.0
-    """weight of R-Drop (Liang et al. 2021): every batch is read twice, with two draws of dropout, and the divergence of
-    the two predictions is added to the loss; 1 to 5 are usual; 0: off. An update takes twice the time"""
     ema: Probability = 0.0
     """decay of an exponential moving average of the weights, such as 0.999; validations and checkpoints have the
     averaged weights; 0: off"""

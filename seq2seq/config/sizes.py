@@ -37,13 +37,9 @@ SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary
 
 
 def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled: bool) -> str:
-    """Return the YAML of a config.
+    """Return the YAML of a config with the section `data`, for so many training pairs.
 
-    Args:
-        data: the section `data`.
-        pairs: the number of training pairs.
-        characters: the number of different characters in the text; the vocabulary has room for all.
-        is_spelled: whether the lines are words, which then are read letter by letter.
+    The vocabulary has room for so many different characters. Lines that are words are read letter by letter.
     """
     # the sizes
     size = next(size for size in (WORDS if is_spelled else SENTENCES) if pairs < size.pairs)

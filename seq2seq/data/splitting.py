@@ -39,13 +39,45 @@ class Division:
     repeated: int  # pairs that an earlier line has too
     quoted: int  # pairs with a cell that has the quotation marks of CSV
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
-    group: int  # pairs of the largest group
     characters: int  # different ones, in all texts
     is_spelled: bool  # whether lines are words, letter by letter, and not sentences
 
     def sizes(self) -> dict[str, int]:
         """Return the number of pairs of each part."""
         return {name: int((self.part == number).sum()) for number, name in enumerate(PARTS)}
+
+
+class Reader:
+    """A reader of pairs that hashes their texts and counts what is seen."""
+
+    def __init__(self, seed: int):
+        self._key = str(seed).encode()
+        self.characters: set[str] = set()
+        self.quoted = self.doubled = 0  # pairs with a cell in quotation marks, and with doubled ones in it
+        self._lines, self._words, self._letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
+
+    def mark(self, row: Row) -> tuple[int, int, bool]:
+        """Return the hashes of a pair, and whether a side is blank."""
+        pair = Pair.normalized(*row)
+        cells = [text for text in pair if text[:1] == '"' and QUOTED.fullmatch(text)]
+        self.quoted += bool(cells)
+        self.doubled += any('""' in text[1:-1] for text in cells)
+        if all(pair):
+            self._lines += 1
+            for side, text in enumerate(pair):
+                self.characters.update(text)
+                self._words[side] += text.count(" ") + 1
+                self._letters[side] += len(text) - text.count(" ")
+        src, tgt = (int.from_bytes(blake2b(text.encode(), digest_size=8, key=self._key).digest()) for text in pair)
+        return src, tgt, not all(pair)
+
+    @property
+    def is_spelled(self) -> bool:
+        """Whether lines are words, letter by letter, and not sentences."""
+        return self._lines > 0 and all(
+            (words < 1.1 * self._lines and letters <= SPELLED_WORD * self._lines) or letters < SPELLED_SIGN * words
+            for words, letters in zip(self._words, self._letters, strict=True)
+        )
 
 
 def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, keep_repeats: bool = False) -> Division:
@@ -61,43 +93,14 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     Raises:
         UserError: there are too few different pairs, or they hang together too much.
     """
-    # read: a hash of each text
-    key = str(seed).encode()
-    characters: set[str] = set()
-    lines, words, letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
-    quoted, doubled = 0, 0  # pairs with a cell in quotation marks, and with doubled ones in it
-
-    def mark(row: Row) -> tuple[int, int, bool]:
-        nonlocal lines, quoted, doubled
-        pair = Pair.normalized(*row)
-        is_blank = not (pair.src and pair.tgt)
-        lines += not is_blank
-        cells = [text for text in pair if text[:1] == '"' and QUOTED.fullmatch(text)]
-        quoted += bool(cells)
-        doubled += any('""' in text[1:-1] for text in cells)
-        for side, text in enumerate(() if is_blank else pair):
-            characters.update(text)
-            spaces = text.count(" ")
-            words[side] += spaces + 1
-            letters[side] += len(text) - spaces
-        src, tgt = (int.from_bytes(blake2b(text.encode(), digest_size=8, key=key).digest()) for text in pair)
-        return src, tgt, is_blank
-
-    marks = np.fromiter(map(mark, rows), _PAIR)
-    is_spelled = lines > 0 and all(
-        (w < 1.1 * lines and n <= SPELLED_WORD * lines) or n < SPELLED_SIGN * w
-        for w, n in zip(words, letters, strict=True)
-    )
-
-    # drop blank pairs, and unless repeats are kept, all but the first of those that are equal
+    # read; drop blank pairs, and unless repeats are kept, all but the first of those that are equal
+    reader = Reader(seed)
+    marks = np.fromiter(map(reader.mark, rows), _PAIR)
     _, first = np.unique(marks["src"] * np.uint64(3) + marks["tgt"], return_index=True)
-    keep = np.zeros(len(marks), bool)
-    keep[first] = True
-    keep &= ~marks["blank"]
-    blank = int(marks["blank"].sum())
-    repeated = len(marks) - int(keep.sum()) - blank
-    if keep_repeats:
-        keep = ~marks["blank"]
+    is_first = np.zeros(len(marks), bool)
+    is_first[first] = True
+    repeated = int((~is_first & ~marks["blank"]).sum())
+    keep = ~marks["blank"] & (is_first | keep_repeats)
     kept = marks[keep]
 
     # how many to take
@@ -122,8 +125,8 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     # one part for each line
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
-    of_csv = quoted if quoted > len(marks) / 2 else doubled
-    return Division(parts, blank, repeated, of_csv, by_source, int(sizes.max()), len(characters), is_spelled)
+    blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
+    return Division(parts, blank, repeated, quoted, by_source, len(reader.characters), reader.is_spelled)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:

@@ -13,6 +13,7 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
+from seq2seq.data.batches import Batch, Batches
 from seq2seq.data.corpus import Pair, too_few
 from seq2seq.data.dataset import (
     describe_headers,
@@ -28,9 +29,10 @@ from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
-from seq2seq.doctor.findings import ADVICE, Split, diagnose, diagnose_tokens, report
+from seq2seq.doctor.findings import ADVICE, Diagnosis, Split, diagnose, diagnose_tokens, report
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
+from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.scratch import temporary_folder
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
@@ -64,22 +66,13 @@ def check(config: Config) -> Iterator[Fact]:
     if headers := describe_headers(config):
         yield Fact("headers", [("header", line) for line in headers], headers)
     diagnosis = diagnose(splits, config.tokenizer.lowercase)
-    for name, counts in diagnosis.counts.items():
-        shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
-        yield Fact(name, [(name, shown.format(**counts))], counts)
-    ratio, src, tgt = diagnosis.ratio, config.data.src, config.data.tgt
-    lines = [("ratio", f"{ratio:.2f} characters of {tgt} for one of {src}")]
-    for language, scripts in diagnosis.scripts.items():
-        shown = ", ".join(f"{name} {share:.1%}" for name, share in scripts.items() if share >= 0.0005)
-        lines.append((f"script {language}", shown or "the lines are too short to tell"))
-    yield Fact("characters", lines, {"ratio": ratio, "scripts": diagnosis.scripts})
+    yield from _describe_text(config, diagnosis)
 
     # the vocabularies
     tokenizers = learn_tokenizers(config)
-    sizes = {src: len(tokenizers.src), tgt: len(tokenizers.tgt)}
+    sizes = {config.data.src: len(tokenizers.src), config.data.tgt: len(tokenizers.tgt)}
     shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
     yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
-
     if hint := _hint_at_jamo(config):
         yield Fact("spelling", [("spelling", hint)], hint)
 
@@ -88,15 +81,7 @@ def check(config: Config) -> Iterator[Fact]:
         save_tokenizers(tokenizers, folder / "tokenizer")
         store = prepare_store(config, folder / "store", folder / "tokenizer", digests={})
         batches = make_batches(config, store, tokenizers)
-        lines = [("training", text) for text in (str(store.report), too_few(store.report.kept)) if text]
-        yield Fact("training", lines, asdict(store.report))
-        lengths = {language: _lengths(store, side) for side, language in enumerate(sizes)}
-        shown = "mean {mean:.1f} tokens, median {median}, 95 % have at most {percentile_95}, longest {longest}"
-        lines = [(f"length {name}", shown.format(**numbers)) for name, numbers in lengths.items()]
-        yield Fact("lengths", lines, lengths)
-        count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), padding_share(batches)
-        shown = f"{count:,} an epoch, {padding:.1%} of their positions are padding"
-        yield Fact("batches", [("batches", shown)], {"an_epoch": count, "padding": padding})
+        yield from _describe_batches(store, batches, list(sizes))
         batch = next(batches.iterate(epoch=0)).to(device)
 
     # the model
@@ -109,18 +94,7 @@ def check(config: Config) -> Iterator[Fact]:
     Validation(dev, Translator(model, tokenizers, config.search), tokenize)  # raises where dev cannot be validated on
     choice = choose_metric(config.training.early_stopping_metric, [pair.tgt for pair in dev], tokenize)
     yield Fact("measure", [("measure", choice.reason)], {"metric": choice.metric, "reason": choice.reason})
-    parts = {"encoder": 0, "attention": 0, "decoder": 0}
-    for name, parameter in model.named_parameters():
-        parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()
-    total = count_parameters(model)
-    yield Fact("parameters", [("parameters", f"{total:,} in all; {_listed(parts)}")], {"all": total, **parts})
-
-    # one forward step
-    with torch.no_grad():
-        loss = loss_sum(model.to(device), batch).item() / batch.tokens
-    uniform = float(np.log(len(tokenizers.tgt)))
-    shown = f"on {device}: loss {loss:.2f} nats a token; a uniform guess has {uniform:.2f}"
-    yield Fact("one_step", [("one step", shown)], {"device": str(device), "loss": loss, "uniform": uniform})
+    yield from _describe_model(model, batch, device)
 
     # unknown words; only a vocabulary of words leaves some in the training text
     findings, rates = diagnosis.findings, {}
@@ -135,6 +109,46 @@ def check(config: Config) -> Iterator[Fact]:
     # the findings, the most serious first
     findings.sort(key=lambda finding: list(ADVICE).index(finding.kind))
     yield Fact("findings", list(report(findings, splits)), [finding.as_dict() for finding in findings])
+
+
+def _describe_text(config: Config, diagnosis: Diagnosis) -> Iterator[Fact]:
+    for name, counts in diagnosis.counts.items():
+        shown = "{pairs:,} sentence pairs, {different:,} different, {sources:,} different sources, {blank:,} blank"
+        yield Fact(name, [(name, shown.format(**counts))], counts)
+    ratio = diagnosis.ratio
+    lines = [("ratio", f"{ratio:.2f} characters of {config.data.tgt} for one of {config.data.src}")]
+    for language, scripts in diagnosis.scripts.items():
+        shown = ", ".join(f"{name} {share:.1%}" for name, share in scripts.items() if share >= 0.0005)
+        lines.append((f"script {language}", shown or "the lines are too short to tell"))
+    yield Fact("characters", lines, {"ratio": ratio, "scripts": diagnosis.scripts})
+
+
+def _describe_batches(store: Store, batches: Batches, languages: list[str]) -> Iterator[Fact]:
+    lines = [("training", text) for text in (str(store.report), too_few(store.report.kept)) if text]
+    yield Fact("training", lines, asdict(store.report))
+    lengths = {language: _lengths(store, side) for side, language in enumerate(languages)}
+    shown = "mean {mean:.1f} tokens, median {median}, 95 % have at most {percentile_95}, longest {longest}"
+    lines = [(f"length {name}", shown.format(**numbers)) for name, numbers in lengths.items()]
+    yield Fact("lengths", lines, lengths)
+    count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), padding_share(batches)
+    shown = f"{count:,} an epoch, {padding:.1%} of their positions are padding"
+    yield Fact("batches", [("batches", shown)], {"an_epoch": count, "padding": padding})
+
+
+def _describe_model(model: Seq2Seq, batch: Batch, device: torch.device) -> Iterator[Fact]:
+    # its parameters
+    parts = {"encoder": 0, "attention": 0, "decoder": 0}
+    for name, parameter in model.named_parameters():
+        parts["attention" if ".attention." in name else name.split(".")[0]] += parameter.numel()
+    total = count_parameters(model)
+    yield Fact("parameters", [("parameters", f"{total:,} in all; {_listed(parts)}")], {"all": total, **parts})
+
+    # one forward step
+    with torch.no_grad():
+        loss = loss_sum(model.to(device), batch).item() / batch.tokens
+    uniform = float(np.log(model.decoder.W_y.out_features))
+    shown = f"on {device}: loss {loss:.2f} nats a token; a uniform guess has {uniform:.2f}"
+    yield Fact("one_step", [("one step", shown)], {"device": str(device), "loss": loss, "uniform": uniform})
 
 
 def _hint_at_jamo(config: Config) -> str | None:

@@ -2,14 +2,14 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from html import escape
 from importlib.resources import files
 from itertools import groupby, pairwise
 from math import ceil
 from pathlib import Path
-from string import Template
 from typing import NamedTuple
 
+from jinja2 import Environment
+from markupsafe import Markup, escape
 from rapidfuzz.distance import Levenshtein
 
 from seq2seq.errors import UserError
@@ -62,7 +62,7 @@ def save_report(
         UserError: the file cannot be written.
     """
     # the lines, and their numbers for each measure
-    counts, bleu_is_blind, lowercase = evaluation.counts, bool(evaluation.notes), tokenizers.lowercase
+    counts, lowercase = evaluation.counts, tokenizers.lowercase
     references = [rewrite_references(lines, tokenizers) for lines in evaluation.references]
     chrf = [float(counts["chrf"].score(numbers)) for numbers in counts["chrf"].numbers]
     sources = [normalize(line) for line in evaluation.sources]
@@ -87,30 +87,33 @@ def save_report(
 
     words = [split(source) for source in sources]
     by_length = [group(*each) for each in _by_length([len(line) for line in words])]
+    by_rarity: list[Group] = []
+    unknown = ""
     try:
-        by_rarity = _table([group(*each) for each in _by_rarity(words, map(split, training_sources))], bleu_is_blind)
+        by_rarity = [group(*each) for each in _by_rarity(words, map(split, training_sources))]
     except UserError as error:
-        by_rarity = f"<tr><td colspan=6>unknown: {escape(str(error))}</td></tr>"
+        unknown = str(error)
 
     # the page
-    measures = "".join(_row(label, m.score, m.interval, m.signature) for label, m in evaluation.measures().items())
     shown = sorted((line for line in lines if line.hypothesis != line.reference), key=lambda line: line.chrf)[:WORST]
-    fields = {
-        "title": escape(title),
-        "summary": f"{len(lines):,} lines, beam {evaluation.beam}, length penalty {evaluation.length_penalty:g}",
-        "measures": measures,
-        "samples": f"{SAMPLES:,}",
-        "notes": "".join(f"<p>{escape(note)}</p>" for note in evaluation.notes),
-        "oddities": "".join(_oddity(*each) for each in _oddities(lines)),
-        "unit": unit,
-        "by_length": _table(by_length, bleu_is_blind),
-        "by_rarity": by_rarity,
-        "worst_count": f"{len(shown):,}",
-        "worst": "".join(map(_worst, shown)) or "<p>Every line equals its reference.</p>",
-    }
-    template = Template(files("seq2seq.evaluation").joinpath("report.html").read_text(encoding="utf-8"))
+    template = files("seq2seq.evaluation").joinpath("report.html").read_text(encoding="utf-8")
+    page = (
+        Environment(autoescape=True, trim_blocks=True)
+        .from_string(template)
+        .render(
+            title=title,
+            evaluation=evaluation,
+            samples=SAMPLES,
+            oddities=_oddities(lines),
+            unit=unit,
+            unknown=unknown,
+            by_length=by_length,
+            by_rarity=by_rarity,
+            worst=[(line, *_marked(line.reference, line.hypothesis)) for line in shown],
+        )
+    )
     with must_write(path, "give a file in a folder that can be written to"):
-        replace_text(path, template.substitute(fields))
+        replace_text(path, page)
 
 
 # --------------------------------------------------------------------------------------------------------- groups
@@ -151,11 +154,11 @@ def _by_rarity(
 # ------------------------------------------------------------------------------------------------------- oddities
 
 
-def _oddities(lines: Sequence[Line]) -> Iterator[tuple[str, str, list[int]]]:
-    """Yield what often goes wrong: its name, its size, and the numbers of the lines."""
+def _oddities(lines: Sequence[Line]) -> Iterator[tuple[str, str, str]]:
+    """Yield what often goes wrong: its name, its size, and the numbers of the first lines."""
     # too short or too long
     written, wanted = (sum(len(getattr(line, name)) for line in lines) for name in ("hypothesis", "reference"))
-    yield "length", f"{100 * written / max(wanted, 1):.1f} % of the reference's characters", []
+    yield "length", f"{100 * written / max(wanted, 1):.1f} % of the reference's characters", ""
 
     # empty, copied, repeating something, the same for different sources
     sources = defaultdict(set)
@@ -171,7 +174,7 @@ def _oddities(lines: Sequence[Line]) -> Iterator[tuple[str, str, list[int]]]:
     }
     for name, odd in found.items():
         size = f"{len(odd):,} line{'s' * (len(odd) != 1)} ({len(odd) / len(lines):.1%})"
-        yield name, size, [line.number for line in odd]
+        yield name, size, ", ".join(f"{line.number:,}" for line in odd[:LISTED]) + ", …" * (len(odd) > LISTED)
 
 
 def repeats(text: str) -> bool:
@@ -187,50 +190,14 @@ def repeats(text: str) -> bool:
     return False
 
 
-# ----------------------------------------------------------------------------------------------------------- HTML
-
-
-def _row(label: str, score: float, interval: tuple[float, float] | None, signature: str) -> str:
-    low, high = interval or (score, score)
-    return (
-        f"<tr><th>{label}</th><td>{score:.2f}</td><td class=quiet>{low:.2f} to {high:.2f}</td>"
-        f"<td class=signature>{escape(signature)}</td></tr>"
-    )
-
-
-def _table(groups: Sequence[Group], bleu_is_blind: bool) -> str:
-    """Return the rows of a table of groups, with a bar for chrF; a BLEU that says nothing is a dash."""
-    return "".join(
-        f"<tr><th>{name}</th><td>{count:,}</td><td class=bar><i style='width:{min(chrf, 100):.1f}%'></i></td>"
-        f"<td>{chrf:.1f}</td><td>{'–' if bleu_is_blind else f'{bleu:.1f}'}</td><td>{exact:.1f}</td></tr>"
-        for name, count, chrf, bleu, exact in groups
-    )
-
-
-def _oddity(name: str, says: str, numbers: Sequence[int]) -> str:
-    more = ", …" * (len(numbers) > LISTED)
-    listed = f"<span class=quiet>{', '.join(f'{n:,}' for n in numbers[:LISTED])}{more}</span>" if numbers else ""
-    return f"<tr><th>{name}</th><td>{says}</td><td>{listed}</td></tr>"
-
-
-def _worst(line: Line) -> str:
-    reference, hypothesis = _marked(line.reference, line.hypothesis)
-    return (
-        f"<article><h3>line {line.number:,}<span>chrF {line.chrf:.0f}</span></h3><dl>"
-        f"<dt>source</dt><dd dir=auto>{escape(line.source)}</dd>"
-        f"<dt>reference</dt><dd dir=auto>{reference}</dd>"
-        f"<dt>translation</dt><dd dir=auto>{hypothesis or '<em>empty</em>'}</dd></dl></article>"
-    )
-
-
-def _marked(reference: str, hypothesis: str) -> tuple[str, str]:
+def _marked(reference: str, hypothesis: str) -> tuple[Markup, Markup]:
     """Return both as HTML: `<del>` is around what the hypothesis lacks, `<ins>` around what the reference lacks.
 
     Words are compared; in lines of one word, and without spaces between words, characters.
     """
     joiner = " " if min(reference.count(" "), hypothesis.count(" ")) else ""
     left, right = (text.split() if joiner else list(text) for text in (reference, hypothesis))
-    parts: tuple[list[str], list[str]] = ([], [])
+    parts: tuple[list[Markup], list[Markup]] = ([], [])
     for is_equal, group in groupby(Levenshtein.opcodes(left, right), key=lambda step: step.tag == "equal"):
         steps = list(group)
         here = left[steps[0].src_start : steps[-1].src_end]
@@ -238,5 +205,5 @@ def _marked(reference: str, hypothesis: str) -> tuple[str, str]:
         for side, mark, items in ((0, "del", here), (1, "ins", there)):
             text = escape(joiner.join(items))
             if items:
-                parts[side].append(text if is_equal else f"<{mark}>{text}</{mark}>")
-    return joiner.join(parts[0]), joiner.join(parts[1])
+                parts[side].append(text if is_equal else Markup(f"<{mark}>{text}</{mark}>"))
+    return Markup(joiner).join(parts[0]), Markup(joiner).join(parts[1])

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 from seq2seq.errors import UserError
 from seq2seq.files import read_small
-from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizers, TokenizerType
+from seq2seq.text.folding import SPECIALS, Folding
+from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizers, TokenizerType
 
 TYPES: dict[int, TokenizerType] = {1: "unigram", 2: "bpe", 4: "char"}  # as sentencepiece numbers them
 
@@ -21,11 +22,7 @@ class OwnModel(NamedTuple):
 def import_tokenizers(paths: list[str], lowercase: bool, decompose: bool, symbols: list[str]) -> Tokenizers:
     """Make the tokenizers of both sides from one sentencepiece model, or of each side from its own.
 
-    Args:
-        paths: one file, or that of the source and that of the target.
-        lowercase: fold case before anything else.
-        decompose: cut letters and accents apart, and Hangul syllables into jamo, before anything else.
-        symbols: texts that are one token each; every model must have them.
+    Every model must have the symbols, texts that are one token each.
 
     Raises:
         UserError: a file is no model that can be used, lacks a symbol, or the two are of different kinds.
@@ -34,7 +31,8 @@ def import_tokenizers(paths: list[str], lowercase: bool, decompose: bool, symbol
     kinds = [(model.type, model.normalizer) for model in models]
     if len({*kinds}) > 1:
         raise UserError(f"tokenizer.model: {paths[0]} is {kinds[0]}, {paths[1]} is {kinds[1]}; both must be alike")
-    tokenizers = [SubwordTokenizer(model.content, lowercase, decompose, symbols) for model in models]
+    folding = Folding(lowercase, decompose, tuple(symbols))
+    tokenizers = [SubwordTokenizer(model.content, folding) for model in models]
     for path, tokenizer in zip(paths, tokenizers, strict=True):
         for symbol in symbols:
             if symbol not in tokenizer.pieces(tokenizer.encode(symbol)):

@@ -4,22 +4,17 @@ In every vocabulary the first four ids are pad, unk, bos and eos. Only code make
 `</s>` or `<pad>` is ordinary text. Both kinds of tokenizer expect normalized text and return normalized text.
 """
 
-import contextlib
 import io
-import re
-import unicodedata
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import accumulate
 from typing import Literal, NamedTuple, Self
 
 from seq2seq.errors import UserError
+from seq2seq.text.folding import BOS, EOS, NO_FOLDING, PAD, SPECIALS, UNK, Folding
 from seq2seq.text.normalize import normalize
-
-PAD, UNK, BOS, EOS = 0, 1, 2, 3
-SPECIALS = ["<pad>", "<unk>", "<s>", "</s>"]
+from seq2seq.text.words import WordTokenizer
 
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
 _UNKNOWN_MARK, _SPACE_MARK = "\u2585", "\u2581"  # sentencepiece's own
@@ -35,43 +30,16 @@ class Scored(NamedTuple):
 Pieces = dict[str, Scored]
 
 
-class Folding(NamedTuple):
-    """What happens to a text before it is cut into tokens. Symbols stay as they are."""
-
-    lowercase: bool = False
-    decompose: bool = False  # into letters and accents, and Hangul syllables into jamo; `normalize` composes them again
-    symbols: tuple[str, ...] = ()  # texts that are one token each
-
-    def split(self, text: str) -> list[str]:
-        """Return the parts of a text, spelled anew; the symbols in it have the odd indices."""
-        parts = _symbol_pattern(self.symbols).split(text) if self.symbols else [text]
-        return [part if i % 2 else self._spell(part) for i, part in enumerate(parts)]
-
-    def __call__(self, text: str) -> str:
-        """Return the whole text, spelled anew."""
-        return "".join(self.split(text)) if self.symbols else self._spell(text)
-
-    def _spell(self, text: str) -> str:
-        text = text.lower() if self.lowercase else text
-        return unicodedata.normalize("NFD", text) if self.decompose else text
-
-
-@cache
-def _symbol_pattern(symbols: tuple[str, ...]) -> re.Pattern[str]:
-    longest_first = sorted(symbols, key=len, reverse=True)
-    return re.compile(f"({'|'.join(map(re.escape, longest_first))})")
-
-
 class SubwordTokenizer:
     """A sentencepiece model. Those that `train` makes have byte fallback: no word is unknown, `decode` restores it.
 
     The one exception: U+2581, sentencepiece's own mark for a space, is decoded as a space.
     """
 
-    def __init__(self, model: bytes, lowercase: bool = False, decompose: bool = False, symbols: Sequence[str] = ()):
+    def __init__(self, model: bytes, folding: Folding = NO_FOLDING):
         from sentencepiece import SentencePieceProcessor
 
-        self.model, self.folding = model, Folding(lowercase, decompose, tuple(symbols))
+        self.model, self.folding = model, folding
         self._processor = SentencePieceProcessor(model_proto=model)
 
     @classmethod
@@ -113,7 +81,7 @@ class SubwordTokenizer:
                     f"({characters} characters, the space{listed}, 256 bytes and 4 special tokens)"
                 ) from None
             raise UserError(f"tokenizer.vocab_size is {vocab_size}: sentencepiece failed: {error}") from None
-        return cls(model.getvalue(), *folding)
+        return cls(model.getvalue(), folding)
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of normalized text, without bos and eos."""
@@ -178,87 +146,6 @@ class SubwordTokenizer:
 
     def __len__(self) -> int:
         return self._processor.get_piece_size()
-
-
-class WordTokenizer:
-    """torchtext's tokenizer and vocabulary: the most frequent words have an id, all others are `<unk>`.
-
-    `decode` joins words with a space. It does not undo the changes of the torchtext tokenizer; `split` makes no
-    changes. A word of the text that is spelled like a special token is unknown.
-    """
-
-    def __init__(
-        self,
-        words: Sequence[str],
-        word_tokenizer: str,
-        lowercase: bool = False,
-        decompose: bool = False,
-        symbols: Sequence[str] = (),
-    ):
-        """Make a tokenizer in which `words` have the ids from 4 on, in their order."""
-        from torchtext.vocab import Vocab
-
-        ranked = Counter({word: len(words) - rank for rank, word in enumerate(words)})
-        self._vocab = Vocab(ranked, specials=SPECIALS, specials_first=True)
-        self._split = _word_splitter(word_tokenizer)
-        self.folding = Folding(lowercase, decompose, tuple(symbols))
-
-    missing = frozenset([UNK])  # the ids of the tokens that stand for what the vocabulary lacks
-
-    @classmethod
-    def train(cls, vocab_size: int, folding: Folding, word_tokenizer: str, lines: Sequence[str]) -> Self:
-        """Learn the most frequent words of the lines: at most `vocab_size` tokens, special ones included."""
-        from torchtext.vocab import Vocab
-
-        first = [*SPECIALS, *folding.symbols]
-        if vocab_size <= len(first):
-            text = f"too small; {len(first)} are special tokens, write {len(first) + 1} or more"
-            raise UserError(f"tokenizer.vocab_size is {vocab_size}: {text}")
-        split = _word_splitter(word_tokenizer)
-        counts = Counter(word for line in lines for part in folding.split(line)[::2] for word in split(part))
-        words = Vocab(counts, max_size=vocab_size - len(first), specials=first).itos[len(SPECIALS) :]
-        return cls(words, word_tokenizer, *folding)
-
-    def words(self, text: str) -> Iterator[str]:
-        """Yield the words of normalized text, known or not."""
-        for i, part in enumerate(self.folding.split(text)):
-            yield from [part] if i % 2 else self._split(part)
-
-    def encode(self, text: str) -> list[int]:
-        """Return the ids of the words of normalized text, without bos and eos."""
-        ids = (self._vocab[word] for word in self.words(text))
-        return [i if i > EOS else UNK for i in ids]
-
-    def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
-        """Return what `encode` returns for each line."""
-        return [self.encode(line) for line in lines]
-
-    def decode(self, ids: Iterable[int]) -> str:
-        """Return the words, joined with a space; `<unk>` is shown, the other special tokens are left out."""
-        return normalize(" ".join(self._vocab.itos[i] for i in ids if i > EOS or i == UNK))
-
-    def rewrite(self, text: str) -> str:
-        """Return normalized text as `decode` would write it, were all its words known."""
-        return normalize(" ".join(self.words(text)))
-
-    def pieces(self, ids: Iterable[int]) -> list[str]:
-        """Return the words, special ones included."""
-        return [self._vocab.itos[i] for i in ids]
-
-    def word_numbers(self, ids: Sequence[int]) -> list[int]:
-        """Return the word of each token: every token is a word."""
-        return list(range(len(ids)))
-
-    def spellings(self) -> list[bytes]:
-        """Return the bytes that each token adds to a text in UTF-8; a space at the end of a text is dropped later."""
-        return [f"{word} ".encode() if i > EOS or i == UNK else b"" for i, word in enumerate(self._vocab.itos)]
-
-    def ids(self, pieces: Iterable[str]) -> list[int]:
-        """Return the ids of some of the strings that `pieces` returns; `UNK` for one that is no token."""
-        return [self._vocab.stoi.get(piece, UNK) for piece in pieces]
-
-    def __len__(self) -> int:
-        return len(self._vocab)
 
 
 Tokenizer = SubwordTokenizer | WordTokenizer
@@ -332,16 +219,3 @@ def train_tokenizers(
     src = train([*src_lines, *tgt_lines] if joint else src_lines)
     tgt = src if joint else train(tgt_lines)
     return Tokenizers(src, tgt, type, lowercase, word_tokenizer)
-
-
-def _word_splitter(name: str) -> Callable[[str], list[str]]:
-    from torchtext.data import get_tokenizer
-
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):  # torchtext prints advice about a missing package
-            return get_tokenizer(None if name == "split" else name)
-    except (ImportError, ValueError, AttributeError, LookupError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(
-            f"tokenizer.word_tokenizer is {name}: not available ({reason}); write split or basic_english"
-        ) from None

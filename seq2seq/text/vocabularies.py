@@ -11,7 +11,8 @@ from pydantic import BaseModel
 
 from seq2seq.errors import UserError
 from seq2seq.files import read_json, read_small, status, write_json
-from seq2seq.text.tokenizer import SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
+from seq2seq.text.folding import SPECIALS, Folding
+from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
 SETTINGS = "tokenizer.json"
 FIX = "copy the run folder again"
@@ -69,7 +70,7 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
 def load_tokenizers(folder: Path) -> Tokenizers:
     """Read what `save_tokenizers` wrote; raise UserError if a file is missing or damaged."""
     settings = read_json(folder / SETTINGS, Settings, FIX)
-    folding = settings.lowercase, settings.decompose, settings.symbols
+    folding = Folding(settings.lowercase, settings.decompose, tuple(settings.symbols))
 
     # a tokenizer from its file, which must give back what was written
     def load(name: str) -> Tokenizer:
@@ -80,10 +81,10 @@ def load_tokenizers(folder: Path) -> Tokenizers:
         try:
             if is_words:
                 words = content.decode("utf-8").removesuffix("\n").split("\n")
-                tokenizer = WordTokenizer(words[len(SPECIALS) :], settings.word_tokenizer, *folding)
+                tokenizer = WordTokenizer(words[len(SPECIALS) :], settings.word_tokenizer, folding)
                 is_ours = tokenizer.pieces(range(len(tokenizer))) == words
             else:
-                tokenizer = SubwordTokenizer(content, *folding)
+                tokenizer = SubwordTokenizer(content, folding)
                 is_ours = tokenizer.pieces(range(len(SPECIALS))) == SPECIALS
         except (UnicodeDecodeError, RuntimeError, IndexError):  # IndexError: the file is empty
             is_ours = False

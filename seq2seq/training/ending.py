@@ -24,12 +24,7 @@ def advise(
 ) -> list[str]:
     """Return what the validations of a finished training show, and what to do next.
 
-    Args:
-        records: the metrics of the run.
-        progress: at its end.
-        training: the settings, with the measure that decided.
-        run: the run folder.
-        source: the run that this one was begun from, if it was.
+    `records` are the metrics of the run, and `source` is the run that it was begun from, if it was.
     """
     # the validations by the present dev set and measure; of a repeated one the last counts
     metric = training.early_stopping_metric

@@ -12,7 +12,7 @@ import torch
 from seq2seq.config import Config, flatten_keys, resolve_paths
 from seq2seq.data.batches import Position
 from seq2seq.data.corpus import Pair
-from seq2seq.errors import UserError, resume_command
+from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.environment import describe_machine
@@ -146,14 +146,7 @@ def find_changes(
 ) -> list[Change]:
     """List the changes since a run was begun: in config, data files and vocabularies.
 
-    Args:
-        run: the run to resume.
-        config: the config to resume it with.
-        metric: the measure that decides which checkpoint is the best now.
-        digests: the digests of the data of that config.
-        checkpoint: the checkpoint to resume from, if there is one.
-        state: the training state of that checkpoint.
-        processes: the processes that train now.
+    `metric` decides which checkpoint is the best now, and `digests` are those of the data now.
 
     Raises:
         UserError: something has changed that must never change.
@@ -163,15 +156,6 @@ def find_changes(
         text = f"{file} is not what {checkpoint.name} was trained with, put the old file back"
         found.append(Change("tokenizer", text))
     return found
-
-
-def refuse_changes(run: Run, changes: list[Change]) -> None:
-    """Raise UserError if anything has changed."""
-    if changes:
-        raise UserError(
-            f"{'; '.join(change.text for change in changes)}. `{resume_command(run.path)}` resumes with the old "
-            "config; --allow-changes resumes with the changes; --run DIR trains in another folder"
-        )
 
 
 def _changed_keys(
@@ -218,15 +202,19 @@ def _changed_data(run: Run, digests: Digests) -> Iterator[Change]:
             yield Change(f"data.{split}", f"{names[i]} of data.{split} has changed since {run.path} was begun")
 
 
-def describe_processes(state: TrainingState, processes: Processes, accumulate: int) -> str | None:
-    """Describe what changes with a different number of processes; return None if the number is the same."""
-    before, now = state["processes"], processes.size
-    if before == now:
-        return None
-    return (
-        f"processes: {now}, before: {before}; so batches an update (training.accumulate x processes): "
-        f"{now * accumulate}, and dropout draws other numbers"
-    )
+def describe_differences(
+    state: TrainingState | None, processes: Processes, accumulate: int, precision: Precision
+) -> list[str]:
+    """Describe what differs between the processes and the machine of a checkpoint and the present ones."""
+    if state is None:
+        return []
+    found, before, now = [], state["processes"], processes.size
+    if before != now:
+        found.append(
+            f"processes: {now}, before: {before}; so batches an update (training.accumulate x processes): "
+            f"{now * accumulate}, and dropout draws other numbers"
+        )
+    return [*found, *describe_machines(state.get("machine", {}), describe_machine(precision))]
 
 
 def describe_machines(before: dict[str, str], now: dict[str, str]) -> list[str]:

@@ -25,26 +25,19 @@ from seq2seq.data.dataset import (
     read_dev,
 )
 from seq2seq.data.formats import corpus_files
+from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, resume_command
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
-from seq2seq.runs.environment import describe_machine
 from seq2seq.runs.run import Run
+from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.ema import make_average
 from seq2seq.training.processes import Processes
-from seq2seq.training.resume import (
-    Change,
-    TrainingState,
-    describe_machines,
-    describe_processes,
-    find_changes,
-    refuse_changes,
-    yardstick_of,
-)
+from seq2seq.training.resume import Change, TrainingState, describe_differences, find_changes, yardstick_of
 from seq2seq.training.source import Source, find_source, take_over
 from seq2seq.training.validation import Validation
 from seq2seq.training.watch import Watch
@@ -60,6 +53,7 @@ class Start(NamedTuple):
     run: Run
     settings: TrainingConfig  # with the measure that `auto` has chosen
     yardstick: str  # the digest of dev set and measure
+    processes: Processes
     device: torch.device
     precision: Precision
     model: Seq2Seq  # the model that is trained
@@ -67,9 +61,9 @@ class Start(NamedTuple):
     validation: Validation
     watch: Watch
     batches: Batches
+    changes: list[Change]  # the changes since the checkpoint
     checkpoint: Checkpoint | None  # the checkpoint to resume from; its weights are already in the model
     state: TrainingState | None  # the training state of that checkpoint
-    changes: list[Change]  # the changes since that checkpoint
     source: Source | None  # where the weights come from, if no update has been made yet
 
     @property
@@ -102,7 +96,7 @@ def prepare(
         UserError: a mistake that would stop the training before its first update; a new run then leaves no files.
     """
     with processes.first_then_others():
-        # check: the folder, the checkpoint, the device
+        # the run folder, the checkpoint to resume from, the run that this one starts from
         run, first = Run(path), processes.rank == 0
         is_new = not run.exists()
         if first and not is_new:
@@ -110,58 +104,35 @@ def prepare(
                 run.must_be_new()
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
-        checkpoint = run.checkpoints.find("last")
-        state = checkpoint.training_state() if checkpoint else None
-        if state == {}:
-            fix = f"train a new run from it, with --from {path}"
-            raise UserError(f"{path}: the mean of checkpoints, which has no training to go on with; {fix}")
-        known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
+        config = take_over(config, source) if source else config
+        origin = _find_origin(run, source, is_new)
+        checkpoint, state, source = origin
 
-        # the run that this one starts from, and the precision
-        if source:
-            config = take_over(config, source)
-        if not is_new and (source or not checkpoint):
-            source = find_source(run, source)
-        source = None if checkpoint else source
-        precision = choose_precision(device, config.training.precision, products=known)
-
-        # the data, the measure, and what has changed
-        digests = data_digests(config) if first else run.environment()["data"]
-        dev = read_dev(config)
-        bleu_tokenize = config.evaluation.bleu_tokenize
-        choice = choose_metric(config.training.early_stopping_metric, [pair.tgt for pair in dev], bleu_tokenize)
+        # the data, and what has changed since the run was begun
+        digests, dev = data_digests(config) if first else run.environment()["data"], read_dev(config)
+        wanted, tokenize = config.training.early_stopping_metric, config.evaluation.bleu_tokenize
+        choice = choose_metric(wanted, [pair.tgt for pair in dev], tokenize)
         changes = []
         if first and not is_new:
             changes = find_changes(run, config, choice.metric, digests, checkpoint, state, processes)
-            if not allow_changes:
-                refuse_changes(run, changes)
+        if changes and not allow_changes:
+            raise UserError(
+                f"{'; '.join(change.text for change in changes)}. `{resume_command(run.path)}` resumes with the old "
+                "config; --allow-changes resumes with the changes; --run DIR trains in another folder"
+            )
+
+        # the vocabularies, the model and its translator
+        known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
+        precision = choose_precision(device, config.training.precision, products=known)
         learned = source.run.tokenizers() if source else None
         tokenizers = run.tokenizers() or learned or learn_tokenizers(config, digests["train"])
         must_keep_a_pair(config, tokenizers)
-
-        # build: the model, with random weights, pretrained vectors or the weights of the checkpoint
-        must_fit(config, tokenizers, device, training=True)
-        torch.manual_seed(config.seed)
-        model = build_model(config, tokenizers)
-        vectors = []
-        if weights := checkpoint or (source and source.checkpoint):
-            weights.load_weights(model)
-        else:
-            vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
-        if not first:
-            torch.manual_seed(config.seed + processes.rank)  # so that dropout differs between processes
-
-        # the average of the weights, which a checkpoint holds; the training goes on with those in its training state
-        model, ema = model.to(device), config.training.ema
-        average = make_average(model, ema, state["progress"]["update"] if state else 0) if ema else None
-        if state and "weights" in state:
-            model.load_state_dict(state["weights"])
+        model, average, vectors = _make_model(config, tokenizers, device, origin, processes.rank)
         shown = cast(Seq2Seq, average.module) if average else model
         translator = Translator(shown, tokenizers, config.search, products=precision.products)
-        validation = Validation(dev, translator, bleu_tokenize)
-        watch = Watch(run.path / "attention.jsonl", dev, translator)
+        validation = Validation(dev, translator, tokenize)
 
-        # open the run folder: config, environment, vocabularies, token ids
+        # the run folder
         if first and is_new:
             until_the_end.enter_context(run.writing())
             Run.create(path, config, digests, precision, source.as_dict() if source else None)
@@ -174,41 +145,90 @@ def prepare(
                 facts["tokenizer_models"] = own_model_digests(config)
             run.add_to_environment(facts)
         store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
-        batches = make_batches(config, store, tokenizers)
         if first:
             run.save_sentences(learn_sentences(store, tokenizers, config.data.src))
 
-    # log a summary
-    headers = describe_headers(config)
-    corpora = [(corpus_files(c.path, config.data.src, config.data.tgt), c.weight) for c in config.data.corpora]
-    if few := too_few(store.report.kept):
-        log.warning(few)
-    shares = missing_shares(store, tokenizers) if learned or config.tokenizer.models else ()
-    for code, share in zip((config.data.src, config.data.tgt), shares, strict=False):
-        if share > MISSING:
-            fix = "train without --from" if learned else "give another tokenizer.model"
-            text = "%.0f%% of the tokens of %s are bytes or unknown, because the vocabulary lacks these characters; %s"
-            log.warning(text, 100 * share, code, fix)
-    for line in (
-        *headers,
-        *(f"reading {' and '.join(files)}{'' if weight == 1 else f', weight {weight:g}'}" for files, weight in corpora),
-        f"training pairs: {store.report}",
-        *([f"weights and vocabularies are those of {source.checkpoint.path}"] if source else []),
-        *vectors,
-        f"{count_parameters(model):,} parameters, on {device} in {precision}",
-    ):
+    # what is logged
+    _describe(config, store, tokenizers, source)
+    for line in (*vectors, f"{count_parameters(model):,} parameters, on {device} in {precision}"):
         log.info(line)
     log.log(logging.WARNING if choice.is_blind else logging.INFO, choice.reason)
     changes = processes.on_first(lambda: changes)
     for change in changes:
         log.warning("%s: going on all the same", change.text)
-    if state and (difference := describe_processes(state, processes, config.training.accumulate)):
-        log.warning(difference)
-    for difference in describe_machines(state.get("machine", {}), describe_machine(precision)) if state else ():
+    for difference in describe_differences(state, processes, config.training.accumulate, precision):
         log.warning(difference)
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
-    yardstick = yardstick_of(config, choice.metric, dev)
-    return Start(
-        *(run, settings, yardstick, device, precision, model, average, validation, watch, batches),
-        *(checkpoint, state, changes, source),
-    )
+    batches, watch = make_batches(config, store, tokenizers), Watch(run.path / "attention.jsonl", dev, translator)
+    trained = run, settings, yardstick_of(config, choice.metric, dev), processes, device, precision, model, average
+    return Start(*trained, validation, watch, batches, changes, *origin)
+
+
+class Origin(NamedTuple):
+    """Where the weights come from: the last checkpoint of the run, with its training state, else that of a source."""
+
+    checkpoint: Checkpoint | None
+    state: TrainingState | None
+    source: Source | None
+
+
+def _find_origin(run: Run, source: Source | None, is_new: bool) -> Origin:
+    """Find the last checkpoint of a run; without one, the source that the run was begun from or begins from."""
+    checkpoint = run.checkpoints.find("last")
+    state = checkpoint.training_state() if checkpoint else None
+    if state == {}:
+        fix = f"train a new run from it, with --from {run.path}"
+        raise UserError(f"{run.path}: the mean of checkpoints, which has no training to go on with; {fix}")
+    if not is_new and (source or not checkpoint):
+        source = find_source(run, source)
+    return Origin(checkpoint, state, None if checkpoint else source)
+
+
+class Made(NamedTuple):
+    """A model, made for a training."""
+
+    model: Seq2Seq
+    average: AveragedModel | None
+    vectors: list[str]  # for the log: the pretrained vectors that it starts from
+
+
+def _make_model(config: Config, tokenizers: Tokenizers, device: torch.device, origin: Origin, rank: int) -> Made:
+    """Make the model, with the weights of a checkpoint, else with pretrained vectors or random weights."""
+    checkpoint, state, source = origin
+    must_fit(config, tokenizers, device, training=True)
+    torch.manual_seed(config.seed)
+    model, vectors = build_model(config, tokenizers), []
+    if weights := checkpoint or (source and source.checkpoint):
+        weights.load_weights(model)
+    else:
+        vectors = start_from_vectors(model, tokenizers, dict(config.model.pretrained_embeddings or {}))
+    if rank > 0:
+        torch.manual_seed(config.seed + rank)  # so that dropout differs between processes
+
+    # the average of the weights, which a checkpoint holds; the training goes on with those in its training state
+    model, ema = model.to(device), config.training.ema
+    average = make_average(model, ema, state["progress"]["update"] if state else 0) if ema else None
+    if state and "weights" in state:
+        model.load_state_dict(state["weights"])
+    return Made(model, average, vectors)
+
+
+def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Source | None) -> None:
+    """Log what the training reads, and warn where the text is too little or does not fit the vocabularies."""
+    data = config.data
+    for header in describe_headers(config):
+        log.info(header)
+    for corpus in data.corpora:
+        weight = "" if corpus.weight == 1 else f", weight {corpus.weight:g}"
+        log.info(f"reading {' and '.join(corpus_files(corpus.path, data.src, data.tgt))}{weight}")
+    log.info(f"training pairs: {store.report}")
+    if few := too_few(store.report.kept):
+        log.warning(few)
+    shares = missing_shares(store, tokenizers) if source or config.tokenizer.models else ()
+    for code, share in zip((data.src, data.tgt), shares, strict=False):
+        if share > MISSING:
+            fix = "train without --from" if source else "give another tokenizer.model"
+            text = "%.0f%% of the tokens of %s are bytes or unknown, because the vocabulary lacks these characters; %s"
+            log.warning(text, 100 * share, code, fix)
+    if source:
+        log.info(f"weights and vocabularies are those of {source.checkpoint.path}")

@@ -2,10 +2,6 @@
 
 loss = - sum_t log p(y_t | y_<t, x) / (real target tokens of the update, in all processes), with label smoothing,
        + coverage_loss * sum_t sum_i min(a_ti, sum of a_t'i over t' < t) / (the same), where asked for
-       + r_drop / 4 * sum_t (KL(p_t || q_t) + KL(q_t || p_t)) / (the same), where asked for
-
-In R-Drop (Liang et al. 2021) p and q are the predictions of two passes over the batch, with two draws of dropout, and
-the other terms are the means of both passes. The loss is half of the paper's, so r_drop is the alpha of the paper.
 """
 
 import math
@@ -59,7 +55,7 @@ def update(
         for batch in micro_batches:
             # forward and loss
             with precision.forward():
-                sums = losses(model, batch, training.label_smoothing, training.coverage_loss, training.r_drop)
+                sums = losses(model, batch, training.label_smoothing, training.coverage_loss)
                 loss = sums.loss / tokens
             # backward
             loss.backward()
@@ -84,26 +80,15 @@ class Losses(NamedTuple):
     cross_entropy: Float[Tensor, ""]  # what is shown; it has no gradient
 
 
-def losses(
-    model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0, r_drop: float = 0.0
-) -> Losses:
-    """Return the losses of a batch: the cross entropy with label smoothing, and the terms that have a weight."""
-    # forward; for R-Drop the batch holds every pair twice, first all pairs, then all again
-    passes = 2 if r_drop else 1
-    src, src_lengths, tgt_in, tgt_out = (torch.cat([tensor] * passes) for tensor in batch[:4])
-    attentional, weights, _ = model(src, src_lengths, tgt_in)
-
-    # the cross entropy
-    real = tgt_out != PAD
+def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
+    """Return the losses of a batch: the cross entropy with label smoothing, and with a weight the coverage loss."""
+    attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
+    real = batch.tgt_out != PAD
     s = model.decoder.dropout(attentional[real])
-    loss, nats = cross_entropies(model.decoder.W_y, s, tgt_out[real], label_smoothing)
-
-    # the other terms
+    loss, nats = cross_entropies(model.decoder.W_y, s, batch.tgt_out[real], label_smoothing)
     if coverage:
         loss = loss + coverage * coverage_loss(weights.mean(1))[real].sum()
-    if r_drop:
-        loss = loss + r_drop / 2 * divergence(*model.decoder.W_y(s).chunk(2))
-    return Losses(loss / passes, nats / passes)
+    return Losses(loss, nats)
 
 
 def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
@@ -126,12 +111,6 @@ def cross_entropies(
     with torch.no_grad():
         above_mean = (s * W[y]).sum() + b[y].sum() - (s.sum(0, dtype=W.dtype) * W.mean(0)).sum() - len(y) * b.mean()
     return Losses(loss, loss.detach() - label_smoothing * above_mean)
-
-
-def divergence(z: Float[Tensor, "rows vocab"], z2: Float[Tensor, "rows vocab"]) -> Float[Tensor, ""]:
-    """Return KL(p || q) + KL(q || p) = sum_v (p_v - q_v) (log p_v - log q_v) of two predictions, summed over rows."""
-    log_p, log_q = z.float().log_softmax(-1), z2.float().log_softmax(-1)
-    return ((log_p.exp() - log_q.exp()) * (log_p - log_q)).sum()
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -5,7 +5,6 @@ weights at one time: before the first update, and at every validation. The decod
 training, so that rows and columns stay the same.
 """
 
-import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
@@ -63,21 +62,16 @@ class Watched(NamedTuple):
 
     def maps(self) -> dict[int, AttentionMap]:
         """Return the weights after each number of updates."""
-        of, heads = self.sentence, ["attention"]
-        tables = {moment.update: np.array([moment.weights], dtype=float) for moment in self.moments}
-        return {
-            update: AttentionMap(of.rows, of.columns, heads, weights, of.row_words, of.column_words)
-            for update, weights in tables.items()
-        }
+        maps, of = {}, self.sentence
+        for update, weights in ((moment.update, np.array([moment.weights], float)) for moment in self.moments):
+            maps[update] = AttentionMap(of.rows, of.columns, ["attention"], weights, of.row_words, of.column_words)
+        return maps
 
 
 class Watch:
-    """The sentence that a training watches, and its weights so far. A model without attention has neither.
+    """The sentence of dev that a training watches, and its weights so far. A model without attention has neither.
 
-    Args:
-        file: the file in the run folder. If it cannot be written, a warning says so, and the training goes on.
-        dev: the pairs from which the sentence is chosen.
-        translator: the translator of the model in training.
+    If the file cannot be written, a warning says so, and the training goes on.
     """
 
     def __init__(self, file: Path, dev: Sequence[Pair], translator: Translator):
@@ -86,11 +80,9 @@ class Watch:
         self._moments: list[Moment] = []
 
     def begin(self, update: int, validation: int) -> None:
-        """Choose a sentence, or go on with that of a resumed run and forget its weights after the checkpoint.
+        """Choose a sentence, or go on with that of a resumed run and forget its weights after the last validation.
 
-        Args:
-            update: the number of updates so far; at 0 the weights of the untrained model are kept.
-            validation: the update of the last validation so far.
+        If no update has been made, the weights of the untrained model are kept.
         """
         if not self._translator.decoder_heads:
             return
@@ -124,12 +116,9 @@ class Watch:
         weights = look.decoder.mean().weights[0].round(3).tolist()
         self._moments = [moment for moment in self._moments if moment.update < update]
         self._moments.append(Moment(update=update, weights=weights))
-        lines = [
-            json.dumps(part.model_dump(), ensure_ascii=False, separators=(",", ":"))
-            for part in (self._sentence, *self._moments)
-        ]
         try:
-            replace_text(self._file, "".join(f"{line}\n" for line in lines))
+            parts = (self._sentence, *self._moments)
+            replace_text(self._file, "".join(f"{part.model_dump_json()}\n" for part in parts))
         except OSError as error:
             log.warning("%s: cannot be written: %s; training without it", self._file, error.strerror)
 
