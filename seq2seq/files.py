@@ -97,6 +97,15 @@ def must_write(path: Path, fix: str) -> Iterator[None]:
         raise UserError(f"{named}: cannot be written: {error.strerror or error}; {fix}") from None
 
 
+@contextmanager
+def must_read(path: Path | str, fix: str) -> Iterator[None]:
+    """Turn an OSError of the block, or a ValueError about a name, into a UserError; `path` names what was read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {_reason(error)}; {fix}") from None
+
+
 def open_own(path: Path, flags: int) -> int:
     """Open a file that is changed in place, and return its descriptor; a link is not followed, a FIFO not waited for.
 
@@ -296,10 +305,8 @@ def read_json(path: Path, record: type[Record], fix: str) -> Record:
     Raises:
         UserError: the file cannot be read, is not a JSON object, or has not the keys and values that it must have.
     """
-    try:
+    with must_read(path, fix):
         text = read_small(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}; {fix}") from None
     return parse_json(text, record, str(path), fix)
 
 

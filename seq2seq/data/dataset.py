@@ -20,7 +20,7 @@ from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
-from seq2seq.files import fingerprint
+from seq2seq.files import fingerprint, must_read
 from seq2seq.text.own_models import import_tokenizers
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
@@ -199,10 +199,8 @@ def own_model_digests(config: Config) -> dict[str, str]:
 
 
 def _digest(file: Path) -> str:
-    try:
+    with must_read(file, "give a file that can be read"):
         return str(fingerprint(file)["sha256"])
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
 
 
 def sample_pairs(store: Chunks) -> Iterator[Sides]:

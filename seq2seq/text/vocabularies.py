@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from seq2seq.errors import UserError
-from seq2seq.files import read_json, read_small, status, write_json
+from seq2seq.files import must_read, read_json, read_small, status, write_json
 from seq2seq.text.folding import SPECIALS, Folding
 from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
@@ -100,7 +100,5 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with must_read(path, FIX):
         return read_small(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {FIX}") from None

@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from seq2seq.config import Config
@@ -76,7 +75,7 @@ def train(
             if another_race:  # another dev set or measure: compare the checkpoints again
                 keeper.measure_again()
             try:
-                run_updates(start, progress, optimizer, keeper, stop, bar, pause)
+                run_updates(keeper, bar, pause)
             except Stopped as stopped:
                 keeper.save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
@@ -94,16 +93,9 @@ def train(
     return run
 
 
-def run_updates(
-    start: Start,
-    progress: Progress,
-    optimizer: torch.optim.Optimizer,
-    keeper: Keeper,
-    stop: Stop,
-    bar: "tqdm[Any]",
-    pause: int,
-) -> None:
+def run_updates(keeper: Keeper, bar: "tqdm[Any]", pause: int) -> None:
     """Update the model, validate and save until the training is finished or pauses; raise `Stopped` after a signal."""
+    start, progress, optimizer = keeper.start, keeper.progress, keeper.optimizer
     model, settings, processes = start.model, start.settings, start.processes
     batches = start.batches.stream(progress.position, processes.rank, processes.size)
     record: dict[str, Any] | None = None
@@ -152,7 +144,7 @@ def run_updates(
                 keeper.save()
 
             # stop when asked
-            if asked := int(processes.max(stop.asked)):
+            if asked := int(processes.max(keeper.stop.asked)):
                 raise Stopped(asked)
 
     # end between two validations
