@@ -108,17 +108,8 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
 
     # learn
     src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
-    return train_tokenizers(
-        tokenizer.type,
-        tokenizer.vocab_size,
-        tokenizer.joint,
-        tokenizer.lowercase,
-        tokenizer.word_tokenizer,
-        src,
-        tgt,
-        decompose=tokenizer.decompose,
-        symbols=tokenizer.symbols,
-    )
+    kind = tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer
+    return train_tokenizers(*kind, src, tgt, decompose=tokenizer.decompose, symbols=tokenizer.symbols)
 
 
 def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
