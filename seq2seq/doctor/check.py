@@ -13,9 +13,10 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
+from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
 from seq2seq.data.batches import Batch, Batches
-from seq2seq.data.corpus import Pair, too_few
+from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator

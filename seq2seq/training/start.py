@@ -10,9 +10,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
+from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
 from seq2seq.data.batches import Batches
-from seq2seq.data.corpus import too_few
 from seq2seq.data.formats import corpus_files
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
