@@ -3,6 +3,7 @@
 # make lint       style, types, import layers   make toy        the toy corpus, from its grammar
 # make docs       the generated pages           make clean      forget .venv and the caches; runs stay
 # make bench      where the time goes, minutes  make bench-peers   beside JoeyNMT and OpenNMT-py: installs them, an hour
+# make quality    the rows of docs/quality.md   make quality ROW=NAME   reproduce one of them: minutes to hours
 #
 # Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
 # index of CPU builds (pytorch.org names it) and saves gigabytes. `make bench-peers MULTI30K=DIR` reads Multi30k's
@@ -23,7 +24,7 @@ LESSON := seq2seq/build.py seq2seq/model/*.py seq2seq/text/tokenizer.py seq2seq/
   seq2seq/training/validation.py seq2seq/training/progress.py seq2seq/decoding/search.py seq2seq/decoding/translator.py
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constraint constraints.txt
 
-.PHONY: train test test-all lint toy docs bench bench-peers clean
+.PHONY: train test test-all lint toy docs bench bench-peers quality clean
 .DEFAULT_GOAL := train
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -79,6 +80,9 @@ bench-peers: $(VENV)/.installed
 	@$(BIN)/python scripts/bench/peers.py translate-speed --threads $(THREADS)
 	@$(BIN)/python scripts/bench/same_weights.py build/peers/models/opennmt_luong256_step_1500.pt --threads $(THREADS)
 	@$(BIN)/python scripts/bench/peers.py table
+
+quality: $(VENV)/.installed
+	@OMP_NUM_THREADS=$(THREADS) $(BIN)/python scripts/ladder.py $(ROW)
 
 clean:
 	rm -rf $(VENV) .import_linter_cache .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,23 +1,25 @@
-"""Exported files: a run in one zip archive, which is read as if it were a folder.
+"""Exported files: a run in one zip archive, which is unpacked into a temporary folder and read there.
 
-`model.s2s/tokenizer/joint.model` names a member of the archive `model.s2s`; `files.py` reads such a path like any
-other. Members are stored, not compressed, so an archive cannot grow when it is read. `SHA256SUMS` lists the digest of
-each other member, in the format of `sha256sum`; what is read is compared with it. Unpacked, an archive is a run folder.
+Members are stored, not compressed, so an archive cannot grow when it is read. `SHA256SUMS` lists the digest of each
+other member, in the format of `sha256sum`; what is read is compared with it. Unpacked, an archive is a run folder.
 """
 
+import atexit
 import hashlib
-import os
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
-from stat import S_IFDIR, S_IFREG
-from typing import NamedTuple
+from shutil import rmtree
+from stat import S_IFREG
+from tempfile import gettempdir, mkdtemp
 
 from seq2seq.errors import UserError
 
 SUMS = "SHA256SUMS"
+NEEDED = {"config.yaml", "best", "card.json", "tokenizer/tokenizer.json", SUMS}
 MOST_MEMBERS = 100
 AGAIN = "copy it again, or export the run again"
 _STEP = r"checkpoints/step-[0-9]+/(model\.safetensors|manifest\.json)"
@@ -25,13 +27,6 @@ _TOKENIZER = r"tokenizer/(tokenizer\.json|(joint|src|tgt)\.(model|txt))"
 _TOP = r"best|(config\.yaml|(card|sentences|confidence)\.json|shortlist\.safetensors|LICENSE)"
 _MEMBER = re.compile(rf"{_STEP}|{_TOKENIZER}|{_TOP}|{SUMS}")
 _ORDINARY = (1980, 1, 1, 0, 0, 0)  # the date of every member: the same content is the same file
-
-
-class Place(NamedTuple):
-    """A place in an archive."""
-
-    archive: Path
-    member: str  # or the beginning of some, if it is a folder
 
 
 def is_archive(path: Path) -> bool:
@@ -42,48 +37,42 @@ def is_archive(path: Path) -> bool:
         return False
 
 
-def find(path: Path) -> Place | None:
-    """Return the place that a path names inside an archive; None if it leads into none."""
-    for parent in path.parents:
-        if os.path.lexists(parent):
-            return Place(parent, path.relative_to(parent).as_posix()) if is_archive(parent) else None
-    return None
+def unpack(archive: Path) -> Path:
+    """Return the folder that an archive is unpacked into; it lasts as long as this process.
+
+    Raises:
+        UserError: the archive, or one of its members, is damaged, or it cannot be unpacked.
+    """
+    try:
+        found = archive.stat()
+        return _unpacked(archive, (found.st_ino, found.st_mtime_ns, found.st_size))
+    except OSError as error:
+        raise UserError(f"{archive}: cannot be unpacked: {error.strerror}; make room in {gettempdir()}") from None
 
 
-def members(archive: Path) -> dict[str, int]:
-    """Return the names and sizes of the members; raise UserError if the archive is not one that `write` wrote."""
+@cache
+def _unpacked(archive: Path, _: tuple[int, ...]) -> Path:
+    content = read(archive)
+    folder = Path(mkdtemp(prefix="seq2seq-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    for name, data in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+def read(archive: Path) -> dict[str, bytes]:
+    """Return the content of the members; raise UserError if one is missing, or is not what `SHA256SUMS` says."""
     with _opened(archive) as file:
-        return {info.filename: info.file_size for info in file.infolist()}
-
-
-def read(place: Place) -> bytes:
-    """Return the content of a member; raise UserError if it is not what `SHA256SUMS` says."""
-    with _opened(place.archive) as file:
-        if missing := {place.member, SUMS} - {*file.namelist()}:
-            raise _damaged(place.archive, f"{min(missing)} is missing")
-        content, sums = file.read(place.member), file.read(SUMS)
-    known = dict(line.split("  ", 1)[::-1] for line in sums.decode("utf-8", "replace").splitlines() if "  " in line)
-    if known.get(place.member) != hashlib.sha256(content).hexdigest() and place.member != SUMS:
-        raise _damaged(place.archive, f"{place.member} is not what was exported")
-    return content
-
-
-def check(archive: Path) -> None:
-    """Raise UserError if the archive, or one of its members, is damaged."""
-    found = members(archive)
-    if missing := {"config.yaml", "best", "card.json", "tokenizer/tokenizer.json", SUMS} - found.keys():
+        content = {name: file.read(name) for name in file.namelist()}
+    if missing := NEEDED - content.keys():
         raise _damaged(archive, f"{min(missing)} is missing")
-    for name in found:
-        read(Place(archive, name))
-
-
-def status(place: Place) -> os.stat_result | None:
-    """Return what `os.stat` returns for a file or folder, with its kind and size; None if nothing is there."""
-    found = members(place.archive)
-    if place.member in found:
-        return os.stat_result((S_IFREG | 0o444, 0, 0, 1, 0, 0, found[place.member], 0, 0, 0))
-    is_folder = any(name.startswith(f"{place.member}/") for name in found)
-    return os.stat_result((S_IFDIR | 0o555, 0, 0, 1, 0, 0, 0, 0, 0, 0)) if is_folder else None
+    lines = content[SUMS].decode("utf-8", "replace").splitlines()
+    known = dict(line.split("  ", 1)[::-1] for line in lines if "  " in line)
+    for name in content.keys() - {SUMS}:
+        if known.get(name) != hashlib.sha256(content[name]).hexdigest():
+            raise _damaged(archive, f"{name} is not what was exported")
+    return content
 
 
 def write(file: Path, content: Mapping[str, bytes]) -> None:

@@ -12,17 +12,15 @@ import logging
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from io import BufferedReader, BytesIO
+from io import BufferedReader
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from seq2seq import archives
 from seq2seq.errors import UserError
 
 log = logging.getLogger("seq2seq")
@@ -206,15 +204,13 @@ def sync(path: Path) -> None:
 def status(path: Path) -> os.stat_result | None:
     """Return the status of a file or folder, of what it points to if it is a link; None if nothing is there.
 
-    Like all that reads here, it goes through an exported file as through a folder (archives.py).
-
     Raises:
         UserError: the system cannot tell, for example in a folder without permission, or because the name is too long.
     """
     try:
         return path.stat()
     except (FileNotFoundError, NotADirectoryError):
-        return archives.status(place) if (place := archives.find(path)) else None
+        return None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {_reason(error)}; give another name, or mend that") from None
 
@@ -236,43 +232,17 @@ def opened(path: Path, most: int | None = None) -> Iterator[BufferedReader]:
     Raises:
         OSError: it cannot be opened, is something else than an ordinary file, or is larger.
     """
-    # open it; a member of an archive is in memory
-    file: BufferedReader
     try:
         file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAIT))  # noqa: SIM115
-        found = os.fstat(file.fileno())
     except ValueError as error:  # a name with NUL, or with what the system's encoding lacks
         raise OSError(errno.EINVAL, str(error), str(path)) from None
-    except (FileNotFoundError, NotADirectoryError):
-        place = archives.find(path)
-        member = archives.status(place) if place else None
-        if not (place and member):
-            raise
-        is_read = S_ISREG(member.st_mode) and (most is None or member.st_size <= most)
-        file, found = BufferedReader(BytesIO(archives.read(place) if is_read else b"")), member
-
     with file:
+        found = os.fstat(file.fileno())
         if not S_ISREG(found.st_mode):
             raise OSError(errno.EINVAL, "not an ordinary file", str(path))
         if most is not None and found.st_size > most:
             raise OSError(errno.EFBIG, f"{found.st_size:,} bytes, and at most {most:,} are read", str(path))
         yield file
-
-
-@contextmanager
-def on_disk(path: Path) -> Iterator[Path]:
-    """Yield a path by which a library can open a file itself: its own, or that of a copy if it is in an archive.
-
-    Raises:
-        OSError: it cannot be read or copied.
-    """
-    if archives.find(path) is None:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="seq2seq-") as folder, opened(path) as file:
-        copy = Path(folder) / path.name
-        copy.write_bytes(file.read())
-        yield copy
 
 
 def read_small(path: Path, most: int = LARGEST) -> bytes:

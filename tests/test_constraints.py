@@ -117,7 +117,7 @@ CASES = {
 
 def constraint_of(spelling, prefix=None, ban=(), **numbers):
     begin = Prefix(spelling, prefix, None) if prefix else None
-    return Constraint(spelling, begin, Ban(spelling, ban) if ban else None, **numbers)
+    return Constraint(spelling, (), begin, Ban(spelling, ban) if ban else None, **numbers)
 
 
 def obeys(spelling, tokens, prefix="", ban=(), no_repeat_ngram=0, min_length=0):

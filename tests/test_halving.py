@@ -205,6 +205,8 @@ def test_lists_and_sections_are_values_too(config, tmp_path):
         (["{config}", "--space", "{space}", "--trials", "0"], "--trials is 0, of 2 combinations; draw 1 to 10,000"),
         (["{config}", "--space", "{space}", "model.dropout=0.1"], "model.dropout is both set (model.dropout=0.1) and"),
         (["{config}", "--space", "{space}", "--beams", "1"], "--beams is for a run; {config} is none"),
+        (["{config}", "--space", "{space}", "--dry-run"], "--dry-run is for a run; {config} is none"),
+        (["{config}", "--space", "{space}", "model.word_dropout=7"], "override: model.word_dropout is 7; it must"),
         (["{folder}", "--space", "{space}"], "--space is for a config; {folder} is none"),
         (["{folder}", "search.beam=1"], "search.beam=1: section.key=value is for a config"),
         (["{config}", "--space", "nowhere"], "nowhere: cannot be read: No such file or directory; write a key with"),

@@ -45,7 +45,7 @@ def tried(asks, **kwargs):
         work.go.set()
         answers = await asyncio.gather(*tasks, return_exceptions=True)
         assert await first == [0]
-        await asyncio.to_thread(queue.close)
+        await queue.close()
         return answers, work.calls[1:]
 
     return asyncio.run(main())
@@ -104,7 +104,7 @@ def test_a_full_queue_and_a_closed_one_refuse(monkeypatch):
 
     async def ask_closed():
         closed = Queue(Work())
-        closed.close()
+        await closed.close()
         await closed.ask("a", [1])
 
     with pytest.raises(Full):

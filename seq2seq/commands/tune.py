@@ -28,7 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     length_penalties = "length penalties to try with each beam (default: 0,0.3,0.6,1,1.4)"
     group.add_argument("--beams", metavar="N,N", help=beams)
     group.add_argument("--length-penalties", metavar="A,A", help=length_penalties)
-    group.add_argument("--dry-run", action="store_true", help="print the table, and leave the run as it is")
+    group.add_argument(
+        "--dry-run", action="store_true", default=None, help="print the table, and leave the run as it is"
+    )
     options.add_shared(group, "--batch-size", "--device")
 
     # a config
@@ -50,11 +52,9 @@ def run(args: argparse.Namespace) -> None:
 
     target = Path(args.target)
     is_run = target.is_dir() or is_archive(target)
-    of_run, of_config = (
-        ("beams", "length_penalties", "batch_size", "device"),
-        ("space", "trials", "seed", "updates", "eta"),
-    )
-    for name in (*of_config, "run") if is_run else of_run:
+    of_run = ("beams", "length_penalties", "dry_run", "batch_size", "device")
+    of_config = ("space", "trials", "seed", "updates", "eta", "run")
+    for name in of_config if is_run else of_run:
         if getattr(args, name) is not None:
             raise UserError(f"--{name.replace('_', '-')} is for a {'config' if is_run else 'run'}; {target} is none")
     if is_run and args.overrides:
@@ -86,12 +86,8 @@ def _tune_config(args: argparse.Namespace) -> None:
         search = halve(grid, folder, updates, eta)
     best = folder / search.ranked()[0].name
     finish = shlex.join([*console.program(), "train", str(folder / "best.yaml"), "--run", str(best), "--resume"])
-    say(
-        "",
-        *search.markdown().split("\n"),
-        f"The best config is {folder / 'best.yaml'}. Train it to its end, and measure it:",
-    )
-    say(f"  {finish}")
+    place = f"The best config is {folder / 'best.yaml'}. Train it to its end, and measure it:"
+    say("", *search.markdown().split("\n"), place, f"  {finish}")
 
 
 def _tune_run(args: argparse.Namespace) -> None:

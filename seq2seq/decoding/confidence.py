@@ -53,7 +53,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
     @classmethod
     def of_run(cls, run: Run) -> "Confidence | None":
         """Read what was calibrated at the end of a training; None if nothing was."""
-        file = run.path / "confidence.json"
+        file = run.folder / "confidence.json"
         return read_json(file, cls, "delete it: then no translation is marked as unsure") if is_file(file) else None
 
     def signals(self, source: list[int], hypothesis: Hypothesis) -> Signals:

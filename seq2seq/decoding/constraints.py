@@ -9,7 +9,6 @@ import unicodedata
 from bisect import bisect_left, bisect_right
 from codecs import getincrementaldecoder
 from collections.abc import Iterable, Iterator, Sequence
-from copy import copy
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -83,13 +82,10 @@ class Prefix:
         joiner: what the next sentence of the text is joined with: this one may end wherever the prefix has a joiner.
             None: no sentence follows.
         closed: whether nothing may follow the prefix.
-        forced: the first tokens, for a search of this segmentation alone.
     """
 
-    def __init__(
-        self, spelling: Spelling, text: str, joiner: str | None, closed: bool = False, forced: Sequence[int] = ()
-    ):
-        self.spelling, self.text, self.joiner, self.closed, self.forced = spelling, text, joiner, closed, forced
+    def __init__(self, spelling: Spelling, text: str, joiner: str | None, closed: bool = False):
+        self.spelling, self.text, self.joiner, self.closed = spelling, text, joiner, closed
         self.target = target = spelling.write(f" {text}")
         self.size = len(target)
         self._mask = lru_cache(maxsize=4096)(self._make_mask)
@@ -124,25 +120,19 @@ class Prefix:
             f"prefix {self.text!r}: no token of the vocabulary writes {rest[:1]!r}; write another character"
         )
 
-    def variants(self) -> list["Prefix"]:
-        """Return prefixes for several searches, of which the best hypothesis wins.
+    def segmentations(self) -> list[tuple[int, ...]]:
+        """Return first tokens for several searches, of which the best hypothesis wins.
 
-        One is open to any segmentation. A rare text has many likely beginnings of segmentations, which push the
-        likeliest whole out of the beam. So the others force the tokenizer's own segmentation: of all but the last word,
-        of all but the last token, of all.
+        The first has none: it is open to any segmentation. A rare text has many likely beginnings of segmentations,
+        which push the likeliest whole out of the beam. So the others are the tokenizer's own segmentation: of all but
+        the last word, of all but the last token, of all.
         """
         if not isinstance(self.spelling.tokenizer, SubwordTokenizer):
-            return [self]
+            return [()]
         encode, spell = self.spelling.tokenizer.encode, self.spelling.spell
         whole, head = encode(self.text.strip()), encode(self.text[: self.text.rstrip().rfind(" ") + 1].strip())
-        found = dict.fromkeys(tuple(forced) for forced in ([], head, whole[:-1], whole))
-        prefixes = []
-        for forced in found:
-            if self.target.strip().startswith(spell(forced).strip()):
-                prefix = copy(self)
-                prefix.forced = forced
-                prefixes.append(prefix)
-        return prefixes
+        found = dict.fromkeys(map(tuple, ([], head, whole[:-1], whole)))
+        return [tokens for tokens in found if self.target.strip().startswith(spell(tokens).strip())]
 
     def tokens(self) -> set[int]:
         """Return the tokens that may spell the text, and may go beyond it within a word."""
@@ -161,11 +151,10 @@ class Prefix:
         position = self._position(spelled)
         if not self.closed and position >= self.size:
             tail = spelled[len(spelled) - (position - self.size) :]
-            return None if decode(tail).text else self._mask((), 0, None, tail)
+            return None if decode(tail).text else self._mask((), 0, tail)
 
         # within the text
-        forced = self.forced[len(tokens)] if len(tokens) < len(self.forced) else None
-        return self._mask((position,) if tokens else (0, 1), min(left, self.size), forced, b"")
+        return self._mask((position,) if tokens else (0, 1), min(left, self.size), b"")
 
     def _position(self, spelled: bytes) -> int:
         return len(spelled) + (not spelled.startswith(b" "))
@@ -187,7 +176,7 @@ class Prefix:
         last, added = self.text[-8:], after.decode("utf-8", "replace")
         return may_join(after) and not unicodedata.normalize("NFC", last + added).startswith(last)
 
-    def _make_mask(self, positions: tuple[int, ...], left: int, forced: int | None, tail: bytes) -> Mask | None:
+    def _make_mask(self, positions: tuple[int, ...], left: int, tail: bytes) -> Mask | None:
         # after the text
         if not positions:
             spelled = ((token, tail + self.spelling.bytes[token]) for token in self.spelling.joining)
@@ -197,28 +186,9 @@ class Prefix:
         # within it: the tokens that spell it, from where enough tokens are left to spell the rest, or reach beyond it
         allowed = [EOS] if self.stops & set(positions) else []
         for position in positions:
-            if forced is not None:
-                allowed.append(forced)
-            else:
-                allowed += [token for end, token in self._steps(position) if self.needed[end] < left]
-                allowed += self._beyond(position)
+            allowed += [token for end, token in self._steps(position) if self.needed[end] < left]
+            allowed += self._beyond(position)
         return self.spelling.allow(allowed)
-
-
-@dataclass(frozen=True)
-class TokenPrefix:
-    """The tokens that the translation of a sentence begins with; the end token makes it complete."""
-
-    spelling: Spelling
-    tokens: tuple[int, ...]
-
-    def is_passed(self, tokens: Sequence[int]) -> bool:
-        """Return whether a hypothesis holds all of them."""
-        return len(tokens) >= len(self.tokens)
-
-    def mask(self, tokens: Sequence[int], left: int) -> Mask | None:
-        """Return what a hypothesis must not go on with."""
-        return None if self.is_passed(tokens) else self.spelling.allow([self.tokens[len(tokens)]])
 
 
 class Ban:
@@ -289,14 +259,16 @@ class Ban:
 
 @dataclass(frozen=True)
 class Constraint:
-    """What the translation of a sentence must obey. The other rules begin after the prefix, but for the ban.
+    """What the translation of a sentence must obey. The other rules begin after tokens and prefix, but for the ban.
 
-    `no_repeat_ngram` is the number of tokens, of which no sequence may occur twice; 0: any may. `min_length` does not
-    count the end token. With `is_wary` no hypothesis writes a banned word in the hope of going on to a longer one.
+    `tokens` are the first ones; the end token among them makes the translation complete. `no_repeat_ngram` is the
+    number of tokens, of which no sequence may occur twice; 0: any may. `min_length` does not count the end token. With
+    `is_wary` no hypothesis writes a banned word in the hope of going on to a longer one.
     """
 
     spelling: Spelling
-    prefix: Prefix | TokenPrefix | None = None
+    tokens: tuple[int, ...] = ()
+    prefix: Prefix | None = None
     ban: Ban | None = None
     no_repeat_ngram: int = 0
     min_length: int = 0
@@ -307,10 +279,13 @@ class Constraint:
 
         After the next token, `left` more may follow, the end token included.
         """
-        # the prefix, or else the rules for what follows it
-        if self.prefix and (mask := self.prefix.mask(tokens, left)) is not None:
+        # the first tokens and the prefix, or else the rules for what follows them
+        has_begun = len(tokens) >= len(self.tokens)
+        is_free = has_begun and (self.prefix is None or self.prefix.is_passed(tokens))
+        if not has_begun:
+            yield self.spelling.allow([self.tokens[len(tokens)]])
+        elif self.prefix and (mask := self.prefix.mask(tokens, left)) is not None:
             yield mask
-        is_free = self.prefix is None or self.prefix.is_passed(tokens)
         if is_free and len(tokens) < self.min_length:
             yield self.spelling.forbid([EOS])
         if is_free and (repeated := repeating(tokens, self.no_repeat_ngram)):
@@ -323,23 +298,19 @@ class Constraint:
 
     def variants(self, sampling: bool) -> list["Constraint"]:
         """Return constraints for several searches, of which the best hypothesis wins; for a random draw only one."""
-        prefixes = self.prefix.variants() if isinstance(self.prefix, Prefix) else [self.prefix]
-        wary = [replace(self, prefix=prefix, is_wary=True) for prefix in prefixes]
+        begins = self.prefix.segmentations() if self.prefix else [self.tokens]
+        wary = [replace(self, tokens=tokens, is_wary=True) for tokens in begins]
         if sampling:
             return wary[:2][-1:]
         return [self, *wary] if self.ban else wary
 
     def room(self) -> int:
         """Return the number of tokens that a translation may hold beyond its usual length."""
-        if isinstance(self.prefix, Prefix):
-            return max(len(self.prefix.forced), min(self.prefix.needed[:2]))
-        return len(self.prefix.tokens) if self.prefix else 0
+        return max(len(self.tokens), min(self.prefix.needed[:2]) if self.prefix else 0)
 
-    def tokens(self) -> set[int]:
-        """Return the tokens that a shortlist must hold for the prefix."""
-        if isinstance(self.prefix, Prefix):
-            return self.prefix.tokens()
-        return set(self.prefix.tokens) if self.prefix else set()
+    def needed_tokens(self) -> set[int]:
+        """Return the tokens that a shortlist must hold."""
+        return {*self.tokens, *(self.prefix.tokens() if self.prefix else ())}
 
 
 class Beginning:
@@ -370,15 +341,12 @@ class Beginning:
         self.following = dict(pairwise(full))
         self.joiners = {i: "".join(part.end for part in parts[i:next]) for i, next in self.following.items()}
 
-        # the prefixes that are known before the search
+        # what is known before the search: the prefix of the first sentence, or the first tokens of several
         self.first, self.text = (full[0], _clean(spelling.tokenizer, prefix or "", len(parts) > 1)) if full else (0, "")
-        self.prefixes: list[Prefix | TokenPrefix | None] = [None] * len(parts)
-        if self.text:
-            self.prefixes[self.first] = self.prefix(self.first, self.text)
-        for i, tokens in zip(full, sentences_of(spelling, pieces or [], len(full)), strict=False):
-            self.prefixes[i] = TokenPrefix(spelling, tokens)
+        self.prefix = self.prefix_of(self.first, self.text) if self.text else None
+        self.tokens = dict(zip(full, sentences_of(spelling, pieces or [], len(full)), strict=False))
 
-    def prefix(self, i: int, text: str) -> Prefix:
+    def prefix_of(self, i: int, text: str) -> Prefix:
         """Return the prefix of a sentence that begins with a text, of which it may leave the rest to the next ones."""
         line, newline, _ = text.partition("\n")
         if newline and i not in self.following:

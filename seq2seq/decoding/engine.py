@@ -138,13 +138,11 @@ class Engine:
             search = partial(sample, sampling=sampling, generator=generator)
 
         # search in batches; random draws share one generator, so their batches take turns
-        tries = [_Try(i, source, None) for i, source in enumerate(sources)]
-        if constraints:
-            tries = [
-                _Try(i, source, each)
-                for i, source in enumerate(sources)
-                for each in constraints[i].variants(sampling is not None)
-            ]
+        tries = [
+            _Try(i, source, rule)
+            for i, source in enumerate(sources)
+            for rule in (constraints[i].variants(sampling is not None) if constraints else [None])
+        ]
         found: list[list[list[Hypothesis]]] = [
             self.in_batches(
                 partial(self._search_batch, search, model),
@@ -168,9 +166,8 @@ class Engine:
         for source, several in zip(sources, best, strict=True):
             if source and not several:
                 is_finite = all(bool(weight.isfinite().all()) for weight in self.model.parameters())
-                raise UserError(
-                    NOT_OBEYED.format(self.tokenizers.src.decode(source)) if constraints and is_finite else NOT_FINITE
-                )
+                text = self.tokenizers.src.decode(source)
+                raise UserError(NOT_OBEYED.format(text) if constraints and is_finite else NOT_FINITE)
         return list(map(Outcome, sources, best))
 
     def _search_batch(self, search: Search, model: Seq2Seq | Ensemble, tries: list[_Try]) -> list[list[Hypothesis]]:
@@ -192,7 +189,7 @@ class Engine:
             return search(model.step, decoding, limits)
 
         # or search within the shortlist, where a token is an index into `ids`
-        needed = {token for rule in rules for token in rule.tokens()}
+        needed = {token for rule in rules for token in rule.needed_tokens()}
         ids = self.shortlist.ids(sources, needed)
         limits = replace(limits, rules=[_within(ids, rule.masks) for rule in rules])
         found = search(model.step_within(ids.to(self.device)), decoding, limits)
@@ -289,12 +286,11 @@ class Engine:
     def next_tokens(self, source: list[int], tokens: list[int], count: int) -> list[NextToken]:
         """Return the likeliest tokens after the first tokens of a translation, the likeliest first."""
 
-        def next_probabilities(pairs: list[tuple[list[int], list[int]]]) -> list[Tensor]:
-            batch = make_batch(pairs).to(self.device)
+        # their probabilities
+        batch = make_batch([(source, [*tokens, EOS])]).to(self.device)
+        with torch.inference_mode(), self.exact.settings(), self.exact.forward():
             attentional = self.model(batch.src, batch.src_lengths, batch.tgt_in).attentional
-            return [self.model.logits(attentional[0, len(tokens)]).softmax(-1)]
-
-        (found,) = self.in_batches(next_probabilities, [(source, [*tokens, EOS])], len, of_empty=torch.empty(0))
+            found = self.model.logits(attentional[0, len(tokens)]).softmax(-1)
         if not found.isfinite().all():
             raise UserError(NOT_FINITE)
 

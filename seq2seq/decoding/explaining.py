@@ -26,6 +26,7 @@ from seq2seq.model.window import Window
 from seq2seq.text.tokenizer import EOS
 
 LIKELIEST = 5  # next tokens that are shown
+WATCHED = {Attention: ("forward", "score", "merge"), Window: ("forward", "center"), Past: ("feature",)}  # methods
 
 
 class Line(NamedTuple):
@@ -69,16 +70,9 @@ Calls = dict[tuple[nn.Module, str], list[Call]]
 def watched(model: nn.Module) -> Iterator[Calls]:
     """Record the calls that compute the equations until the end of the block. No other thread may use the model."""
     # what is watched
-    methods: list[tuple[nn.Module, str]] = []
-    for module in model.modules():
-        if isinstance(module, Attention):
-            methods += [(module, name) for name in ("forward", "score", "merge")]
-        elif isinstance(module, Window):
-            methods += [(module, "forward"), (module, "center")]
-        elif isinstance(module, Past):
-            methods.append((module, "feature"))
-        elif isinstance(module, Decoder):
-            methods.append((module.W_c, "forward"))
+    modules = [*model.modules()]
+    methods = [(each, name) for each in modules for kind in WATCHED if isinstance(each, kind) for name in WATCHED[kind]]
+    methods += [(each.W_c, "forward") for each in modules if isinstance(each, Decoder)]
 
     # watch
     calls: Calls = defaultdict(list)
@@ -144,17 +138,17 @@ def explain(
         section = _explain_self_attention(calls, layers, head - 1, t, src, "the encoder")
         return Explanation(text, translator.tokenizers.tgt.decode(ids), src, step, [section])
 
-    # the decoder's step, and before it the self-attention of the source token that it looks at most
-    decoder, before, sections = model.decoder, ["<s>", *tgt[:t]], list[Section]()
+    # the self-attention of the source token that the step looks at most, and of the decoder, and the step
+    decoder, before, sections, s = model.decoder, ["<s>", *tgt[:t]], list[Section](), attentional[0, t]
     if isinstance(decoder, Decoder):
         lines = _explain_recurrent_step(calls, decoder, t, head - 1, src)
-        equation, where = _written(type(decoder), "s_t", "s_t"), _place(type(decoder), "advance")
+        lines.append(_line("s_t", _written(type(decoder), "s_t", "s_t"), _place(type(decoder), "advance"), s))
     else:
         inner = [layer.self_attention for layer in decoder.layers]
         sections.append(_explain_self_attention(calls, inner, head - 1, t, before, "the decoder"))
         layer, index = divmod(head - 1, inner[0].num_heads)
         lines = _explain_attention(calls, decoder.layers[layer].attention, t, index, src, "x_t")
-        equation, where = "s_t = norm(x_t), x_t of the top layer", _place(type(decoder), "forward")
+        lines.append(_line("s_t", "s_t = norm(x_t), x_t of the top layer", _place(type(decoder), "forward"), s))
     if layers:
         weights = next((line.values for line in lines if line.name == "a_t"), [0.0])
         sections.insert(0, _explain_self_attention(calls, layers, 0, int(np.argmax(weights)), src, "the encoder"))
@@ -162,7 +156,6 @@ def explain(
     # the next token
     best, chosen = probabilities.topk(min(LIKELIEST, len(probabilities)))
     likeliest, place = translator.tokenizers.tgt.pieces(chosen.tolist()), _place(type(model), "logits")
-    lines.append(_line("s_t", equation, where, attentional[0, t]))
     lines.append(_line("p(y_t)", "p(y_t) = softmax(W_y s_t + b_y)", place, best, likeliest))
     sections.append(Section(f"step {step}: after {before[-1]}, write {tgt[t]}", lines))
     return Explanation(text, translator.tokenizers.tgt.decode(ids), tgt, step, sections)

@@ -84,27 +84,27 @@ class Translator:
         Raises UserError: no run there, no good checkpoint in it, other vocabularies, or no shortlist and no store to
             learn it from.
         """
-        folder = Run.open(run)
-        config = folder.config()
+        first = Run.open(run)
+        config = first.config()
         opened = choose_device(device) if device else device_to_open_on(config.training.device)
-        model, tokenizers = folder.load_model(checkpoint, opened)
+        model, tokenizers = first.load_model(checkpoint, opened)
         wanted = config.search.shortlist if shortlist is None else shortlist
         search = config.search.model_copy(update={"precision": precision} if precision else {})
-        listed, confidence = folder.shortlist() if wanted else None, Confidence.of_run(folder)
+        listed, confidence = first.shortlist() if wanted else None, Confidence.of_run(first)
         if confidence and len(confidence.counts) != len(tokenizers.src):
-            log.warning("%s: of another vocabulary; no translation is marked", folder.path / "confidence.json")
+            log.warning("%s: of another vocabulary; no translation is marked", first.path / "confidence.json")
             confidence = None
         if not others:
-            return cls(model, tokenizers, search, listed, folder.sentences(), confidence)
+            return cls(model, tokenizers, search, listed, first.sentences(), confidence)
 
         # several runs: what marks a translation of one as unsure does not hold for the scores of all
-        models, vocabularies = [model], vocabulary_digests(folder.path / "tokenizer")
+        models, vocabularies = [model], vocabulary_digests(first.folder / "tokenizer")
         for other in map(Run.open, others):
-            if vocabulary_digests(other.path / "tokenizer") != vocabularies:
+            if vocabulary_digests(other.folder / "tokenizer") != vocabularies:
                 fix = "train them from one config with different seeds, or one from the other with --from"
                 raise UserError(f"{other.path}: its vocabularies are not those of {run}, as in an ensemble; {fix}")
             models.append(other.load_model(device=opened)[0])
-        return cls(Ensemble(models), tokenizers, search, listed, folder.sentences())
+        return cls(Ensemble(models), tokenizers, search, listed, first.sentences())
 
     def translate(
         self,
@@ -154,10 +154,8 @@ class Translator:
         outcomes = self._search(parts, options)
 
         # weigh what was found, and put the texts together
-        if attention:
-            found = [each.translation for each in self.engine.weigh(outcomes)]
-        else:
-            found = list(map(self.engine.decode, outcomes))
+        weighed = self.engine.weigh(outcomes) if attention else []
+        found = [each.translation for each in weighed] if attention else map(self.engine.decode, outcomes)
         grouped = zip(_grouped(found, parts), parts, strict=True)
         return [join_translations(each, [end for _, end in text], nbest) for each, text in grouped]
 
@@ -238,9 +236,13 @@ class Translator:
         # what each sentence obeys, as far as that is known before the search
         spelling, grouped = self.engine.spelling, _grouped(sources, texts)
         ban = Ban(spelling, options.ban) if options.ban else None
-        shared = Constraint(spelling, None, ban, config.no_repeat_ngram, config.min_length)
+        shared = Constraint(spelling, (), None, ban, config.no_repeat_ngram, config.min_length)
         begins = [Beginning(spelling, *each) for each in zip(texts, grouped, prefixes, pieces, strict=True)]
-        rules = [replace(shared, prefix=prefix) for begin in begins for prefix in begin.prefixes]
+        rules = [
+            replace(shared, tokens=begin.tokens.get(i, ()), prefix=begin.prefix if i == begin.first else None)
+            for begin, parts in zip(begins, texts, strict=True)
+            for i in range(len(parts))
+        ]
         outcomes = _grouped(self.engine.hypothesize(sources, options, rules), texts)
 
         # where a sentence ends within the prefix, the next one begins with the rest
@@ -254,7 +256,7 @@ class Translator:
                     alike = [h for h in each[i].hypotheses if decode(h.tokens) == written]
                     each[i] = each[i]._replace(hypotheses=alike)
                     i = begin.following[i]
-                    rule = replace(shared, prefix=begin.prefix(i, rest))
+                    rule = replace(shared, prefix=begin.prefix_of(i, rest))
                     (each[i],) = self.engine.hypothesize([source[i]], options, [rule])
         return outcomes
 

@@ -137,7 +137,8 @@ def read_space(file: Path, config: Path, overrides: Sequence[str]) -> dict[str, 
     if not isinstance(node, yaml.MappingNode) or not node.value:
         raise UserError(f"{file}: no keys; {EXAMPLE}")
 
-    # its keys and their values
+    # its keys and their values; the config without them must be right
+    load_config(config, overrides)
     space: dict[str, list[str]] = {}
     for key_node, values in node.value:
         place, key = f"{file}:{key_node.start_mark.line + 1}", str(key_node.value)
@@ -205,9 +206,8 @@ def halve(grid: Grid, folder: Path, updates: int, eta: int) -> Search:
     rungs, names = plan(len(grid.trials), updates, eta), [trial.name for trial in grid.trials]
     record = SearchRecord(updates=updates, eta=eta, metric="bleu", trials=names, scores={})
     if is_file(folder / "tune.json") and any(folder.glob("*/config.yaml")):
-        before = read_json(
-            folder / "tune.json", SearchRecord, "put the old file back, or choose another with --run DIR"
-        )
+        fix = "put the old file back, or choose another folder with --run DIR"
+        before = read_json(folder / "tune.json", SearchRecord, fix)
         for key in ("updates", "eta", "trials"):
             if (old := getattr(before, key)) != (new := getattr(record, key)):
                 shown = f"{key} {len(old)} others" if key == "trials" else f"{key} {old}, not {new}"

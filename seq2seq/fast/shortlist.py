@@ -24,7 +24,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import LARGEST, on_disk, opened
+from seq2seq.files import LARGEST, opened
 from seq2seq.shapes import Array, Float, Int, Int64, Integer
 
 FREQUENT = 500  # number of target tokens that are always listed
@@ -66,7 +66,7 @@ class Shortlist:
         try:
             with opened(file, LARGEST):  # an ordinary file, and not a huge one
                 pass
-            with on_disk(file) as readable, safe_open(readable, framework="numpy") as tensors:
+            with safe_open(file, framework="numpy") as tensors:
                 shortlist = cls(tensors.get_tensor("always"), tensors.get_tensor("candidates"))
                 digest, _, origin = (tensors.metadata() or {}).get("sha256", "").partition(" ")
             if digest != shortlist._digest(origin):

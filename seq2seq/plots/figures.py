@@ -8,6 +8,7 @@ import logging
 import unicodedata
 import warnings
 from collections.abc import Set
+from contextlib import suppress
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,30 +60,24 @@ def fonts(path: Path, characters: set[str]) -> list[str]:
     from matplotlib import font_manager
     from matplotlib.ft2font import FT2Font
 
-    # what the default font lacks
-    families, missing = ["DejaVu Sans"], {ord(c) for c in characters}
-    missing -= FT2Font(font_manager.findfont("DejaVu Sans")).get_charmap().keys()
-
-    # the files of installed fonts, and the code points in each
-    regular: dict[str, Set[int]] = {}
-    others: dict[str, Set[int]] = {}
+    # what the default font lacks, and the installed fonts
+    default = font_manager.findfont("DejaVu Sans")
+    families, missing = ["DejaVu Sans"], {ord(c) for c in characters} - FT2Font(default).get_charmap().keys()
+    installed: dict[str, tuple[Set[int], bool]] = {}  # of each file: its code points, and whether it is regular
     for file in sorted(font_manager.findSystemFonts()) if missing else []:
-        try:
+        with suppress(RuntimeError, OSError):  # matplotlib cannot read this font
             font = FT2Font(file)
-        except (RuntimeError, OSError):  # matplotlib cannot read this font
-            continue
-        if font.scalable:
-            (regular if font.style_name == "Regular" else others)[file] = font.get_charmap().keys()
+            if font.scalable:
+                installed[file] = (font.get_charmap().keys(), font.style_name == "Regular")
 
     # add the font that has most of the missing characters, again and again; of two alike the regular style
-    installed = regular | others
     while missing and installed:
-        best = max(installed, key=lambda file: len(missing & installed[file]))
-        if not missing & installed[best]:
+        best = max(installed, key=lambda file: (len(missing & installed[file][0]), installed[file][1]))
+        if not missing & installed[best][0]:
             break
         font_manager.fontManager.addfont(best)
         families.append(FT2Font(best).family_name)
-        missing -= installed[best]
+        missing -= installed[best][0]
 
     # a .png shows boxes for the rest; the viewer of an .svg may have a font
     if missing and path.suffix.lower() == ".png":

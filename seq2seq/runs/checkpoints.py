@@ -22,14 +22,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import nn
 
-from seq2seq.archives import is_archive
 from seq2seq.errors import UserError, unwritten
 from seq2seq.files import (
     LINK,
     delete,
     fingerprint,
     is_folder,
-    on_disk,
     open_to_readers,
     publish,
     read_json,
@@ -117,8 +115,7 @@ class Checkpoint:
             UserError: the weights belong to another model, or are not finite.
         """
         try:
-            with on_disk(self.path / WEIGHTS[0]) as file:
-                load_model(model, str(file))
+            load_model(model, str(self.path / WEIGHTS[0]))
         except OSError as error:
             raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
         except (RuntimeError, SafetensorError) as error:
@@ -178,8 +175,6 @@ class Checkpoints:
 
     def all(self) -> list[Checkpoint]:
         """List the checkpoints, oldest first; what is no folder is none."""
-        if is_archive(self.run):  # the only one that is exported
-            return [self._read("best")]
         found = [path for path in (self.run / "checkpoints").glob("step-*") if _NAME.fullmatch(path.name)]
         return sorted(map(Checkpoint, filter(is_folder, found)), key=lambda checkpoint: checkpoint.update)
 

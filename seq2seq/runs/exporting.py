@@ -86,12 +86,12 @@ def export_run(run: Run, file: Path, license: str | None = None) -> Card:
         **{f"{folder}/{name}": read_small(best.path / name, record.bytes) for name, record in manifest.files.items()},
         "sentences.json": _json(run.sentences().model_dump()),
     }
-    content |= {f"tokenizer/{name}": read_small(run.path / "tokenizer" / name) for name in manifest.tokenizer}
-    if is_file(run.path / "confidence.json"):
-        content["confidence.json"] = read_small(run.path / "confidence.json")
-    if is_file(run.path / "shortlist.safetensors"):
+    content |= {f"tokenizer/{name}": read_small(run.folder / "tokenizer" / name) for name in manifest.tokenizer}
+    if is_file(run.folder / "confidence.json"):
+        content["confidence.json"] = read_small(run.folder / "confidence.json")
+    if is_file(run.folder / "shortlist.safetensors"):
         run.shortlist()  # learns it again if it is of another training text
-        content["shortlist.safetensors"] = read_small(run.path / "shortlist.safetensors")
+        content["shortlist.safetensors"] = read_small(run.folder / "shortlist.safetensors")
     if card.license:
         content["LICENSE"] = f"{card.license}\n".encode()
 
@@ -120,7 +120,7 @@ def describe_model(run: Run, license: str | None) -> Described:
         raise UserError(f"{run.path}: no checkpoint yet; continue training with `{resume_command(run.path)}`")
     model, tokenizers = run.load_model(best)
     data = run.config().data
-    old = read_json(run.path / "card.json", Card, FIX) if run.is_exported else None
+    old = read_json(run.folder / "card.json", Card, FIX) if run.is_exported else None
     card = Card(
         source=data.src,
         target=data.tgt,
@@ -136,7 +136,7 @@ def describe_model(run: Run, license: str | None) -> Described:
 
 def _scores(run: Run, split: str) -> Scores | None:
     """Read the scores that were kept for the best checkpoint; None if there are none, or those of another one."""
-    file, best = run.path / f"{split}.json", run.checkpoints.named("best")
+    file, best = run.folder / f"{split}.json", run.checkpoints.named("best")
     if not is_file(file):
         return None
     scores = read_json(file, Scores, "delete it, and measure again with `seq2seq evaluate`")

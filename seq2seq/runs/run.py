@@ -28,8 +28,7 @@ import torch
 from pydantic import BaseModel
 from safetensors import SafetensorError
 
-from seq2seq import archives
-from seq2seq.archives import is_archive
+from seq2seq.archives import is_archive, unpack
 from seq2seq.build import build_model, must_fit
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.errors import UserError, resume_command
@@ -91,14 +90,19 @@ class Run:
             raise UserError(f"{self.path}: the name of a run folder must be UTF-8; give it another")
 
     @property
+    def folder(self) -> Path:
+        """The folder to read from: that of the run, or a temporary one with what an exported file holds."""
+        return unpack(self.path) if self.is_exported else self.path
+
+    @property
     def checkpoints(self) -> Checkpoints:
         """The saved weights and training states."""
-        return Checkpoints(self.path)
+        return Checkpoints(self.folder)
 
     @property
     def metrics(self) -> Metrics:
         """The losses and scores so far."""
-        return Metrics(self.path / "metrics.jsonl")
+        return Metrics(self.folder / "metrics.jsonl")
 
     @property
     def is_exported(self) -> bool:
@@ -151,7 +155,7 @@ class Run:
         """
         run = cls(Path(path))
         if run.is_exported:
-            archives.check(run.path)
+            unpack(run.path)
         elif run.path.is_file():
             fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
             raise UserError(f"{path}: a file; give the folder of a run, {fix}; or a file that `seq2seq export` made")
@@ -163,7 +167,7 @@ class Run:
 
     def exists(self) -> bool:
         """Return whether the folder holds a run, even without its config."""
-        return status(self.path / "config.yaml") is not None or is_folder(self.path / "checkpoints")
+        return status(self.folder / "config.yaml") is not None or is_folder(self.folder / "checkpoints")
 
     def must_be_new(self) -> None:
         """Raise UserError if the folder already holds a run."""
@@ -205,7 +209,7 @@ class Run:
         Raises:
             UserError: it cannot be read, or a part is missing.
         """
-        file = self.path / "config.yaml"
+        file = self.folder / "config.yaml"
         config = load_config(file)
         if missing := Config.model_fields.keys() - config.model_fields_set - {"evaluation"}:  # older runs lack that
             raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")
@@ -237,7 +241,7 @@ class Run:
         Raises:
             UserError: it is missing or damaged.
         """
-        file, fix = self.path / "environment.json", "train again in another folder with --run DIR"
+        file, fix = self.folder / "environment.json", "train again in another folder with --run DIR"
         return read_json(file, Environment, fix).model_dump(exclude_none=True)
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
@@ -251,7 +255,7 @@ class Run:
 
     def tokenizers(self) -> Tokenizers | None:
         """Read the vocabularies; None if the training was stopped before it had learned them."""
-        folder = self.path / "tokenizer"
+        folder = self.folder / "tokenizer"
         return load_tokenizers(folder) if is_folder(folder) else None
 
     def save_sentences(self, sentences: Sentences) -> None:
@@ -266,7 +270,7 @@ class Run:
         Raises:
             UserError: their file is damaged.
         """
-        file = self.path / "sentences.json"
+        file = self.folder / "sentences.json"
         if not is_file(file):
             return Sentences.of_language(self.config().data.src)
         return read_json(file, Sentences, f"delete it, and `{resume_command(self.path)}` makes it again")
@@ -281,7 +285,7 @@ class Run:
         from seq2seq.data.store import Store, store_inputs
 
         # that of an exported file
-        file, folder = self.path / "shortlist.safetensors", self.path / "store"
+        file, folder = self.folder / "shortlist.safetensors", self.path / "store"
         if self.is_exported:
             if not is_file(file):
                 self.must_be_a_folder(
@@ -345,7 +349,7 @@ class Run:
             try:
                 # check the files that are needed before they are parsed
                 found.verify(WEIGHTS)
-                if changed := found.changed_tokenizer(self.path / "tokenizer"):
+                if changed := found.changed_tokenizer(self.folder / "tokenizer"):
                     raise UserError(f"{changed}: differs from the file that {found.name} was trained with; put it back")
                 tokenizers = self.tokenizers()
                 if tokenizers is None:

@@ -36,7 +36,7 @@ def describe(run: Run, translator: Translator) -> dict[str, str]:
     # what a run folder has as long as it is whole, and the card of an exported file
     try:
         if run.is_exported:
-            card = read_json(run.path / "card.json", Card, "export the run again")
+            card = read_json(run.folder / "card.json", Card, "export the run again")
             measured = (
                 f"BLEU {each.bleu.score:.1f}, chrF {each.chrf.score:.1f} on the {split} set"
                 for split, each in card.scores.items()

@@ -25,18 +25,6 @@ def _clean(text: Any) -> Any:
     return "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text) if isinstance(text, str) else text
 
 
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-def _whole_number(value: Any) -> Any:
-    """Return the number that is meant by a number or by text; anything else is left for the check."""
-    try:
-        return value if isinstance(value, bool) else int(0 if value is None else value)
-    except (ValueError, OverflowError, TypeError):
-        return value
-
-
 class Keyed(BaseModel, strict=True):
     """A request that may bring a key."""
 
@@ -55,13 +43,9 @@ class TranslateRequest(Keyed):
     q: Annotated[Text | list[Text], Field(description="a text, or a list of texts", min_length=1)]
     source: Annotated[Name, Field(description="the language code of the text, or auto")]
     target: Annotated[Name, Field(description="the language code of the translation")]
-    format: Annotated[
-        Literal["text", "html"] | None, BeforeValidator(_none_if_empty), Field(description="what the text is")
-    ] = None
+    format: Annotated[Literal["text", "html", ""] | None, Field(description="what the text is")] = None
     alternatives: Annotated[
-        int,
-        BeforeValidator(_whole_number),
-        Field(description=f"more translations to return, {MOST_ALTERNATIVES} at most"),
+        int | None, Field(strict=False, description=f"more translations to return, {MOST_ALTERNATIVES} at most")
     ] = 0
 
 

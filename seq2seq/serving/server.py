@@ -39,7 +39,7 @@ def make_app(models: Models, settings: Settings | None = None) -> FastAPI:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         service.queue = Queue(lambda work, items: work(items))
         yield
-        await asyncio.to_thread(service.queue.close)
+        await service.queue.close()
 
     # the guard, and the answers to errors
     app = FastAPI(title="seq2seq", lifespan=lifespan, docs_url=None, redoc_url=None, redirect_slashes=False)

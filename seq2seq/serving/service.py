@@ -158,8 +158,8 @@ class Service:
                 raise HTTPException(400, f"{found[0].language} to {target} is not served; served are {served}")
 
         # the best translations of each, model by model; without a model a text stays as it is
-        is_html = wanted.format == "html"
-        count = 1 + (0 if is_html else max(0, min(wanted.alternatives, MOST_ALTERNATIVES)))
+        is_html, wishes = wanted.format == "html", max(0, min(wanted.alternatives or 0, MOST_ALTERNATIVES))
+        count = 1 if is_html else 1 + wishes
         chosen, best = [models.find(each.language, target) for each in found], [[text] for text in texts]
         for model in filter(None, dict.fromkeys(chosen)):
             numbers = [i for i, each in enumerate(chosen) if each is model]
@@ -175,7 +175,7 @@ class Service:
         answer: dict[str, list[Any]] = {"translatedText": [each[0] for each in best]}
         if is_auto:
             answer["detectedLanguage"] = [{"confidence": each.confidence, "language": each.language} for each in found]
-        if wanted.alternatives > 0:
+        if wishes:
             answer["alternatives"] = [each[1:] for each in best]
         return answer if isinstance(wanted.q, list) else {name: values[0] for name, values in answer.items()}
 

@@ -94,7 +94,7 @@ class Session:
         # where the model looked
         if self.attention == "off" or not best.source_tokens:
             return Shown(text)
-        map = self.look().decoder
+        map = self.look()[1].decoder
         assert map, "a model with attention has a map"
         map = (map.words() if self.attention == "words" else map).select(self.head)
         return Shown(f"{text}\n", f"{terminal_attention(map, Screen.in_use(), '`:html FILE`')}\n")
@@ -117,58 +117,67 @@ class Session:
         lines = (f"{ljust(name, width)}  {_doubt(each)}{each.text}" for name, each in zip(names, found, strict=True))
         return "\n".join(lines)
 
-    def look(self) -> Look:
-        """Return where every head looked for the last translation."""
+    def look(self) -> tuple[str, Look]:
+        """Return the last line, and where every head looked for its translation."""
         if not (self.last and self.last[1].source_tokens):
             raise UserError("there is no translation yet; type a sentence first")
         line, best = self.last
         split = self.options.split_sentences
         (look,) = self.translator.look([line], beam=1, split_sentences=split, prefix_tokens=best.tokens)
-        return look
+        return line, look
 
     # -------------------------------------------------------------------------------------------------- the commands
 
     def help(self, _: str) -> str:
-        """List the commands."""
-        usages = {f"{name} {command.usage}".strip(): command.meaning for name, command in COMMANDS.items()}
-        lines = [f"{usage:<24}{meaning}" for usage, meaning in usages.items()]
+        """Show this list."""
+        lines = [f"{f'{name} {each.usage}':<24}{_meaning(each)}" for name, each in COMMANDS.items()]
         words = "quit, exit, help and ? are commands too; to translate one, begin with a space"
         return "\n".join(lines if self.has_words else [*lines, words])
 
+    def examples(self, _: str) -> str:
+        """Translate three sentences of the dev set."""
+        if not self.sentences:
+            raise UserError("the dev set of this run cannot be read: there are no examples")
+        return "\n".join(f"{line}\n    {self.translate(line).text}" for line in self.sentences)
+
+    def info(self, _: str) -> str:
+        """Show what is known of the model, and the settings."""
+        known = describe(self.run, self.translator) | {"run": str(self.run.path), "settings": self.described()}
+        return "\n".join(f"{name:<14}{value}" for name, value in known.items())
+
     def set_beam(self, value: str) -> str:
-        """Set the beam; the n-best list is never longer."""
+        """Keep N hypotheses at each step; 1 is greedy."""
         beam = _number(":beam", value)
         return self.change(replace(self.options, beam=beam, nbest=min(self.options.nbest, beam)))
 
     def set_nbest(self, value: str) -> str:
-        """Set the length of the n-best list; the beam is never narrower."""
+        """Show the N best translations, each with its normalized score."""
         nbest = _number(":nbest", value)
         beam = max(self.options.beam or self.translator.search.beam, nbest)
         return self.change(replace(self.options, nbest=nbest, beam=beam))
 
     def set_alpha(self, value: str) -> str:
-        """Set the exponent of the length penalty."""
+        """Set the exponent of the length penalty, from 0 (none) on."""
         return self.change(replace(self.options, length_penalty=_real(":alpha", value, "0.6")))
 
     def set_sampling(self, value: str) -> str:
-        """Draw translations at random, at a temperature; or search again."""
+        """Draw translations at random, at temperature T."""
         if value == "off":
             return self.change(replace(self.options, sampling=None))
         temperature = _real(":sample", value if value not in ("", "on") else "1", "0.8, or :sample off")
         return self.change(replace(self.options, sampling=Sampling(temperature)))
 
     def set_prefix(self, value: str) -> str:
-        """Set the text that translations begin with, if the vocabulary can write it."""
-        return self.change(replace(self.options, prefix=None if value.strip() in ("", "off") else value), try_it=True)
+        """Begin every translation with TEXT."""
+        return self.change(replace(self.options, prefix=None if value.strip() in ("", "off") else value))
 
     def set_ban(self, value: str) -> str:
-        """Ban one more word or phrase, or none."""
-        ban = () if value in ("", "off") else (*self.options.ban, value)
-        return self.change(replace(self.options, ban=ban), try_it=True)
+        """Allow no translation with this word or phrase."""
+        return self.change(replace(self.options, ban=() if value in ("", "off") else (*self.options.ban, value)))
 
-    def change(self, options: Options, try_it: bool = False) -> str:
+    def change(self, options: Options) -> str:
         """Take new options, and describe all that differ from a plain search; what cannot be obeyed is a UserError."""
-        if try_it and (options.prefix or options.ban):
+        if options.prefix or options.ban:
             line = self.last[0] if self.last else (self.sentences or ["a"])[0]
             quick = replace(options, beam=1, nbest=1, sampling=None)
             for translator in (self.translator, *([self.other[1]] if self.other else [])):
@@ -190,7 +199,7 @@ class Session:
         return ", ".join(shown)
 
     def set_attention(self, value: str) -> str:
-        """Show the weights of tokens or of words, or none."""
+        """Show where the model looks, by token or by word."""
         if value not in ("on", "off", "words"):
             raise UserError(f":attention takes on, off or words, not {value or 'nothing'}; write :attention on")
         if value != "off" and not self.translator.decoder_heads:
@@ -199,7 +208,7 @@ class Session:
         return f"attention {value}"
 
     def set_head(self, value: str) -> str:
-        """Choose the head that is shown."""
+        """Choose the head to show; auto: the mean and what it hides."""
         count = len(self.translator.decoder_heads)
         if value not in ("auto", "mean", "all") and not (value.isdecimal() and 1 <= int(value[:9]) <= count):
             heads = f"1 to {count}" if count else "which this model has none of"
@@ -210,14 +219,23 @@ class Session:
         return f"head {value}" + ("" if self.attention != "off" else "; :attention on shows it")
 
     def explain(self, value: str) -> str:
-        """Explain a step of the last translation."""
+        """Show every equation of step N of the last translation."""
         step, head = _number(":explain", value or "1"), int(self.head) if self.head.isdecimal() else 1
-        look = self.look()
-        assert self.last
-        return textbook_page(explain(self.translator, self.last[0], look.ids, step=step, head=head))
+        text, look = self.look()
+        return textbook_page(explain(self.translator, text, look.ids, step=step, head=head))
+
+    def save_html(self, value: str) -> str:
+        """Write the attention of the last translation as a page."""
+        if not value:
+            raise UserError(":html takes the name of a file; write :html attention.html")
+        (text, look), path, data = self.look(), Path(value).expanduser(), self.run.config().data
+        if not (look.decoder or look.encoder):
+            raise UserError(NO_ATTENTION)
+        save_page(path, text, look.translation.text, look.decoder, look.encoder, (data.src, data.tgt))
+        return str(path)
 
     def compare(self, value: str) -> str:
-        """Compare every translation with that of another run."""
+        """Show the translations of another run too."""
         if value in ("", "off"):
             self.other = None
             return self.described()
@@ -227,35 +245,13 @@ class Session:
             raise UserError(f"{value} translates {theirs.src} to {theirs.tgt}, not {ours.src} to {ours.tgt}")
         before, self.other = self.other, (run, Translator.load(run.path, device=str(self.translator.device)))
         try:
-            return self.answer(self.last[0]).text if self.last else self.change(self.options, try_it=True)
+            return self.answer(self.last[0]).text if self.last else self.change(self.options)
         except UserError:  # it cannot write the prefix
             self.other = before
             raise
 
-    def save_html(self, value: str) -> str:
-        """Write the page of the last translation."""
-        if not value:
-            raise UserError(":html takes the name of a file; write :html attention.html")
-        look, path, data = self.look(), Path(value).expanduser(), self.run.config().data
-        if not (look.decoder or look.encoder):
-            raise UserError(NO_ATTENTION)
-        assert self.last
-        save_page(path, self.last[0], look.translation.text, look.decoder, look.encoder, (data.src, data.tgt))
-        return str(path)
-
-    def examples(self, _: str) -> str:
-        """Translate the examples."""
-        if not self.sentences:
-            raise UserError("the dev set of this run cannot be read: there are no examples")
-        return "\n".join(f"{line}\n    {self.translate(line).text}" for line in self.sentences)
-
-    def info(self, _: str) -> str:
-        """Describe the model and the settings."""
-        known = describe(self.run, self.translator) | {"run": str(self.run.path), "settings": self.described()}
-        return "\n".join(f"{name:<14}{value}" for name, value in known.items())
-
     def translate_file(self, value: str) -> str:
-        """Translate a file into another one, as the command does."""
+        """Translate the lines of a file into another."""
         try:
             names = [name.strip("\"'") for name in shlex.split(value, posix=os.name == "posix")]
         except ValueError:  # a quote is open
@@ -267,46 +263,36 @@ class Session:
         return f"translated {source} into {target}"
 
     def quit(self, _: str) -> str:
-        """Leave."""
+        """Leave; so does Ctrl-D."""
         raise EOFError
 
 
 class Command(NamedTuple):
-    """A command of the session."""
+    """A command of the session; its method gets what was typed after the name, and the docstring says what it does."""
 
-    usage: str  # what follows its name
-    meaning: str
-    act: Callable[[Session, str], str]  # gets what was typed after the name, returns what to show
+    act: Callable[[Session, str], str]
+    usage: str = ""  # what follows its name
     values: tuple[str, ...] = ()  # that Tab completes
     takes_file: bool = False
 
 
 COMMANDS = {
-    ":help": Command("", "show this list", Session.help),
-    ":examples": Command("", "translate three sentences of the dev set", Session.examples),
-    ":info": Command("", "what is known of the model, and the settings", Session.info),
-    ":beam": Command("N", "keep N hypotheses at each step; 1 is greedy", Session.set_beam),
-    ":nbest": Command("N", "show the N best translations, each with its normalized score", Session.set_nbest),
-    ":alpha": Command("A", "exponent of the length penalty, from 0 (none) on", Session.set_alpha),
-    ":sample": Command("T|off", "draw translations at random, at temperature T", Session.set_sampling, ("off",)),
-    ":prefix": Command("TEXT|off", "begin every translation with TEXT", Session.set_prefix, ("off",)),
-    ":ban": Command("TEXT|off", "allow no translation with this word or phrase", Session.set_ban, ("off",)),
-    ":attention": Command(
-        "on|off|words", "show where the model looks, by token or by word", Session.set_attention, ("on", "off", "words")
-    ),
-    ":head": Command(
-        "N|mean|all|auto",
-        "the head to show; auto: the mean and what it hides",
-        Session.set_head,
-        ("auto", "mean", "all"),
-    ),
-    ":explain": Command("N", "every equation of step N of the last translation", Session.explain),
-    ":html": Command(
-        "FILE", "write the attention of the last translation as a page", Session.save_html, takes_file=True
-    ),
-    ":compare": Command("RUN|off", "show the translations of another run too", Session.compare, ("off",), True),
-    ":file": Command("IN OUT", "translate the lines of a file into another", Session.translate_file, takes_file=True),
-    ":quit": Command("", "leave; so does Ctrl-D", Session.quit),
+    ":help": Command(Session.help),
+    ":examples": Command(Session.examples),
+    ":info": Command(Session.info),
+    ":beam": Command(Session.set_beam, "N"),
+    ":nbest": Command(Session.set_nbest, "N"),
+    ":alpha": Command(Session.set_alpha, "A"),
+    ":sample": Command(Session.set_sampling, "T|off", ("off",)),
+    ":prefix": Command(Session.set_prefix, "TEXT|off", ("off",)),
+    ":ban": Command(Session.set_ban, "TEXT|off", ("off",)),
+    ":attention": Command(Session.set_attention, "on|off|words", ("on", "off", "words")),
+    ":head": Command(Session.set_head, "N|mean|all|auto", ("auto", "mean", "all")),
+    ":explain": Command(Session.explain, "N"),
+    ":html": Command(Session.save_html, "FILE", takes_file=True),
+    ":compare": Command(Session.compare, "RUN|off", ("off",), takes_file=True),
+    ":file": Command(Session.translate_file, "IN OUT", takes_file=True),
+    ":quit": Command(Session.quit),
 }
 
 
@@ -329,7 +315,7 @@ def session(
     """
     # greet
     talk = Session(run, translator, options, to_file=to_file)
-    talk.change(options, try_it=True)
+    talk.change(options)
     known = describe(run, translator)
     facts = [known[name] for name in ("learned from", "measured") if name in known]
     say(": ".join([known["languages"], ", ".join(facts)] if facts else [known["languages"]]))
@@ -403,6 +389,11 @@ class _Completer(Completer):
         if space and command and command.takes_file:
             last = value.rpartition(" ")[2]
             yield from PathCompleter(expanduser=True).get_completions(Document(last), complete_event)
+
+
+def _meaning(command: Command) -> str:
+    meaning = (command.act.__doc__ or "").removesuffix(".")
+    return meaning[:1].lower() + meaning[1:]
 
 
 def _doubt(translation: Translation) -> str:

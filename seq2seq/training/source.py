@@ -49,7 +49,7 @@ def open_source(path: str | Path) -> Source:
         if best is None:
             raise UserError(f"{path}: no checkpoint yet, so that no run can start from it; train it first")
         checkpoint = best
-    if changed := checkpoint.changed_tokenizer(run.path / "tokenizer"):
+    if changed := checkpoint.changed_tokenizer(run.folder / "tokenizer"):
         raise UserError(f"{changed}: differs from the file that {checkpoint.name} was trained with; put it back")
     return Source(run, checkpoint, fingerprint(checkpoint.path / WEIGHTS[0])["sha256"])
 
