@@ -84,25 +84,22 @@ def read_batches(path: str | None, size: int, column: str | None = None) -> Iter
     """
     from seq2seq.data.formats import decode_lines, stream_column, stream_lines, table_ending, warn_of_tabs
 
-    # a table
-    if path and column:
-        return _begun(_batched(stream_column(path, column), size))
-    if column:
+    # the lines: a column of a table, or plain text
+    if column and not path:
         raise UserError(f"--column {column} says what to read of a table; name it with --input FILE")
-    if path and (ending := table_ending(path)) not in ("", ".txt"):
+    if path and not column and (ending := table_ending(path)) not in ("", ".txt"):
         fix = "--column NAME chooses one column, by number or name (translate)"
         raise UserError(f"--input {path}: a table by its name ({ending}), but a sentence a line is read; {fix}")
-
-    # plain lines
-
     if path is None and sys.stdin.isatty():
         tell("reading lines from the terminal, until Ctrl-D")
-    lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    return _begun(_batched(warn_of_tabs(lines, path or "standard input"), size))
+    if path and column:
+        lines = stream_column(path, column)
+    else:
+        plain = stream_lines(path) if path else decode_lines(sys.stdin.buffer, "standard input")
+        lines = warn_of_tabs(plain, path or "standard input")
 
-
-def _begun(batches: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Read the first batch now, and the others when they are asked for."""
+    # the first batch now, and the others when they are asked for
+    batches = _batched(lines, size)
     return chain(list(islice(batches, 1)), batches)
 
 

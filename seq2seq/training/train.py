@@ -18,7 +18,7 @@ from seq2seq.training.ending import advise
 from seq2seq.training.keeping import Keeper
 from seq2seq.training.processes import join_processes
 from seq2seq.training.progress import Progress
-from seq2seq.training.resume import is_another_race, restore_state
+from seq2seq.training.resume import restore_state
 from seq2seq.training.schedule import learning_rate_at
 from seq2seq.training.source import Source
 from seq2seq.training.start import Start, prepare
@@ -59,7 +59,7 @@ def train(
         progress = Progress(validation=-1 if start.source else 0)  # the weights of a source are validated first
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
-        another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
+        another_race = progress.yardstick not in ("", start.yardstick)  # than the one that found the best checkpoint
         pause = settings.max_updates if until is None else until
         if is_complete(start, progress, pause) and not another_race:
             if progress.finished(settings):
