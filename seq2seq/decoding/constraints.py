@@ -8,7 +8,7 @@ no score: that of a translation is still the sum of the model's log-probabilitie
 import unicodedata
 from bisect import bisect_left, bisect_right
 from codecs import getincrementaldecoder
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import pairwise
@@ -313,64 +313,39 @@ class Constraint:
         return {*self.tokens, *(self.prefix.tokens() if self.prefix else ())}
 
 
-class Beginning:
-    """What the translation of a text begins with, divided among its sentences.
+def begin(
+    spelling: Spelling, parts: Sequence[Part], sources: Sequence[list[int]], prefix: str
+) -> Generator[tuple[int, Prefix], str, None]:
+    """Divide the raw prefix of a text among its sentences: yield the number of each, and what it begins with.
 
-    A sentence may end wherever the prefix has what joins it with the next, which then begins with the rest. Sentences
-    without tokens have empty translations, whatever the prefix.
+    A sentence may end wherever the prefix has what joins it with the next, which then begins with the rest. So this
+    must be sent the translation of each. Sentences without tokens have empty translations, whatever the prefix.
 
-    Args:
-        spelling: the bytes of the tokens.
-        parts: the sentences of the text.
-        sources: their tokens.
-        prefix: the surface text that the translation begins with, raw; None for no such wish.
-        pieces: its first tokens instead.
+    Raises UserError: the vocabulary cannot write it, or its lines and joiners are not those of the text.
     """
+    # the prefix as the tokenizer would write it, with its line breaks if the text has some
+    lines = prefix.strip("\r\n").split("\n") if len(parts) > 1 else [prefix]
+    text = "\n".join(spelling.tokenizer.rewrite(normalize(line)) for line in lines)
+    text = f"{text} " if text and not normalize(prefix[-1]) else text
 
-    def __init__(
-        self,
-        spelling: Spelling,
-        parts: Sequence[Part],
-        sources: Sequence[list[int]],
-        prefix: str | None,
-        pieces: Sequence[str] | None,
-    ):
-        # the sentences, and what stands between each and the next
-        self.spelling = spelling
-        full = [i for i, source in enumerate(sources) if source]
-        self.following = dict(pairwise(full))
-        self.joiners = {i: "".join(part.end for part in parts[i:next]) for i, next in self.following.items()}
-
-        # what is known before the search: the prefix of the first sentence, or the first tokens of several
-        self.first, self.text = (full[0], _clean(spelling.tokenizer, prefix or "", len(parts) > 1)) if full else (0, "")
-        self.prefix = self.prefix_of(self.first, self.text) if self.text else None
-        self.tokens = dict(zip(full, sentences_of(spelling, pieces or [], len(full)), strict=False))
-
-    def prefix_of(self, i: int, text: str) -> Prefix:
-        """Return the prefix of a sentence that begins with a text, of which it may leave the rest to the next ones."""
+    # what each sentence begins with, as long as something is left
+    full = [i for i, source in enumerate(sources) if source]
+    for i, following in zip(full, [*full[1:], None], strict=False):
+        if not text:
+            return
         line, newline, _ = text.partition("\n")
-        if newline and i not in self.following:
+        if newline and following is None:
             raise UserError(f"prefix {text!r:.60} has more lines than the text; leave some out")
-        prefix = Prefix(self.spelling, line, self.joiners.get(i), bool(newline))
-        prefix.check()
-        return prefix
-
-    def rest(self, i: int, text: str, written: str) -> str:
-        """Return what the next sentence begins with, after the translation `written` of a sentence; "" for nothing."""
-        line, newline, _ = text.partition("\n")
+        joiner = "".join(part.end for part in parts[i:following])
+        found = Prefix(spelling, line, None if following is None else joiner, bool(newline))
+        found.check()
+        written = yield i, found
         if not newline and len(written) >= len(line.rstrip()):
-            return ""
+            return
         rest = text[len(written) :]
-        if not rest.startswith(self.joiners[i]):
-            raise UserError(f"prefix: {written!r:.60} and {rest!r:.60} are joined by {self.joiners[i]!r} in the text")
-        return rest.removeprefix(self.joiners[i])
-
-
-def _clean(tokenizer: Tokenizer, prefix: str, has_lines: bool) -> str:
-    """Return a prefix as the tokenizer would write it, with its line breaks if the text has some."""
-    lines = prefix.strip("\r\n").split("\n") if has_lines else [prefix]
-    text = "\n".join(tokenizer.rewrite(normalize(line)) for line in lines)
-    return f"{text} " if text and not normalize(prefix[-1]) else text
+        if not rest.startswith(joiner):
+            raise UserError(f"prefix: {written!r:.60} and {rest!r:.60} are joined by {joiner!r} in the text")
+        text = rest.removeprefix(joiner)
 
 
 def sentences_of(spelling: Spelling, pieces: Sequence[str], count: int) -> list[tuple[int, ...]]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.confidence import Confidence
-from seq2seq.decoding.constraints import Ban, Beginning, Constraint, sentences_of
+from seq2seq.decoding.constraints import Ban, Constraint, begin, sentences_of
 from seq2seq.decoding.engine import Engine, Outcome
 from seq2seq.decoding.looking import Look, join_looks
 from seq2seq.decoding.translation import NextToken, Options, Sampling, Translation, join_translations, per_text
@@ -205,7 +206,7 @@ class Translator:
         if options.ban:
             Ban(self.engine.spelling, options.ban)
         for prefix in per_text(options.prefix, 1, str, "prefix"):
-            Beginning(self.engine.spelling, [Part("", "")], [[EOS]], prefix, None)
+            next(begin(self.engine.spelling, [Part("", "")], [[EOS]], prefix or ""), None)
 
     def _parts(self, texts: Sequence[str], split_sentences: bool | None) -> list[list[Part]]:
         return [self.sentences.parts(text, split_sentences) for text in must_be_texts(texts)]
@@ -237,27 +238,30 @@ class Translator:
         spelling, grouped = self.engine.spelling, _grouped(sources, texts)
         ban = Ban(spelling, options.ban) if options.ban else None
         shared = Constraint(spelling, (), None, ban, config.no_repeat_ngram, config.min_length)
-        begins = [Beginning(spelling, *each) for each in zip(texts, grouped, prefixes, pieces, strict=True)]
-        rules = [
-            replace(shared, tokens=begin.tokens.get(i, ()), prefix=begin.prefix if i == begin.first else None)
-            for begin, parts in zip(begins, texts, strict=True)
-            for i in range(len(parts))
-        ]
+        rules, begun = list[Constraint](), []
+        for number, (text, source) in enumerate(zip(texts, grouped, strict=True)):
+            of_text, full = [shared] * len(text), [i for i, ids in enumerate(source) if ids]
+            for i, ids in zip(full, sentences_of(spelling, pieces[number] or [], len(full)), strict=False):
+                of_text[i] = replace(shared, tokens=ids)
+            rest = begin(spelling, text, source, prefixes[number] or "")
+            for i, prefix in islice(rest, 1):  # the first sentence, if there is a prefix
+                of_text[i] = replace(shared, prefix=prefix)
+                begun.append((number, i, rest))
+            rules += of_text
         outcomes = _grouped(self.engine.hypothesize(sources, options, rules), texts)
 
         # where a sentence ends within the prefix, the next one begins with the rest
         decode = self.tokenizers.tgt.decode
-        for begin, source, each in zip(begins, grouped, outcomes, strict=True):
-            i, rest = begin.first, begin.text
-            while rest:
-                written = decode(each[i].hypotheses[0].tokens)
-                rest = begin.rest(i, rest, written)
-                if rest:
-                    alike = [h for h in each[i].hypotheses if decode(h.tokens) == written]
-                    each[i] = each[i]._replace(hypotheses=alike)
-                    i = begin.following[i]
-                    rule = replace(shared, prefix=begin.prefix_of(i, rest))
-                    (each[i],) = self.engine.hypothesize([source[i]], options, [rule])
+        for number, i, rest in begun:
+            found = outcomes[number]
+            with suppress(StopIteration):
+                while True:
+                    written = decode(found[i].hypotheses[0].tokens)
+                    following, prefix = rest.send(written)
+                    alike = [h for h in found[i].hypotheses if decode(h.tokens) == written]
+                    found[i], i = found[i]._replace(hypotheses=alike), following
+                    rule = replace(shared, prefix=prefix)
+                    (found[i],) = self.engine.hypothesize([grouped[number][i]], options, [rule])
         return outcomes
 
     def _name_unknown(self, sentences: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
