@@ -265,12 +265,7 @@ def fingerprint(path: Path, size: int | None = None) -> dict[str, Any]:
 
 
 def read_json(path: Path, record: type[Record], fix: str) -> Record:
-    """Read a JSON object that this package wrote, as a pydantic model.
-
-    Args:
-        path: the file.
-        record: the model, which says what keys and values the object must have.
-        fix: the end of the error message: what to do if the file is missing or damaged.
+    """Read a JSON object that this package wrote, as the pydantic model `record`; `fix` ends the error message.
 
     Raises:
         UserError: the file cannot be read, is not a JSON object, or has not the keys and values that it must have.

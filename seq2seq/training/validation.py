@@ -34,12 +34,7 @@ class Validation:
     """The dev set, prepared to be measured again and again.
 
     Every line is translated greedily. This ranks checkpoints much as beam search does, and is many times faster. The
-    loss is the cross entropy without label smoothing.
-
-    Args:
-        dev: the sentence pairs.
-        translator: the translator of the model in training.
-        bleu_tokenize: sacrebleu's tokenizer for BLEU.
+    loss is the cross entropy without label smoothing. The `translator` has the model in training.
 
     Raises:
         UserError: no pair has text on both sides; the tokenizer for BLEU needs a package that is not installed.
