@@ -5,8 +5,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISREG
@@ -157,45 +157,40 @@ def check_utf8(name: str, text: str) -> None:
         raise UserError(f"{name} is not UTF-8: {text.encode(errors='backslashreplace').decode()}; write it in UTF-8")
 
 
-@contextmanager
-def log_warnings() -> Iterator[None]:
+def log_warnings() -> AbstractContextManager[None]:
     """Print the warnings of the log on standard error."""
-
-    class Warnings(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tell(self.format(record))
-
-    with _logged_by(Warnings(logging.WARNING), logging.WARNING):
-        yield
+    return _logged(logging.WARNING, lambda text, _: tell(text))
 
 
-@contextmanager
-def log_beside_progress_bar() -> Iterator[None]:
+def log_beside_progress_bar() -> AbstractContextManager[None]:
     """Print the log on standard output, above the progress bar if there is one.
 
     What cannot be printed is dropped, since a training is worth more than its log. The command fails at its end.
     """
     from tqdm import tqdm
 
-    class Log(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = self.format(record)
-            lines = [text] if record.levelno >= logging.WARNING else text.split("\n")
-            with suppress(OutputError), tqdm.external_write_mode(sys.stdout):
-                say(*lines)
+    def show(text: str, level: int) -> None:
+        lines = [text] if level >= logging.WARNING else text.split("\n")
+        with suppress(OutputError), tqdm.external_write_mode(sys.stdout):
+            say(*lines)
 
-    with _logged_by(Log(), logging.INFO):
-        yield
+    return _logged(logging.INFO, show)
 
 
 @contextmanager
-def _logged_by(handler: logging.Handler, level: int) -> Iterator[None]:
+def _logged(level: int, show: Callable[[str, int], None]) -> Iterator[None]:
+    """Give each message of the log, from a level on, to a function, with its level."""
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            show(self.format(record), record.levelno)
+
     log = logging.getLogger("seq2seq")
-    before = log.handlers, log.level
-    log.handlers = [handler]
+    handlers, before = log.handlers, log.level
+    log.handlers = [Log(level)]
     log.setLevel(level)
     try:
         yield
     finally:
-        log.handlers = before[0]
-        log.setLevel(before[1])
+        log.handlers = handlers
+        log.setLevel(before)

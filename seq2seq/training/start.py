@@ -72,14 +72,7 @@ def prepare(
 ) -> Start:
     """Prepare a training. Rank 0 goes first and writes the run folder; the other processes read it.
 
-    Args:
-        config: what to train.
-        path: the run folder; created if it does not exist.
-        resume: resume the run in the folder, if there is one.
-        allow_changes: resume even if config, data or vocabularies have changed.
-        source: the checkpoint of another run that a new run starts from; None: from random weights.
-        processes: the processes that train together.
-        until_the_end: the exit stack that keeps the folder locked until the training ends.
+    The first arguments are those of `train`; the exit stack keeps the folder locked until the training ends.
 
     Raises:
         UserError: a mistake that would stop the training before its first update; a new run then leaves no files.
