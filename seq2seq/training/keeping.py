@@ -40,8 +40,9 @@ class Keeper:
     def save(self, best: bool = False) -> None:
         """Save a checkpoint."""
         start, number = self.start, self.progress.update
-        size, arguments = start.run.metrics.size(), (start.processes, start.device, start.precision)
-        state = collect_state(self.progress, self.optimizer, size, *arguments)
+        state = collect_state(
+            self.progress, self.optimizer, start.run.metrics.size(), start.processes, start.device, start.precision
+        )
         state |= {"weights": start.model.state_dict()} if start.average else {}
         write, keep = start.run.checkpoints.save, start.settings.keep
         start.processes.on_first(lambda: write(number, start.shown, state, best=best, keep=keep))

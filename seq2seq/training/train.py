@@ -121,8 +121,9 @@ def run_updates(keeper: Keeper, bar: "tqdm[Any]", pause: int) -> None:
                 group["lr"] = learning_rate
 
             # forward and loss, backward, clip, step
-            arguments = (model.train(), optimizer, micro_batches, settings)
-            result = update(*arguments, precision=start.precision, processes=processes)
+            result = update(
+                model.train(), optimizer, micro_batches, settings, precision=start.precision, processes=processes
+            )
             if start.average:
                 start.average.update_parameters(model)
 
