@@ -7,7 +7,6 @@ To add a format of one file, write one function and add one line to `TABLES`.
 """
 
 import csv
-import difflib
 import gzip
 import io
 import json
@@ -22,7 +21,7 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, nearest
 from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import normalize
 
@@ -204,8 +203,8 @@ def _nearest(prefix: str, sides: Sequence[str]) -> str:
     except OSError:
         return where
     names = {next((name.removesuffix(end) for end in (*sides, *TABLES) if name.endswith(end)), name) for name in files}
-    close = difflib.get_close_matches(Path(prefix).name, sorted(names), n=1)
-    return where + (f"; did you mean {folder / close[0]}?" if close else "")
+    close = nearest(Path(prefix).name, sorted(names))
+    return where + (f"; did you mean {folder / close}?" if close else "")
 
 
 _CONVERT = {  # how to make a table, or two files, of a file with another ending
