@@ -24,6 +24,7 @@ import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from seq2seq.commands.main import main as seq2seq
+from seq2seq.experiments.table import trained_on
 from seq2seq.files import publish, unfinished, write_json
 from seq2seq.runs.run import Run
 
@@ -140,9 +141,9 @@ def measure(rows: dict[str, Row], name: str) -> str:
     row, made = rows[name], make(rows, name)
     found: dict[str, list[float]] = {column: [] for column in COLUMNS}
     for system in made.systems:
-        runs = " ".join(map(str, system))
+        together = " ".join(map(str, system))
         for split in ("dev", "test"):
-            scores = once(FOLDER / name, f"evaluate {runs} --split {split} --json {row.search}".strip())["printed"]
+            scores = once(FOLDER / name, f"evaluate {together} --split {split} --json {row.search}".strip())["printed"]
             found[f"{split} BLEU"].append(scores["bleu"]["score"])
             found[f"{split} chrF"].append(scores["chrf"]["score"])
     shown = [f"{mean(s):.2f}" + (f" ± {stdev(s):.2f}" if len(s) > 1 else "") for s in found.values()]
@@ -155,23 +156,16 @@ def measure(rows: dict[str, Row], name: str) -> str:
     whole = sum(make(rows, other).minutes for other in needed)
 
     # the facts
-    environments = [Run.open(run).environment() for system in made.systems for run in system]
-    facts = {
-        "seeds": [Run.open(run).config().seed for system in made.systems for run in system],
-        "commit": [each["commit"] for each in environments],
-        "hardware": [
-            "{device}, {processor}, {cores} cores, {threads} threads, {precision}".format(**each)
-            for each in environments
-        ],
-        "signatures": [scores[key]["signature"] for key in ("bleu", "chrf")],
-    }
+    runs = [Run.open(run) for system in made.systems for run in system]
+    seeds = ", ".join(dict.fromkeys(str(run.config().seed) for run in runs))
     return "\n".join(
         [
             f"| step | {' | '.join(COLUMNS)} | minutes | with what it needs |",
             f"|---|{'---|' * len(COLUMNS)}---|---|",
             f"| {row.step} | {' | '.join(shown)} | {made.minutes:.0f} | {whole:.0f} |",
             "",
-            *(f"- {fact}: {'; '.join(dict.fromkeys(map(str, values)))}" for fact, values in facts.items()),
+            f"- Seed {seeds}; BLEU {scores['bleu']['signature']}; chrF {scores['chrf']['signature']}",
+            trained_on([run.environment() for run in runs], ["make", "quality", f"ROW={name}"]),
         ]
     )
 

@@ -270,6 +270,14 @@ def test_a_damaged_compare_json_is_an_error_that_names_it_and_deleting_it_helps(
     assert trained == []
 
 
+def test_a_key_that_an_earlier_version_did_not_have_was_at_its_default(config, comparison, trained):
+    record = json.loads((comparison / "compare.json").read_text())
+    del record["config"]["training"]["ema"]
+    (comparison / "compare.json").write_text(json.dumps(record))
+    compare(make_grid(config, QUICK, [SCORES], 2), comparison, [])
+    assert trained == []
+
+
 @pytest.mark.parametrize("text", ['{"name": "score=dot', "{}", '{"bleu": 5}', "[]"])
 def test_a_damaged_trial_json_counts_as_not_measured(config, comparison, trained, text):
     file = comparison / "score=dot,seed=3" / "trial.json"

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 from tiny import write_config
@@ -34,7 +35,7 @@ def config(folder):
 @pytest.fixture(scope="module")
 def finished(folder, config):
     """Four trials; two go on to 10 updates, one of them to 20 of its 40."""
-    return halve(draw(config, [], SPACE, None, None), folder / "finished", 20, 2)
+    return halve(draw(config, [], SPACE, None, None), folder / "finished", 20, 2, ["seq2seq"])
 
 
 # --------------------------------------------------------------------------------------------------- rungs and trials
@@ -73,7 +74,7 @@ def test_the_best_score_goes_on_and_where_scores_say_nothing_the_lowest_loss(con
     def ranked(metric, *scores):
         found = {n: [Score(score=s, loss=loss, updates=1)] for n, (s, loss) in zip(names, scores, strict=True)}
         record = SearchRecord(updates=1, eta=2, metric=metric, trials=names, scores=found)
-        return [names.index(trial.name) for trial in Search(grid, [], record, {}).ranked()]
+        return [names.index(trial.name) for trial in Search(grid, [], record, {}, Path(), []).ranked()]
 
     assert ranked("bleu", (9, 1), (20, 5), (0.9, 4), (0.1, 3)) == [1, 0, 3, 2]
     assert ranked("chrf", (9, 2), (9, 1), (0, float("nan")), (9, 3)) == [1, 0, 3, 2]
@@ -120,8 +121,8 @@ def test_a_stopped_search_goes_on_to_the_same_table(config, finished, folder, tm
     monkeypatch.setattr(module, "train", stopping)
     grid = draw(config, [], SPACE, None, None)
     with pytest.raises(KeyboardInterrupt):
-        halve(grid, tmp_path / "stopped", 20, 2)
-    halve(grid, tmp_path / "stopped", 20, 2)
+        halve(grid, tmp_path / "stopped", 20, 2, ["seq2seq"])
+    halve(grid, tmp_path / "stopped", 20, 2, ["seq2seq"])
     assert len(trained) == 4 + 2 + 1 + 1
     for name in ("table.md", "tune.json", "best.yaml"):
         assert (tmp_path / "stopped" / name).read_text() == (folder / "finished" / name).read_text()
@@ -129,11 +130,11 @@ def test_a_stopped_search_goes_on_to_the_same_table(config, finished, folder, tm
 
 def test_a_trial_that_fails_is_left_out_and_the_others_go_on(config, tmp_path):
     grid = draw(config, [], {"data.max_length": ["1", "50", "60"]}, None, None)
-    search = halve(grid, tmp_path / "some", 4, 3)
+    search = halve(grid, tmp_path / "some", 4, 3, ["seq2seq"])
     assert [len(scores) for scores in search.record.scores.values()] == [2, 1]
     assert "- Left out: max_length=1,seed=3: " in (tmp_path / "some" / "table.md").read_text()
     with pytest.raises(UserError, match=r"every training failed; .*no sentence pair is left"):
-        halve(draw(config, [], {"data.max_length": ["1"]}, None, None), tmp_path / "none", 4, 3)
+        halve(draw(config, [], {"data.max_length": ["1"]}, None, None), tmp_path / "none", 4, 3, ["seq2seq"])
 
 
 def test_a_folder_of_another_search_is_refused(config, finished, folder):
@@ -145,7 +146,7 @@ def test_a_folder_of_another_search_is_refused(config, finished, folder):
         (finished.grid, 20, 3, "eta 2, not 3"),
     ):
         with pytest.raises(UserError, match=f"holds another search: {differs}; choose another folder with --run DIR"):
-            halve(grid, folder / "finished", updates, eta)
+            halve(grid, folder / "finished", updates, eta, [])
     assert (folder / "finished" / "compare.json").read_bytes() == before
 
 
@@ -237,6 +238,8 @@ def test_the_command_prints_the_table_and_how_to_finish_the_best(config, tmp_pat
     assert table in out
     assert "| `training.learning_rate`   |   BLEU after 5 |   BLEU after 10 |" in table
     assert "15 updates in all; 10 of every trial would be 20" in table
+    assert "tok:13a" in table
+    assert re.search(r"Trained on .*cores: .*; commit .*; `seq2seq", table)
     best = load_config(tmp_path / "search" / "best.yaml")
     assert (best.training.learning_rate, best.training.max_updates, best.model.dropout) == (1e-2, 40, 0)
 

@@ -55,7 +55,7 @@ def test_a_row_makes_what_it_needs_once_and_its_numbers_are_those_of_its_runs(sc
         for seed in (1, 2)
     ]
     assert f"| {mean(bleu):.2f} ± {stdev(bleu):.2f} |" in table
-    assert "- seeds: 1; 2" in table
+    assert "- Seed 1, 2; BLEU " in table
     assert "tok:13a" in table
 
     # the copies are tuned, not the runs of the row before; nothing is done twice

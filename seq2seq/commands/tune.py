@@ -4,6 +4,8 @@ successive halving: all trials are trained a little, the best go on. The same co
 """
 
 import argparse
+import shlex
+import sys
 from pathlib import Path
 from typing import TypeVar
 
@@ -65,8 +67,6 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _tune_config(args: argparse.Namespace) -> None:
-    import shlex
-
     from seq2seq.experiments.halving import draw, halve, read_space
 
     # the trials
@@ -83,7 +83,7 @@ def _tune_config(args: argparse.Namespace) -> None:
     # train, and print the table
     folder = args.run or Path("runs") / f"tune-{config.stem}"
     with console.log_beside_progress_bar():
-        search = halve(grid, folder, updates, eta)
+        search = halve(grid, folder, updates, eta, ["seq2seq", *sys.argv[1:]])
     best = folder / search.ranked()[0].name
     finish = shlex.join([*console.program(), "train", str(folder / "best.yaml"), "--run", str(best), "--resume"])
     place = f"The best config is {folder / 'best.yaml'}. Train it to its end, and measure it:"

@@ -26,7 +26,9 @@ from tabulate import tabulate
 from seq2seq.config import load_config, resolve_paths
 from seq2seq.config.dialect import Loader
 from seq2seq.errors import UserError
-from seq2seq.evaluation.choice import LABELS, LOWER_IS_BETTER
+from seq2seq.evaluation.choice import LABELS, LOWER_IS_BETTER, make_bleu
+from seq2seq.evaluation.measures import measure
+from seq2seq.experiments.table import trained_on
 from seq2seq.experiments.trials import MOST, NOT_TO_VARY, Grid, Trial, begun, combine
 from seq2seq.files import is_file, must_write, read_json, read_small, replace_text, write_json
 from seq2seq.runs.run import Run
@@ -38,6 +40,7 @@ NOT_IN_A_SPACE = NOT_TO_VARY | {
     "seed": "a lucky seed is no good setting",
     "search": "it does not change a training; `seq2seq tune RUN` tries beams and length penalties",
     "evaluation": "only scores of one kind can be compared",
+    "tokenizer.lowercase": "only scores of one kind can be compared",
     "training.early_stopping_metric": "only scores of one kind can be compared",
 }
 SAYS_NOTHING = 1.0  # BLEU and its kin, in percent: below this they are noise, and the loss decides
@@ -77,6 +80,8 @@ class Search:
     rungs: list[Rung]
     record: SearchRecord
     left_out: dict[str, str]  # trials that cannot be trained or have failed: name to reason
+    folder: Path
+    command: Sequence[str]
 
     def ranked(self) -> list[Trial]:
         """Return the trials that have a score: those on the highest rung first, on each the best first."""
@@ -88,9 +93,9 @@ class Search:
         return sorted((trial for trial in self.grid.trials if self.record.scores.get(trial.name)), key=key)
 
     def markdown(self) -> str:
-        """Return a table with a row for each trial and a column for each rung, and a line on the cost."""
-        label, rows = LABELS[self.record.metric], []
-        for trial in self.ranked():
+        """Return a table with a row for each trial and a column for each rung, and notes."""
+        label, ranked, rows = LABELS[self.record.metric], self.ranked(), []
+        for trial in ranked:
             scores = self.record.scores[trial.name]
             shown = [f"{each.score:.3f}" if self.record.metric == "loss" else f"{each.score:.2f}" for each in scores]
             missing = [""] * (len(self.rungs) - len(scores))
@@ -100,18 +105,28 @@ class Search:
         align = ["left"] * len(keys) + ["right"] * (len(headers) - len(keys))
         table = tabulate(rows, headers, tablefmt="pipe", colalign=align if rows else None, disable_numparse=True)
 
-        # the cost
+        # the measure, the cost, the machine
+        environments = [Run(self.folder / trial.name).environment() for trial in ranked]
         made = sum(scores[-1].updates for scores in self.record.scores.values())
         whole = len(self.grid.trials) * self.record.updates
         notes = [
-            f"- {label} of the best greedy validation on dev so far, seed {self.grid.base.seed}",
+            f"- {label} of the best greedy validation on dev so far, seed {self.grid.base.seed}; {self._signature()}",
             f"- {made:,} updates in all; {self.record.updates:,} of every trial would be {whole:,}",
+            trained_on(environments, self.command),
             *(f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()),
         ]
         return "\n".join([table, "", *notes]) + "\n"
 
-    def write(self, folder: Path) -> None:
+    def _signature(self) -> str:
+        """Return what defines the measure: sacrebleu's signature, or words."""
+        if self.record.metric == "loss":
+            return "nats a token"
+        tokenize, lowercase = self.grid.base.evaluation.bleu_tokenize, self.grid.base.tokenizer.lowercase
+        return measure(["a"], [["a"]], lowercase, make_bleu(tokenize, lowercase))[self.record.metric].signature
+
+    def write(self) -> None:
         """Write `tune.json`, `table.md`, and `best.yaml`, the config of the best trial so far."""
+        folder = self.folder
         with must_write(folder, "mend that, and the same command goes on"):
             write_json(folder / "tune.json", self.record.model_dump())
             replace_text(folder / "table.md", self.markdown())
@@ -195,10 +210,10 @@ def plan(trials: int, updates: int, eta: int) -> list[Rung]:
     return [Rung(trials // eta**i, updates // eta ** (k - i)) for i in range(k + 1)]
 
 
-def halve(grid: Grid, folder: Path, updates: int, eta: int) -> Search:
+def halve(grid: Grid, folder: Path, updates: int, eta: int, command: Sequence[str]) -> Search:
     """Train the trials rung by rung, as far as an earlier call has not; write `tune.json`, `table.md`, `best.yaml`.
 
-    A trial that fails (its loss is not finite) is left out, with the reason.
+    A trial that fails (its loss is not finite) is left out, with the reason. The table quotes the command.
 
     Raises UserError: the data cannot be read, the folder holds something else, or every trial failed.
     """
@@ -213,11 +228,11 @@ def halve(grid: Grid, folder: Path, updates: int, eta: int) -> Search:
                 shown = f"{key} {len(old)} others" if key == "trials" else f"{key} {old}, not {new}"
                 raise UserError(f"{folder} holds another search: {shown}; choose another folder with --run DIR")
         record = before
-    search, trials = Search(grid, rungs, record, dict(grid.left_out)), grid.trials
+    search, trials = Search(grid, rungs, record, dict(grid.left_out), folder, command), grid.trials
 
     # rung by rung
     with begun(folder, grid, "search"):
-        search.write(folder)
+        search.write()
         for number, rung in enumerate(rungs):
             for i, trial in enumerate(trials, 1):
                 if len(record.scores.get(trial.name, [])) > number:
@@ -230,7 +245,7 @@ def halve(grid: Grid, folder: Path, updates: int, eta: int) -> Search:
                 except UserError as error:
                     search.left_out[trial.name] = str(error)
                     log.info("left out: %s", error)
-                search.write(folder)
+                search.write()
 
             # the best go on
             trials = [trial for trial in search.ranked() if len(record.scores[trial.name]) > number]

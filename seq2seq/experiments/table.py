@@ -5,7 +5,7 @@ import io
 import json
 import shlex
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -145,17 +145,16 @@ class Table:
             notes.append("- Perplexity is per token: it cannot be compared between different tokenizers or data.")
 
         # the machine, the commit, the command
-        machines = _unique(
-            "{device} ({processor}, cores: {cores}, threads: {threads})".format_map(_known(r)) for r in results
-        )
-        commits = _unique(_known(r)["commit"] for r in results)
-        notes.append(f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(self.command)}`")
+        notes.append(trained_on([result["environment"] for result in results], self.command))
         return notes + [f"- Left out: {name}: {reason}" for name, reason in self.left_out.items()]
 
 
-def _known(result: Result) -> dict[str, Any]:
-    """Return the environment of a result; a value that it lacks is `unknown`."""
-    return defaultdict(lambda: "unknown", {k: v for k, v in result["environment"].items() if v is not None})
+def trained_on(environments: Sequence[dict[str, Any]], command: Sequence[str]) -> str:
+    """Return a note on the machines, the commits and the command of trainings; what is missing is `unknown`."""
+    known = [defaultdict(lambda: "unknown", {k: v for k, v in e.items() if v is not None}) for e in environments]
+    machines = _unique("{device} ({processor}, cores: {cores}, threads: {threads})".format_map(each) for each in known)
+    commits = _unique(each["commit"] for each in known)
+    return f"- Trained on {'; '.join(machines)}; commit {', '.join(commits)}; `{shlex.join(command)}`"
 
 
 def _number(result: Result, key: str) -> Any:

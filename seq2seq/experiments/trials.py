@@ -45,7 +45,7 @@ NOT_TO_VARY = {
 class ComparisonRecord(BaseModel, strict=True):
     """The content of `compare.json`: a grid, and the digests of its data."""
 
-    config: dict[str, Any]
+    config: Config
     vary: dict[str, list[str]]
     seeds: list[int]
     data: DataDigests
