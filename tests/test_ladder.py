@@ -83,8 +83,8 @@ def test_a_row_makes_what_it_needs_once_and_its_numbers_are_those_of_its_runs(sc
     ],
 )
 def test_a_wrong_row_is_named(script, tmp_path, row, error):
+    above = {"first": {"step": "", "config": "a.yaml"}, "both": {"step": "", "together": ["first"]}}
     with pytest.raises(SystemExit, match=error):
-        above = {"first": {"step": "", "config": "a.yaml"}, "both": {"step": "", "together": ["first"]}}
         rows_of(script, tmp_path, above | {"second": {"step": "", **row}})
 
 
