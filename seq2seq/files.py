@@ -120,6 +120,23 @@ def unfinished(path: Path) -> Path:
     return path.with_name(NEW + path.name)
 
 
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield the hidden name of a new, empty folder, which becomes `path` when the block ends without an error.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    new = unfinished(path)
+    delete(new)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        publish(new, path)
+    finally:
+        delete(new)  # left only after an error: otherwise it was renamed
+
+
 def publish(new: Path, path: Path) -> None:
     """Rename a complete file or folder to its final name, and replace what has that name.
 

@@ -349,7 +349,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
     training = {"max_updates": 60, "save_every": 3}
     path = write_config(tmp_path, training=training)
     whole = train(load_config(path), tmp_path / "whole")
-    places = [("seq2seq.training.train", "update", 8), ("seq2seq.runs.checkpoints", "publish", 5)]
+    places = [("seq2seq.training.train", "update", 8), ("seq2seq.runs.checkpoints", "sync", 5)]
     for number, place in enumerate(places):
         environment = killed_before(tmp_path / f"kill-{number}", *place)
         process = subprocess.run(command(tmp_path, "--resume"), capture_output=True, env=environment)
