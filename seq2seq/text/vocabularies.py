@@ -33,17 +33,10 @@ class Settings(BaseModel, strict=True):
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
+    of_both = ("type", "joint", "lowercase", "word_tokenizer", "normalizer")
+    settings = {name: getattr(tokenizers, name) for name in of_both}
     folding = tokenizers.src.folding
-    settings = Settings(
-        type=tokenizers.type,
-        joint=tokenizers.joint,
-        lowercase=tokenizers.lowercase,
-        word_tokenizer=tokenizers.word_tokenizer,
-        normalizer=tokenizers.normalizer,
-        decompose=folding.decompose,
-        symbols=list(folding.symbols),
-    )
-    write_json(folder / SETTINGS, settings.model_dump())
+    write_json(folder / SETTINGS, settings | {"decompose": folding.decompose, "symbols": list(folding.symbols)})
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
         if isinstance(tokenizer, SubwordTokenizer):
