@@ -18,7 +18,7 @@ import time
 from contextlib import redirect_stdout
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -65,6 +65,8 @@ def read_rows(file: Path) -> dict[str, Row]:
             sys.exit(f"{file}: {name}: give one of config, of and together")
         if missing := {*row.earlier} - {*names[:i]}:
             sys.exit(f"{file}: {name} needs {', '.join(missing)}, which must stand above it")
+        if row.of and rows[row.of].together:
+            sys.exit(f"{file}: {name}: {row.of} has no runs of its own; name one of {', '.join(rows[row.of].together)}")
     return rows
 
 
@@ -91,38 +93,52 @@ def fill_in(text: str, names: dict[str, str]) -> str:
     return text
 
 
-class Made(BaseModel):
+class Made(NamedTuple):
     """What a row has made."""
 
     systems: list[list[Path]]  # of runs that translate together
     minutes: float  # of all its trainings and commands
 
+    @property
+    def runs(self) -> list[Path]:
+        """The runs of all systems."""
+        return [run for system in self.systems for run in system]
 
-def make(rows: dict[str, Row], name: str) -> Made:
-    """Make the runs of a row, and of the rows that it needs, as far as they are not there."""
-    # what it needs
-    row, folder, seconds = rows[name], FOLDER / name, 0.0
-    earlier = {other: make(rows, other) for other in row.earlier}
-    runs = {other: [run for system in made.systems for run in system] for other, made in earlier.items()}
-    names = {other: " ".join(map(str, paths)) for other, paths in runs.items()} | {"folder": str(folder)}
+
+def make_all(rows: dict[str, Row], name: str) -> dict[str, Made]:
+    """Make a row and all rows that it needs; a row needs only rows above it."""
+    wanted = {name}
+    for other in reversed(rows):
+        wanted |= {*rows[other].earlier} if other in wanted else set()
+    made: dict[str, Made] = {}
+    for other in rows:
+        if other in wanted:
+            made[other] = make(rows[other], FOLDER / other, made)
+    return made
+
+
+def make(row: Row, folder: Path, made: dict[str, Made]) -> Made:
+    """Make the runs of a row, as far as they are not there, from those of the rows above it."""
+    names = {name: " ".join(map(str, each.runs)) for name, each in made.items()} | {"folder": str(folder)}
+    seconds = 0.0
     folder.mkdir(parents=True, exist_ok=True)
     if row.together:
-        return Made(systems=[[run for other in row.together for run in runs[other]]], minutes=0)
+        return Made([[run for name in row.together for run in made[name].runs]], 0)
     if row.before:
         seconds += once(folder, fill_in(row.before, names))["seconds"]
 
     # its runs: trained, or those of another row, copied if they are changed
     if row.of and not row.after:
-        made = runs[row.of]
+        runs = made[row.of].runs
     elif row.of:
-        made = [folder / source.name for source in runs[row.of]]
-        for source, run in zip(runs[row.of], made, strict=True):
+        runs = [folder / source.name for source in made[row.of].runs]
+        for source, run in zip(made[row.of].runs, runs, strict=True):
             if not run.exists():
                 shutil.copytree(source, unfinished(run), dirs_exist_ok=True)
                 publish(unfinished(run), run)
     else:
-        made = [folder / f"seed-{seed}" for seed in row.seeds]
-        for seed, run in zip(row.seeds, made, strict=True):
+        runs = [folder / f"seed-{seed}" for seed in row.seeds]
+        for seed, run in zip(row.seeds, runs, strict=True):
             overrides = shlex.join([*(fill_in(each, names) for each in row.set), f"seed={seed}"])
             once(folder, f"train {row.config} {overrides} --run {run} --resume")
             checkpoint = Run.open(run).checkpoints.find("last")
@@ -130,17 +146,18 @@ def make(rows: dict[str, Row], name: str) -> Made:
 
     # what comes after
     if row.after:
-        for run in made:
+        for run in runs:
             seconds += once(folder, fill_in(row.after, names | {"run": str(run)}))["seconds"]
-    return Made(systems=[[run] for run in made], minutes=seconds / 60)
+    return Made([[run] for run in runs], seconds / 60)
 
 
 def measure(rows: dict[str, Row], name: str) -> str:
     """Make a row, measure it on dev and test, and return it as a table with the facts below it."""
     # the scores
-    row, made = rows[name], make(rows, name)
+    made = make_all(rows, name)
+    row, mine = rows[name], made[name]
     found: dict[str, list[float]] = {column: [] for column in COLUMNS}
-    for system in made.systems:
+    for system in mine.systems:
         together = " ".join(map(str, system))
         for split in ("dev", "test"):
             scores = once(FOLDER / name, f"evaluate {together} --split {split} --json {row.search}".strip())["printed"]
@@ -148,21 +165,14 @@ def measure(rows: dict[str, Row], name: str) -> str:
             found[f"{split} chrF"].append(scores["chrf"]["score"])
     shown = [f"{mean(s):.2f}" + (f" ± {stdev(s):.2f}" if len(s) > 1 else "") for s in found.values()]
 
-    # the minutes: its own, and with all that came before
-    needed, rest = set[str](), [name]
-    while rest:
-        needed.add(other := rest.pop())
-        rest += rows[other].earlier
-    whole = sum(make(rows, other).minutes for other in needed)
-
-    # the facts
-    runs = [Run.open(run) for system in made.systems for run in system]
+    # the facts; the minutes of its own, and with those of all that came before
+    runs, whole = [Run.open(run) for run in mine.runs], sum(each.minutes for each in made.values())
     seeds = ", ".join(dict.fromkeys(str(run.config().seed) for run in runs))
     return "\n".join(
         [
             f"| step | {' | '.join(COLUMNS)} | minutes | with what it needs |",
             f"|---|{'---|' * len(COLUMNS)}---|---|",
-            f"| {row.step} | {' | '.join(shown)} | {made.minutes:.0f} | {whole:.0f} |",
+            f"| {row.step} | {' | '.join(shown)} | {mine.minutes:.0f} | {whole:.0f} |",
             "",
             f"- Seed {seeds}; BLEU {scores['bleu']['signature']}; chrF {scores['chrf']['signature']}",
             trained_on([run.environment() for run in runs], ["make", "quality", f"ROW={name}"]),

@@ -9,14 +9,14 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cache
 from pathlib import Path
-from shutil import rmtree
 from stat import S_IFREG
-from tempfile import gettempdir, mkdtemp
+from tempfile import gettempdir
 
 from seq2seq.errors import UserError
+from seq2seq.scratch import temporary_folder
 
 SUMS = "SHA256SUMS"
 NEEDED = {"config.yaml", "best", "card.json", "tokenizer/tokenizer.json", SUMS}
@@ -27,6 +27,10 @@ _TOKENIZER = r"tokenizer/(tokenizer\.json|(joint|src|tgt)\.(model|txt))"
 _TOP = r"best|(config\.yaml|(card|sentences|confidence)\.json|shortlist\.safetensors|LICENSE)"
 _MEMBER = re.compile(rf"{_STEP}|{_TOKENIZER}|{_TOP}|{SUMS}")
 _ORDINARY = (1980, 1, 1, 0, 0, 0)  # the date of every member: the same content is the same file
+
+
+_folders = ExitStack()  # that archives were unpacked into
+atexit.register(_folders.close)
 
 
 def is_archive(path: Path) -> bool:
@@ -53,8 +57,7 @@ def unpack(archive: Path) -> Path:
 @cache
 def _unpacked(archive: Path, _: tuple[int, ...]) -> Path:
     content = read(archive)
-    folder = Path(mkdtemp(prefix="seq2seq-"))
-    atexit.register(rmtree, folder, ignore_errors=True)
+    folder = _folders.enter_context(temporary_folder("seq2seq-"))
     for name, data in content.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(data)

@@ -3,6 +3,7 @@
 import errno
 import re
 import shlex
+from collections.abc import Iterable
 from pathlib import Path
 
 SIGPIPE = 13  # the number of the signal; Windows has no name for it
@@ -44,6 +45,15 @@ def _spell(character: str) -> str:
     # Python reads a byte that is not UTF-8 as U+DC00 plus the byte
     byte = ord(character) - 0xDC00
     return f"\\x{byte:02x}" if 0x80 <= byte <= 0xFF else repr(character)[1:-1]
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that is most like this one in any case, or None if none is close."""
+    import difflib
+
+    folded = {other.lower(): other for other in allowed}
+    close = difflib.get_close_matches(name.lower(), folded, n=1)
+    return folded[close[0]] if close else None
 
 
 def unwritten(path: Path, reason: str, run: Path) -> UserError:

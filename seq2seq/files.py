@@ -95,6 +95,15 @@ def must_write(path: Path, fix: str) -> Iterator[None]:
         raise UserError(f"{named}: cannot be written: {error.strerror or error}; {fix}") from None
 
 
+@contextmanager
+def must_read(path: Path | str, fix: str) -> Iterator[None]:
+    """Turn an OSError of the block, or a ValueError about a name, into a UserError; `path` names what was read."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read: {_reason(error)}; {fix}") from None
+
+
 def open_own(path: Path, flags: int) -> int:
     """Open a file that is changed in place, and return its descriptor; a link is not followed, a FIFO not waited for.
 
@@ -109,6 +118,23 @@ def open_own(path: Path, flags: int) -> int:
 def unfinished(path: Path) -> Path:
     """Return the hidden name, `.new-NAME`, under which a folder is written before `publish` renames it."""
     return path.with_name(NEW + path.name)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield the hidden name of a new, empty folder, which becomes `path` when the block ends without an error.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    new = unfinished(path)
+    delete(new)
+    new.mkdir(parents=True)
+    try:
+        yield new
+        publish(new, path)
+    finally:
+        delete(new)  # left only after an error: otherwise it was renamed
 
 
 def publish(new: Path, path: Path) -> None:
@@ -256,20 +282,13 @@ def fingerprint(path: Path, size: int | None = None) -> dict[str, Any]:
 
 
 def read_json(path: Path, record: type[Record], fix: str) -> Record:
-    """Read a JSON object that this package wrote, as a pydantic model.
-
-    Args:
-        path: the file.
-        record: the model, which says what keys and values the object must have.
-        fix: the end of the error message: what to do if the file is missing or damaged.
+    """Read a JSON object that this package wrote, as the pydantic model `record`; `fix` ends the error message.
 
     Raises:
         UserError: the file cannot be read, is not a JSON object, or has not the keys and values that it must have.
     """
-    try:
+    with must_read(path, fix):
         text = read_small(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {_reason(error)}; {fix}") from None
     return parse_json(text, record, str(path), fix)
 
 

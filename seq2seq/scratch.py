@@ -1,5 +1,6 @@
 """Temporary folders and processes that do not outlive this process, even if it is killed (kill -9)."""
 
+import os
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -25,11 +26,11 @@ def temporary_folder(prefix: str) -> Iterator[Path]:
         UserError: no temporary folder can be made.
     """
     try:
-        folder = tempfile.mkdtemp(prefix=prefix)
+        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
     except OSError as error:
         fix = "set TMPDIR to a folder that can be written to"
         raise UserError(f"no temporary folder: {error.strerror}; {fix}") from None
-    with _at_end(DELETE, folder):
+    with made as folder, _at_end(DELETE, folder):
         yield Path(folder)
 
 
@@ -48,8 +49,11 @@ def _at_end(script: str, *arguments: str) -> Iterator[None]:
     """Run a shell script, with arguments from `$0` on, when the block or this process ends, however it ends.
 
     The shell waits at a pipe, which the system closes when this process has gone. It has a session of its own, because
-    a terminal sends its signals to all processes of a session.
+    a terminal sends its signals to all processes of a session. Windows has no such shell: there the script never runs.
     """
+    if os.name == "nt":
+        yield
+        return
     command, null = ["sh", "-c", f"read -r _\n{script}", *arguments], subprocess.DEVNULL
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, start_new_session=True):
         yield

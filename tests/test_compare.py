@@ -319,7 +319,11 @@ ENVIRONMENT = {"device": "cpu", "processor": "P 5", "cores": 2, "threads": 1, "c
 def result(bleu=10.0, attention_entropy=None, environment=ENVIRONMENT):
     measures = {key: {"score": 50.0, "signature": "s"} for key in MEASURES}
     measures["bleu"] = {"score": bleu, "signature": "s"}
-    return dict.fromkeys(FIELDS, 3) | measures | {"attention_entropy": attention_entropy, "environment": environment}
+    return (
+        dict.fromkeys(FIELDS, 3)
+        | measures
+        | {"attention_entropy": attention_entropy, "environment": environment, "notes": []}
+    )
 
 
 def table(*rows, left_out=None):

@@ -10,10 +10,10 @@ from typing import get_args
 import pytest
 from pydantic import ValidationError
 
-from seq2seq.config import Config, SearchConfig, load_config, nearest, parse_config, resolve_paths
+from seq2seq.config import Config, SearchConfig, load_config, parse_config, resolve_paths
 from seq2seq.config.explaining import FOREIGN_KEYS
 from seq2seq.config.keys import SCORE_ALIASES, Section, sections
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, nearest
 
 ROOT = Path(__file__).resolve().parent.parent
 MULTI_HEAD, INWARD = "model.attention.score=multi_head", "model.encoder.type=self_attention"

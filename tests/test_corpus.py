@@ -269,11 +269,11 @@ def test_an_empty_table_is_an_error(tmp_path, reader):
 def test_pairs_that_the_system_does_not_give_are_an_error(tmp_path):
     (tmp_path / "closed").mkdir()
     file = write_pairs(tmp_path, "tsv", *rows_as("tsv", ROWS))
-    denied = "cannot be read: Permission denied; give a file that can be read"
+    denied, inside = "cannot be read: Permission denied; give", tmp_path / "closed" / "pairs"
     with without_permission(file):
-        assert f"{file}: {denied}" in mistake(read_pairs, file, "en", "de")
+        assert f"{file}: {denied} a file that can be read" in mistake(read_pairs, file, "en", "de")
     with without_permission(tmp_path / "closed"):
-        assert denied in mistake(read_pairs, tmp_path / "closed" / "pairs", "en", "de")
+        assert f"{inside}.en: {denied} another name, or mend that" in mistake(read_pairs, inside, "en", "de")
     assert "cannot be read: File name too long; give" in mistake(read_pairs, "x" * 300, "en", "de")
 
 

@@ -76,14 +76,16 @@ def test_a_row_makes_what_it_needs_once_and_its_numbers_are_those_of_its_runs(sc
 @pytest.mark.parametrize(
     ("row", "error"),
     [
+        ({"of": "both"}, "second: both has no runs of its own; name one of first"),
         ({"config": "a.yaml", "of": "first"}, "second: give one of config, of and together"),
         ({"of": "third"}, "second needs third, which must stand above it"),
         ({"of": "first", "aftr": "tune"}, "aftr"),
     ],
 )
 def test_a_wrong_row_is_named(script, tmp_path, row, error):
+    above = {"first": {"step": "", "config": "a.yaml"}, "both": {"step": "", "together": ["first"]}}
     with pytest.raises(SystemExit, match=error):
-        rows_of(script, tmp_path, {"first": {"step": "", "config": "a.yaml"}, "second": {"step": "", **row}})
+        rows_of(script, tmp_path, above | {"second": {"step": "", **row}})
 
 
 def test_the_rows_of_the_repository_name_configs_that_are_valid(script):

@@ -205,7 +205,7 @@ def test_a_signal_while_the_end_is_saved_is_not_forgotten(tmp_path, monkeypatch)
 def test_stopped_before_the_first_update_nothing_is_lost(tmp_path, monkeypatch):
     config = load_config(write_config(tmp_path))
     whole = train(config, tmp_path / "whole")
-    module = importlib.import_module("seq2seq.training.start")
+    module = importlib.import_module("seq2seq.data.dataset")
     with monkeypatch.context() as patched:
         patched.setattr(module, "make_batches", lambda *_: os.kill(os.getpid(), signal.SIGINT))
         with pytest.raises(Stopped, match="before another update; what was saved is intact"):
@@ -349,7 +349,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
     training = {"max_updates": 60, "save_every": 3}
     path = write_config(tmp_path, training=training)
     whole = train(load_config(path), tmp_path / "whole")
-    places = [("seq2seq.training.train", "update", 8), ("seq2seq.runs.checkpoints", "publish", 5)]
+    places = [("seq2seq.training.train", "update", 8), ("seq2seq.runs.checkpoints", "sync", 5)]
     for number, place in enumerate(places):
         environment = killed_before(tmp_path / f"kill-{number}", *place)
         process = subprocess.run(command(tmp_path, "--resume"), capture_output=True, env=environment)
@@ -364,7 +364,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_bits(tmp_path):
 def test_of_two_trainings_into_one_new_folder_one_is_refused(tmp_path, monkeypatch):
     """The other one begins while the first learns its vocabulary."""
     path = write_config(tmp_path)
-    module = importlib.import_module("seq2seq.training.start")
+    module = importlib.import_module("seq2seq.data.dataset")
     real = module.learn_tokenizers
 
     def learn_tokenizers(*args):

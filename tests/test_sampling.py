@@ -45,7 +45,7 @@ def test_other_pieces_spell_the_same_text(type, joint):
     for pieces in drawn:
         for (src, tgt), (old_src, old_tgt) in zip(pieces, pairs, strict=True):
             for tokenizer, new, old in ((tokenizers.src, src, old_src), (tokenizers.tgt, tgt, old_tgt)):
-                assert tokenizer._processor.decode(new[:-1]) == tokenizer._processor.decode(old[:-1])
+                assert tokenizer.processor.decode(new[:-1]) == tokenizer.processor.decode(old[:-1])
             assert (src[-1], tgt[-1]) == (EOS, EOS)
             assert not {PAD, BOS, EOS} & {*src[:-1], *tgt[:-1]}
 
@@ -88,7 +88,7 @@ def test_without_chance_the_tokens_are_those_of_sentencepiece(type):
 def test_unigram_pieces_come_as_often_as_their_probability_to_the_power_of_alpha():
     """Every segmentation of a word by hand: the pieces that spell it, and the product of their probabilities."""
     tokenizers, alpha, draws = tokenizers_of("unigram"), 0.3, 4000
-    processor = tokenizers.src._processor
+    processor = tokenizers.src.processor
     score = {
         processor.id_to_piece(i): processor.get_score(i) for i in range(4, len(processor)) if not processor.is_byte(i)
     }

@@ -162,9 +162,9 @@ def test_nothing_is_overwritten_and_nothing_is_left_behind(table, tmp_path, caps
         "folder.yaml",
         *(f"train.{code}" for code in ("en", "oc")),
     ]
-    monkeypatch.setattr("seq2seq.data.splitting.publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
+    monkeypatch.setattr("seq2seq.files.publish", lambda *_: (_ for _ in ()).throw(OSError(28, "No space")))
     assert main([*SPLIT, "--out", "other"]) == 2
-    assert "--out other: cannot be written: No space" in capsys.readouterr().err
+    assert "other: cannot be written: No space" in capsys.readouterr().err
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full", "new", "songs.txt"]
 
 

@@ -204,7 +204,8 @@ def test_a_store_json_that_we_never_wrote_is_one_error(tmp_path, tokenizers, dam
 
 
 def test_a_store_that_cannot_be_written_is_the_users_to_mend(tmp_path, tokenizers):
-    with pytest.raises(UserError, match=r"nowhere/store: cannot be written: No such file or directory"):
+    (tmp_path / "nowhere").touch()
+    with pytest.raises(UserError, match=r"nowhere/store: cannot be written: Not a directory"):
         open_or_build(tmp_path / "nowhere" / "store", CORPUS, tokenizers, LONGEST, {})
 
 

@@ -257,7 +257,7 @@ def wait_until(condition):
 def test_a_check_that_is_killed_leaves_no_folder_behind(run, folder, tmp_path, number):
     code = (
         "import os, signal, sys\nfrom seq2seq.doctor import check\nfrom seq2seq.__main__ import program\n"
-        f"check.prepare_store = lambda *_, **__: os.kill(os.getpid(), signal.{number})\n"
+        f"check.dataset.prepare_store = lambda *_, **__: os.kill(os.getpid(), signal.{number})\n"
         f"sys.argv = ['seq2seq', 'check', {str(folder / 'tiny.yaml')!r}]\nprogram()"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=one_thread(TMPDIR=str(tmp_path)))

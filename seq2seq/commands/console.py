@@ -5,8 +5,8 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import chain, islice
 from pathlib import Path
 from stat import S_ISREG
@@ -84,25 +84,22 @@ def read_batches(path: str | None, size: int, column: str | None = None) -> Iter
     """
     from seq2seq.data.formats import decode_lines, stream_column, stream_lines, table_ending, warn_of_tabs
 
-    # a table
-    if path and column:
-        return _begun(_batched(stream_column(path, column), size))
-    if column:
+    # the lines: a column of a table, or plain text
+    if column and not path:
         raise UserError(f"--column {column} says what to read of a table; name it with --input FILE")
-    if path and (ending := table_ending(path)) not in ("", ".txt"):
+    if path and not column and (ending := table_ending(path)) not in ("", ".txt"):
         fix = "--column NAME chooses one column, by number or name (translate)"
         raise UserError(f"--input {path}: a table by its name ({ending}), but a sentence a line is read; {fix}")
-
-    # plain lines
-
     if path is None and sys.stdin.isatty():
         tell("reading lines from the terminal, until Ctrl-D")
-    lines = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
-    return _begun(_batched(warn_of_tabs(lines, path or "standard input"), size))
+    if path and column:
+        lines = stream_column(path, column)
+    else:
+        plain = stream_lines(path) if path else decode_lines(sys.stdin.buffer, "standard input")
+        lines = warn_of_tabs(plain, path or "standard input")
 
-
-def _begun(batches: Iterator[list[str]]) -> Iterator[list[str]]:
-    """Read the first batch now, and the others when they are asked for."""
+    # the first batch now, and the others when they are asked for
+    batches = _batched(lines, size)
     return chain(list(islice(batches, 1)), batches)
 
 
@@ -160,45 +157,40 @@ def check_utf8(name: str, text: str) -> None:
         raise UserError(f"{name} is not UTF-8: {text.encode(errors='backslashreplace').decode()}; write it in UTF-8")
 
 
-@contextmanager
-def log_warnings() -> Iterator[None]:
+def log_warnings() -> AbstractContextManager[None]:
     """Print the warnings of the log on standard error."""
-
-    class Warnings(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            tell(self.format(record))
-
-    with _logged_by(Warnings(logging.WARNING), logging.WARNING):
-        yield
+    return _logged(logging.WARNING, lambda text, _: tell(text))
 
 
-@contextmanager
-def log_beside_progress_bar() -> Iterator[None]:
+def log_beside_progress_bar() -> AbstractContextManager[None]:
     """Print the log on standard output, above the progress bar if there is one.
 
     What cannot be printed is dropped, since a training is worth more than its log. The command fails at its end.
     """
     from tqdm import tqdm
 
-    class Log(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            text = self.format(record)
-            lines = [text] if record.levelno >= logging.WARNING else text.split("\n")
-            with suppress(OutputError), tqdm.external_write_mode(sys.stdout):
-                say(*lines)
+    def show(text: str, level: int) -> None:
+        lines = [text] if level >= logging.WARNING else text.split("\n")
+        with suppress(OutputError), tqdm.external_write_mode(sys.stdout):
+            say(*lines)
 
-    with _logged_by(Log(), logging.INFO):
-        yield
+    return _logged(logging.INFO, show)
 
 
 @contextmanager
-def _logged_by(handler: logging.Handler, level: int) -> Iterator[None]:
+def _logged(level: int, show: Callable[[str, int], None]) -> Iterator[None]:
+    """Give each message of the log, from a level on, to a function, with its level."""
+
+    class Log(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            show(self.format(record), record.levelno)
+
     log = logging.getLogger("seq2seq")
-    before = log.handlers, log.level
-    log.handlers = [handler]
+    handlers, before = log.handlers, log.level
+    log.handlers = [Log(level)]
     log.setLevel(level)
     try:
         yield
     finally:
-        log.handlers = before[0]
-        log.setLevel(before[1])
+        log.handlers = handlers
+        log.setLevel(before)

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from seq2seq import __version__
 from seq2seq.commands.console import DISK_ERRORS, MAKE_ROOM, is_first_process, log_warnings
-from seq2seq.errors import OutputError, UserError
+from seq2seq.errors import OutputError, UserError, nearest
 from seq2seq.fast.allocator import keep_freed_memory
 from seq2seq.streams import finish, say, tell, write
 
@@ -168,7 +168,5 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _guess(word: str, names: Iterable[str]) -> str:
     """Return a question with the name that is most like a word, or an empty string if none is close."""
-    import difflib
-
-    close = difflib.get_close_matches(word, names, n=1)
-    return f"did you mean {close[0]}?" if close else ""
+    close = nearest(word, names)
+    return f"did you mean {close}?" if close else ""

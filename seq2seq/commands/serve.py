@@ -58,7 +58,8 @@ def run(args: argparse.Namespace) -> None:
     for name, value in (limits | {"--max-seconds": args.max_seconds}).items():
         if value < 1:
             raise UserError(f"{name} is {value}; write 1 or more")
-    rate = (0 if _is_loopback(args.host) else RATE) if args.max_rate is None else max(0, args.max_rate)
+    is_local = args.host in ("localhost", "::1") or args.host.startswith("127.")
+    rate = (0 if is_local else RATE) if args.max_rate is None else max(0, args.max_rate)
     settings = Settings(
         keys=_read_keys(args.api_key),
         names=args.allow_host,
@@ -101,10 +102,6 @@ def _read_keys(file: str | None) -> list[str]:
             raise UserError(f"--api-key {file}: no key in it; write one a line")
         keys += found
     return keys
-
-
-def _is_loopback(host: str) -> bool:
-    return host in ("localhost", "::1") or host.startswith("127.")
 
 
 def _listen(host: str, port: int) -> socket.socket:

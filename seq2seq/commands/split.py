@@ -30,7 +30,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Divide, write, and say what was done and what can be done next."""
-    from seq2seq.data.corpus import too_few
+    from seq2seq.config.sizes import too_few
     from seq2seq.data.dataset import with_bar
     from seq2seq.data.formats import Form, describe_table, stream_pairs, suspect_header, table_ending
     from seq2seq.data.splitting import divide, write_division

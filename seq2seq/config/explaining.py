@@ -1,14 +1,14 @@
 """The explanation of a mistake in a config: one line with the file and line, the key, the value and what is allowed."""
 
-import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
 
 from seq2seq.config.keys import sections
+from seq2seq.errors import nearest
 
 _FOREIGN_NAMES = {  # our keys, and their names in JoeyNMT and OpenNMT-py if the nearest name would be another key
     "data.dev": "valid",
@@ -84,7 +84,7 @@ def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> s
             written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= LONGEST else None
             where = source.name + (f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else "")
             break
-    return f"{where}: {printable(_describe(error, path, written))}"
+    return f"{where}: {_describe(error, path, written)}"
 
 
 def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
@@ -137,15 +137,3 @@ def show(value: Any, written: str | None) -> str:
         return "empty"
     read = "null" if value is None else str(value).lower() if isinstance(value, bool) else f"{value!s:.{LONGEST}}"
     return f"{written}, which YAML reads as {read}" if written and written != read else read
-
-
-def printable(text: str) -> str:
-    """Return the text with control characters spelled out, so that it stays in its line."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-
-
-def nearest(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that is most like this one in any case, or None if none is close."""
-    folded = {other.lower(): other for other in allowed}
-    close = difflib.get_close_matches(name.lower(), folded, n=1)
-    return folded[close[0]] if close else None

@@ -33,6 +33,7 @@ WORDS = (  # which are read letter by letter; their vocabulary is the letters
     Size(float("inf"), vocabulary=0, hidden=512, dropout=0.2, batch_tokens=4096, updates=20_000),
 )
 VALIDATIONS = 15
+FEW = 100  # training pairs: with fewer a model learns nothing but these
 SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary has besides the characters
 
 
@@ -74,3 +75,11 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
     # as YAML, when it is valid
     parse_config(config, "--src and --tgt")
     return yaml.dump(config, Dumper=Dumper, sort_keys=False, allow_unicode=True)
+
+
+def too_few(pairs: int) -> str | None:
+    """Say that so few training pairs teach a model nothing, and how many would; None if there are enough."""
+    if pairs >= FEW:
+        return None
+    useful = "useful are about 500 words for spelling or pronunciation, and some thousands of sentences for translation"
+    return f"only {pairs:,} training pair{'s' * (pairs != 1)}: a model cannot learn from so few; {useful}"

@@ -124,9 +124,9 @@ class Batches:
 
         # the start and the length of each pair
         by_chunk = [self._chunks.lengths(chunk) for chunk in chosen.tolist()]
-        begins = [self._chunks.begins[chunk] for chunk in chosen]
-        starts = np.concatenate([begin + _starts(each) for begin, each in zip(begins, by_chunk, strict=True)])
-        lengths = np.concatenate(by_chunk)
+        lengths, starts = np.concatenate(by_chunk), []
+        for chunk, sizes in zip(chosen, (each.sum(axis=1) for each in by_chunk), strict=True):
+            starts.append(self._chunks.begins[chunk] + np.cumsum(sizes) - sizes)
 
         # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
         shuffled = rng.permutation(len(lengths))
@@ -143,7 +143,7 @@ class Batches:
         batches = np.split(rows, cuts[1:])
 
         # shuffle the batches
-        return Plan(epoch, part, starts, lengths, [batches[i] for i in rng.permutation(len(batches))])
+        return Plan(epoch, part, np.concatenate(starts), lengths, [batches[i] for i in rng.permutation(len(batches))])
 
     def _make(self, plan: Plan, index: int) -> Batch:
         """Make a batch that was planned."""
@@ -154,9 +154,3 @@ class Batches:
         if self._sampling:  # draw new tokens for the same texts
             pairs = self._sampling(pairs, (self._seed, plan.epoch, plan.part, index))
         return make_batch(pairs)
-
-
-def _starts(lengths: Int[np.ndarray, "pairs 2"]) -> Int[np.ndarray, " pairs"]:
-    """Return where each pair starts, the first at 0."""
-    sizes = lengths.sum(axis=1)
-    return np.cumsum(sizes) - sizes

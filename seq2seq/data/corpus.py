@@ -13,7 +13,6 @@ from seq2seq.text.tokenizer import EOS, Tokenizer
 # characters per allowed token: a line with more characters is dropped before it is tokenized (the pieces of
 # sentencepiece have at most 16)
 LONGEST_TOKEN = 64
-FEW = 100  # training pairs: with fewer a model learns nothing but these
 
 EncodedPair = tuple[list[int], list[int]]  # token ids of source and target; both end in EOS
 
@@ -54,14 +53,6 @@ class Report:
         dropped = f"dropped {self.blank:,} blank and {self.too_long:,} longer than {self.max_length:,} tokens"
         cleaned = f"; cleaned {self.cleaned:,} with control or broken characters" if self.cleaned else ""
         return f"kept {self.kept:,} of {read:,} pairs; {dropped}{cleaned}"
-
-
-def too_few(pairs: int) -> str | None:
-    """Say that so few training pairs teach a model nothing, and how many would; None if there are enough."""
-    if pairs >= FEW:
-        return None
-    useful = "useful are about 500 words for spelling or pronunciation, and some thousands of sentences for translation"
-    return f"only {pairs:,} training pair{'s' * (pairs != 1)}: a model cannot learn from so few; {useful}"
 
 
 def read_pairs(

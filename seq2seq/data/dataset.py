@@ -20,7 +20,7 @@ from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
-from seq2seq.files import fingerprint
+from seq2seq.files import fingerprint, must_read
 from seq2seq.text.own_models import import_tokenizers
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizers, train_tokenizers
@@ -108,17 +108,8 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
 
     # learn
     src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
-    return train_tokenizers(
-        tokenizer.type,
-        tokenizer.vocab_size,
-        tokenizer.joint,
-        tokenizer.lowercase,
-        tokenizer.word_tokenizer,
-        src,
-        tgt,
-        decompose=tokenizer.decompose,
-        symbols=tokenizer.symbols,
-    )
+    kind = tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer
+    return train_tokenizers(*kind, src, tgt, decompose=tokenizer.decompose, symbols=tokenizer.symbols)
 
 
 def evenly_spaced(items: Iterable[T], most: int) -> list[T]:
@@ -199,10 +190,8 @@ def own_model_digests(config: Config) -> dict[str, str]:
 
 
 def _digest(file: Path) -> str:
-    try:
+    with must_read(file, "give a file that can be read"):
         return str(fingerprint(file)["sha256"])
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; give a file that can be read") from None
 
 
 def sample_pairs(store: Chunks) -> Iterator[Sides]:

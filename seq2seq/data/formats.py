@@ -7,7 +7,6 @@ To add a format of one file, write one function and add one line to `TABLES`.
 """
 
 import csv
-import difflib
 import gzip
 import io
 import json
@@ -22,7 +21,8 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, nearest
+from seq2seq.files import must_read, status
 from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import normalize
 
@@ -106,13 +106,11 @@ def _must_be_utf_8(line: bytes, name: str) -> None:
 
 @contextmanager
 def _reading_errors(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
-    except (OSError, ValueError) as error:  # ValueError: the path holds a NUL
-        reason = getattr(error, "strerror", None) or str(error)
-        raise UserError(f"{path}: cannot be read: {reason}; give a file that can be read") from None
+    with must_read(path, "give a file that can be read"):
+        try:
+            yield
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise UserError(f"{path}: not a whole gzip file ({error}); pack it again") from None
 
 
 def warn_of_tabs(lines: Iterable[str], name: str) -> Iterator[str]:
@@ -161,7 +159,7 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     """
     # a table by its whole name
     prefix = str(prefix)
-    if table_ending(prefix) and _exists(prefix):
+    if table_ending(prefix) and status(Path(prefix)):
         return [prefix]
 
     # two sides, else a table by its prefix
@@ -178,11 +176,11 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
     if table_ending(prefix):
         raise UserError(f"{prefix}: no such file; data names a table by its whole name, or the prefix of two files")
     found = f"only {src_file or tgt_file} exists" if src_file or tgt_file else "nothing found"
-    if _exists(prefix) and prefix.endswith((f".{src}", f".{tgt}")):
+    if status(Path(prefix)) and prefix.endswith((f".{src}", f".{tgt}")):
         found = f"that is one side; write {prefix.rsplit('.', 1)[0]}"
-    elif _exists(prefix) and not (src_file or tgt_file):
+    elif status(Path(prefix)) and not (src_file or tgt_file):
         raise UserError(f"no corpus at {prefix}: {_why_not(prefix, src, tgt)}")
-    if not (src_file or tgt_file or _exists(prefix)):
+    if not (src_file or tgt_file or status(Path(prefix))):
         found += _nearest(prefix, (f".{src}", f".{tgt}"))
     looked = [f"{prefix}.{src} with {prefix}.{tgt}", *(prefix + ending for ending in TABLES)]
     looked_for = f"{', '.join(looked[:-1])} and {looked[-1]}"
@@ -204,8 +202,8 @@ def _nearest(prefix: str, sides: Sequence[str]) -> str:
     except OSError:
         return where
     names = {next((name.removesuffix(end) for end in (*sides, *TABLES) if name.endswith(end)), name) for name in files}
-    close = difflib.get_close_matches(Path(prefix).name, sorted(names), n=1)
-    return where + (f"; did you mean {folder / close[0]}?" if close else "")
+    close = nearest(Path(prefix).name, sorted(names))
+    return where + (f"; did you mean {folder / close}?" if close else "")
 
 
 _CONVERT = {  # how to make a table, or two files, of a file with another ending
@@ -233,17 +231,7 @@ def table_ending(file: str) -> str:
 
 
 def _find(path: str) -> str | None:
-    return next((name for name in (path, f"{path}.gz") if _exists(name)), None)
-
-
-def _exists(path: str) -> bool:
-    """Return whether a file exists; raise UserError if the system cannot tell, as in a folder without permission."""
-    with _reading_errors(path):
-        try:
-            Path(path).stat()
-        except (FileNotFoundError, NotADirectoryError):
-            return False
-        return True
+    return next((name for name in (path, f"{path}.gz") if status(Path(name))), None)
 
 
 def stream_sides(src_file: str | Path, tgt_file: str | Path) -> Iterator[Row]:

@@ -10,13 +10,39 @@ not be resumed to the same bits. No piece goes beyond a word, so each word is dr
 import math
 import re
 from collections.abc import Sequence
+from functools import cache
 from itertools import groupby
 from random import Random
+from typing import NamedTuple
 
 import numpy as np
 
 from seq2seq.data.corpus import EncodedPair
-from seq2seq.text.tokenizer import EOS, Pieces, SubwordTokenizer, Tokenizer, Tokenizers
+from seq2seq.text.tokenizer import EOS, SPECIALS, SubwordTokenizer, Tokenizer, Tokenizers
+
+
+class Scored(NamedTuple):
+    """A piece of a sentencepiece vocabulary."""
+
+    id: int
+    score: float  # unigram: its log-probability; bpe: the higher, the earlier it is merged
+
+
+class Pieces(NamedTuple):
+    """The tokens of a vocabulary."""
+
+    unbroken: frozenset[int]  # those that are never cut in another way: symbols, bytes, `<unk>`
+    scored: dict[str, Scored]  # those that a text can be cut into in several ways
+
+
+@cache
+def pieces_of(tokenizer: SubwordTokenizer) -> Pieces:
+    """Return the tokens of a vocabulary; they are computed once."""
+    processor = tokenizer.processor
+    unbroken = tokenizer.missing | {*map(processor.piece_to_id, tokenizer.folding.symbols)}
+    ids = [i for i in range(len(SPECIALS), len(tokenizer)) if i not in unbroken]
+    return Pieces(unbroken, {processor.id_to_piece(i): Scored(i, processor.get_score(i)) for i in ids})
+
 
 WORD = re.compile("▁?[^▁]+|▁")  # sentencepiece writes ▁ for a space
 
@@ -34,21 +60,22 @@ def draw_subwords(
 def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], seed: int) -> list[list[int]]:
     """Draw new tokens for one side, without EOS."""
     assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
+    unbroken, pieces = pieces_of(tokenizer)
     draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[type], Random(seed)
     drawn = []
     for row in rows:
         ids: list[int] = []
-        for is_unbroken, run in groupby(row, tokenizer.unbroken.__contains__):
+        for is_unbroken, run in groupby(row, unbroken.__contains__):
             if is_unbroken:
                 ids += run
                 continue
             for word in WORD.findall("".join(tokenizer.pieces(run))):
-                ids += draw_word(word, tokenizer.scored_pieces, alpha, random)
+                ids += draw_word(word, pieces, alpha, random)
         drawn.append(ids)
     return drawn
 
 
-def draw_unigram(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
+def draw_unigram(word: str, pieces: dict[str, Scored], alpha: float, random: Random) -> list[int]:
     """Draw the ids of a word by forward filtering and backward sampling."""
     # forward: the log of the summed weights of all segmentations of word[:end], by their last piece
     totals, last_pieces = [0.0], []
@@ -69,7 +96,7 @@ def draw_unigram(word: str, pieces: Pieces, alpha: float, random: Random) -> lis
     return ids[::-1]
 
 
-def draw_bpe(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
+def draw_bpe(word: str, pieces: dict[str, Scored], alpha: float, random: Random) -> list[int]:
     """Merge the letters of a word, the best pair first, and leave out each merge with probability alpha."""
     parts, left_out = [*word], set()
     while True:

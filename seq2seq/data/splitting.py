@@ -4,7 +4,6 @@ Pairs that share a source or a target form a group, which is never divided. Hash
 decide where a group goes. So the order of the lines does not matter, and equal texts are divided equally.
 """
 
-import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from seq2seq.config.sizes import fitting_config
 from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import QUOTED, Form, Row
 from seq2seq.errors import UserError
-from seq2seq.files import publish, unfinished
+from seq2seq.files import must_write, replacing_folder
 from seq2seq.shapes import Int, UInt64
 
 PARTS = ("train", "dev", "test")
@@ -144,29 +143,20 @@ def write_division(out: Path, rows: Iterable[Row], form: Form, division: Divisio
     config = fitting_config(data, division.sizes()["train"], division.characters, division.is_spelled)
 
     # the texts, in the order of the corpus
-    new = unfinished(out)
-    try:
-        shutil.rmtree(new, ignore_errors=True)
-        new.mkdir(parents=True)
-        with ExitStack() as stack:
-            files = [
-                [
-                    stack.enter_context(open(new / f"{part}.{code}", "w", encoding="utf-8", newline="\n"))
-                    for code in form[:2]
-                ]
-                for part in parts
+    with must_write(out, "give another folder with --out"), replacing_folder(out) as new, ExitStack() as stack:
+        files = [
+            [
+                stack.enter_context(open(new / f"{part}.{code}", "w", encoding="utf-8", newline="\n"))
+                for code in form[:2]
             ]
-            for row, part in zip_longest(rows, division.part):
-                if row is None or part is None:
-                    raise UserError("the corpus has changed while it was read; repeat when nothing writes into it")
-                for file, text in zip(files[part], Pair.normalized(*row), strict=True) if part != DROPPED else ():
-                    file.write(text + "\n")
+            for part in parts
+        ]
+        for row, part in zip_longest(rows, division.part):
+            if row is None or part is None:
+                raise UserError("the corpus has changed while it was read; repeat when nothing writes into it")
+            for file, text in zip(files[part], Pair.normalized(*row), strict=True) if part != DROPPED else ():
+                file.write(text + "\n")
         (new / f"{name}.yaml").write_text(config, encoding="utf-8")
-        publish(new, out)
-    except OSError as error:
-        raise UserError(f"--out {out}: cannot be written: {error.strerror}; give another folder") from None
-    finally:
-        shutil.rmtree(new, ignore_errors=True)  # left only after an error: otherwise it was renamed
     return out / f"{name}.yaml"
 
 

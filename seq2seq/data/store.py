@@ -20,7 +20,7 @@ from pydantic import BaseModel, NonNegativeInt
 from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
 from seq2seq.data.formats import Row
 from seq2seq.errors import UserError
-from seq2seq.files import delete, must_write, publish, read_json, replace_text, unfinished
+from seq2seq.files import must_write, read_json, replace_text, replacing_folder
 from seq2seq.shapes import Int, Integer
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vocabularies import load_tokenizers, vocabulary_digests
@@ -142,15 +142,8 @@ def open_or_build(
         return store
 
     # build it under a hidden name, and rename it when it is complete
-    new = unfinished(folder)
-    delete(new)
-    try:
-        with must_write(folder, "mend that and go on with --resume"):
-            new.mkdir()
-            _write(new, iter(rows), vocabularies, inputs)
-            publish(new, folder)
-    finally:
-        delete(new)  # left only after an error: otherwise it was renamed
+    with must_write(folder, "mend that and go on with --resume"), replacing_folder(folder) as new:
+        _write(new, iter(rows), vocabularies, inputs)
     return Store(folder)
 
 

@@ -138,17 +138,9 @@ def explain(
         section = _explain_self_attention(calls, layers, head - 1, t, src, "the encoder")
         return Explanation(text, translator.tokenizers.tgt.decode(ids), src, step, [section])
 
-    # the self-attention of the source token that the step looks at most, and of the decoder, and the step
-    decoder, before, sections, s = model.decoder, ["<s>", *tgt[:t]], list[Section](), attentional[0, t]
-    if isinstance(decoder, Decoder):
-        lines = _explain_recurrent_step(calls, decoder, t, head - 1, src)
-        lines.append(_line("s_t", _written(type(decoder), "s_t", "s_t"), _place(type(decoder), "advance"), s))
-    else:
-        inner = [layer.self_attention for layer in decoder.layers]
-        sections.append(_explain_self_attention(calls, inner, head - 1, t, before, "the decoder"))
-        layer, index = divmod(head - 1, inner[0].num_heads)
-        lines = _explain_attention(calls, decoder.layers[layer].attention, t, index, src, "x_t")
-        lines.append(_line("s_t", "s_t = norm(x_t), x_t of the top layer", _place(type(decoder), "forward"), s))
+    # the step, and before it the self-attention of the source token that it looks at most
+    before = ["<s>", *tgt[:t]]
+    sections, lines = _explain_step(calls, model.decoder, t, head - 1, src, before, attentional[0, t])
     if layers:
         weights = next((line.values for line in lines if line.name == "a_t"), [0.0])
         sections.insert(0, _explain_self_attention(calls, layers, 0, int(np.argmax(weights)), src, "the encoder"))
@@ -159,6 +151,21 @@ def explain(
     lines.append(_line("p(y_t)", "p(y_t) = softmax(W_y s_t + b_y)", place, best, likeliest))
     sections.append(Section(f"step {step}: after {before[-1]}, write {tgt[t]}", lines))
     return Explanation(text, translator.tokenizers.tgt.decode(ids), tgt, step, sections)
+
+
+def _explain_step(
+    calls: Calls, decoder: Any, t: int, head: int, src: list[str], before: list[str], s: Tensor
+) -> tuple[list[Section], list[Line]]:
+    """Return the decoder's self-attention, where it has some, and the equations of a step up to s_t."""
+    kind = type(decoder)
+    if isinstance(decoder, Decoder):
+        lines = _explain_recurrent_step(calls, decoder, t, head, src)
+        return [], [*lines, _line("s_t", _written(kind, "s_t", "s_t"), _place(kind, "advance"), s)]
+    inner = [layer.self_attention for layer in decoder.layers]
+    section = _explain_self_attention(calls, inner, head, t, before, "the decoder")
+    layer, index = divmod(head, inner[0].num_heads)
+    lines = _explain_attention(calls, decoder.layers[layer].attention, t, index, src, "x_t")
+    return [section], [*lines, _line("s_t", "s_t = norm(x_t), x_t of the top layer", _place(kind, "forward"), s)]
 
 
 def _explain_recurrent_step(calls: Calls, decoder: Decoder, t: int, head: int, src: list[str]) -> list[Line]:

@@ -13,18 +13,10 @@ import torch
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config
+from seq2seq.config.sizes import too_few
+from seq2seq.data import dataset
 from seq2seq.data.batches import Batch, Batches
-from seq2seq.data.corpus import Pair, too_few
-from seq2seq.data.dataset import (
-    describe_headers,
-    form_of,
-    learn_tokenizers,
-    make_batches,
-    padding_share,
-    prepare_store,
-    read_dev,
-    training_text,
-)
+from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
@@ -58,18 +50,18 @@ def check(config: Config) -> Iterator[Fact]:
         UserError: a mistake that would stop a training before its first update.
     """
     # the text
-    dev = read_dev(config)
+    dev = dataset.read_dev(config)
     device = choose_device(config.training.device)
     choose_precision(device, config.training.precision)  # raises where the device cannot compute in this precision
     choose_precision(device, config.search.precision, "search.precision")
     splits = _splits(config)
-    if headers := describe_headers(config):
+    if headers := dataset.describe_headers(config):
         yield Fact("headers", [("header", line) for line in headers], headers)
     diagnosis = diagnose(splits, config.tokenizer.lowercase)
     yield from _describe_text(config, diagnosis)
 
     # the vocabularies
-    tokenizers = learn_tokenizers(config)
+    tokenizers = dataset.learn_tokenizers(config)
     sizes = {config.data.src: len(tokenizers.src), config.data.tgt: len(tokenizers.tgt)}
     shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
     yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
@@ -79,8 +71,8 @@ def check(config: Config) -> Iterator[Fact]:
     # the token ids and the batches
     with temporary_folder("seq2seq-check-") as folder:
         save_tokenizers(tokenizers, folder / "tokenizer")
-        store = prepare_store(config, folder / "store", folder / "tokenizer", digests={})
-        batches = make_batches(config, store, tokenizers)
+        store = dataset.prepare_store(config, folder / "store", folder / "tokenizer", digests={})
+        batches = dataset.make_batches(config, store, tokenizers)
         yield from _describe_batches(store, batches, list(sizes))
         batch = next(batches.iterate(epoch=0)).to(device)
 
@@ -130,7 +122,7 @@ def _describe_batches(store: Store, batches: Batches, languages: list[str]) -> I
     shown = "mean {mean:.1f} tokens, median {median}, 95 % have at most {percentile_95}, longest {longest}"
     lines = [(f"length {name}", shown.format(**numbers)) for name, numbers in lengths.items()]
     yield Fact("lengths", lines, lengths)
-    count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), padding_share(batches)
+    count, padding = sum(len(plan.batches) for plan in batches.plans(epoch=0)), dataset.padding_share(batches)
     shown = f"{count:,} an epoch, {padding:.1%} of their positions are padding"
     yield Fact("batches", [("batches", shown)], {"an_epoch": count, "padding": padding})
 
@@ -153,7 +145,7 @@ def _describe_model(model: Seq2Seq, batch: Batch, device: torch.device) -> Itera
 
 def _hint_at_jamo(config: Config) -> str | None:
     """Say how to cut Hangul syllables apart, if the sources are words of them and the targets are in another script."""
-    some = [Pair.normalized(*row) for row in islice(training_text(config), SAMPLE)]
+    some = [Pair.normalized(*row) for row in islice(dataset.training_text(config), SAMPLE)]
     letters, signs = ("".join(side).replace(" ", "") for side in zip(*some, strict=True))
     syllables = len(HANGUL.findall(letters))
     is_spelled = sum(" " in pair.src for pair in some) < len(some) / 10
@@ -172,9 +164,9 @@ def _splits(config: Config) -> list[Split]:
         if prefix := data.corpora[0].path if name == "train" else getattr(data, name):
             # in a table both languages have the same file
             files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
-            train = partial(training_text, config)
-            rows = train if name == "train" else partial(stream_pairs, prefix, *form_of(config))
-            first = 1 if describe_table(prefix, form_of(config)) is None else 2
+            train = partial(dataset.training_text, config)
+            rows = train if name == "train" else partial(stream_pairs, prefix, *dataset.form_of(config))
+            first = 1 if describe_table(prefix, dataset.form_of(config)) is None else 2
             splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows, first))
     return splits
 

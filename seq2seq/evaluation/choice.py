@@ -40,12 +40,7 @@ class Choice(NamedTuple):
 
 
 def choose_metric(wanted: str, references: Sequence[str], tokenize: str) -> Choice:
-    """Choose the measure of a training.
-
-    Args:
-        wanted: `training.early_stopping_metric`; `auto` is BLEU where it can say something, else chrF.
-        references: those of the dev set.
-        tokenize: `evaluation.bleu_tokenize`.
+    """Choose the measure of a training: `wanted`, or for `auto` BLEU where it can say something of the dev references.
 
     Raises:
         UserError: the tokenizer needs a package that is not installed.
@@ -62,11 +57,9 @@ def choose_metric(wanted: str, references: Sequence[str], tokenize: str) -> Choi
 
 
 def blind_spot(references: Sequence[str], tokenize: str) -> str | None:
-    """Say why BLEU says nothing about a text; return None if it does.
+    """Say why BLEU, with a tokenizer of sacrebleu, says nothing about normalized lines; return None if it does.
 
-    Args:
-        references: its lines, normalized; blank ones do not count.
-        tokenize: sacrebleu's tokenizer for BLEU.
+    Blank lines do not count.
     """
     lines = [line for line in references if line]
     if not lines:

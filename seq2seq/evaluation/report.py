@@ -49,14 +49,7 @@ class Group(NamedTuple):
 def save_report(
     path: Path, title: str, evaluation: Evaluation, tokenizers: Tokenizers, training_sources: Iterable[str]
 ) -> None:
-    """Write the report.
-
-    Args:
-        path: the file.
-        title: the name of the run and of the set.
-        evaluation: the translations and their scores.
-        tokenizers: those of the model.
-        training_sources: the source lines of the training text, normalized.
+    """Write the report; `training_sources` are the source lines of the training text, normalized.
 
     Raises:
         UserError: the file cannot be written.

@@ -45,22 +45,22 @@ class MetricTest:
 
     def verdicts(self) -> list[str]:
         """Return one sentence for each model but the baseline."""
-        baseline, *others = self.systems
-        return [self._verdict(baseline, system) for system in others]
-
-    def _verdict(self, baseline: System, system: System) -> str:
-        assert system.p is not None
-        same = f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
-        difference = system.score - baseline.score
-        if not difference:
-            return same
-        tests, digits = (100, 2) if system.p >= 0.005 else (1000, 3)
-        chance = f"would appear in {max(1, round(system.p * tests))} of {tests:,} such tests"
-        meaning = f"p = {system.p:.{digits}f}: if the two were equally good, a difference this large {chance}"
-        if system.p >= SIGNIFICANT:
-            return f"{same}; {meaning}"
-        size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
-        return f"{system.name} is {size}; {meaning}"
+        baseline, sentences = self.systems[0], []
+        for system in self.systems[1:]:
+            assert system.p is not None
+            same = f"{system.name}: no difference of {self.metric} from {baseline.name} that this set can show"
+            difference = system.score - baseline.score
+            tests, digits = (100, 2) if system.p >= 0.005 else (1000, 3)
+            chance = f"would appear in {max(1, round(system.p * tests))} of {tests:,} such tests"
+            meaning = f"p = {system.p:.{digits}f}: if the two were equally good, a difference this large {chance}"
+            size = f"{'better' if difference > 0 else 'worse'} by {abs(difference):.2f} {self.metric}"
+            if not difference:
+                sentences.append(same)
+            elif system.p >= SIGNIFICANT:
+                sentences.append(f"{same}; {meaning}")
+            else:
+                sentences.append(f"{system.name} is {size}; {meaning}")
+        return sentences
 
 
 class Comparison(NamedTuple):

@@ -12,6 +12,7 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from pydantic import BaseModel, FiniteFloat, NonNegativeInt
 from tabulate import tabulate
 
 from seq2seq.evaluation.choice import LABELS
@@ -28,13 +29,46 @@ COLUMNS = {  # means over the seeds; header: (key of a result, format)
     "updates": ("updates", ",.0f"),
 }
 MEASURES = ("bleu", "chrf", "ter", "exact_match", "cer")
-FIELDS = (  # the columns of table.csv; a `Result` has these keys, and `environment`
-    *("seed", *MEASURES, "perplexity", "parameters", "tokens_per_second", "sentences_per_second", "attention_entropy"),
-    *("updates", "best_update", "training_seconds", "sentences", "beam", "length_penalty", "name", "shortlist"),
-    *("seconds", "best", "last"),
-)
 
-Result = dict[str, Any]  # of a finished trial, measured on the dev set: `trial.json` in its run folder
+
+class Score(BaseModel, strict=True):
+    """A `Measure` in JSON."""
+
+    score: FiniteFloat
+    signature: str
+
+
+class TrialRecord(BaseModel, strict=True):
+    """The result of a finished trial, measured on the dev set: `trial.json` in its run folder."""
+
+    seed: int
+    bleu: Score
+    chrf: Score
+    ter: Score
+    exact_match: Score
+    cer: Score
+    perplexity: float
+    parameters: NonNegativeInt
+    tokens_per_second: FiniteFloat
+    sentences_per_second: FiniteFloat
+    attention_entropy: FiniteFloat | None
+    updates: NonNegativeInt
+    best_update: NonNegativeInt
+    training_seconds: FiniteFloat
+    sentences: NonNegativeInt
+    beam: int
+    length_penalty: FiniteFloat
+    name: str
+    shortlist: bool
+    seconds: FiniteFloat
+    best: str
+    last: str
+    environment: dict[str, Any]
+    notes: list[str] = []
+
+
+FIELDS = [key for key in TrialRecord.model_fields if key not in ("environment", "notes")]  # the columns of table.csv
+Result = dict[str, Any]  # a `TrialRecord` as nested dicts
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, FiniteFloat, NonNegativeInt
+from pydantic import BaseModel
 
 from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
@@ -27,7 +27,7 @@ from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
-from seq2seq.experiments.table import FIELDS, Result, Row, Table
+from seq2seq.experiments.table import Result, Row, Table, TrialRecord
 from seq2seq.files import is_file, locked, must_write, read_json, write_json
 from seq2seq.runs.run import DataDigests, Run
 from seq2seq.training.train import train
@@ -49,41 +49,6 @@ class ComparisonRecord(BaseModel, strict=True):
     vary: dict[str, list[str]]
     seeds: list[int]
     data: DataDigests
-
-
-class Score(BaseModel, strict=True):
-    """A `Measure` in JSON."""
-
-    score: FiniteFloat
-    signature: str
-
-
-class TrialRecord(BaseModel, strict=True):
-    """The content of `trial.json`: a `Result`."""
-
-    seed: int
-    bleu: Score
-    chrf: Score
-    ter: Score
-    exact_match: Score
-    cer: Score
-    perplexity: float
-    parameters: NonNegativeInt
-    tokens_per_second: FiniteFloat
-    sentences_per_second: FiniteFloat
-    attention_entropy: FiniteFloat | None
-    updates: NonNegativeInt
-    best_update: NonNegativeInt
-    training_seconds: FiniteFloat
-    sentences: NonNegativeInt
-    beam: int
-    length_penalty: FiniteFloat
-    name: str
-    shortlist: bool
-    seconds: FiniteFloat
-    best: str
-    last: str
-    environment: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -328,7 +293,7 @@ def _measure(trial: Trial, run: Run) -> Result:
         "environment": run.environment(),
     }
     values = trained | evaluation.as_dict() | measured
-    result = {key: values[key] for key in (*FIELDS, "environment", "notes")}
+    result = TrialRecord.model_validate(values).model_dump()
     with must_write(run.path, "mend that and repeat"):
         write_json(run.path / "trial.json", result)
     return result

@@ -25,18 +25,16 @@ from torch import nn
 from seq2seq.errors import UserError, unwritten
 from seq2seq.files import (
     LINK,
-    delete,
     fingerprint,
     is_folder,
     open_to_readers,
-    publish,
     read_json,
     read_small,
     remove,
     replace_text,
+    replacing_folder,
     sync,
     undo,
-    unfinished,
     write_json,
 )
 from seq2seq.text.vocabularies import vocabulary_digests
@@ -233,29 +231,23 @@ class Checkpoints:
             UserError: it cannot be written, for instance on a full disk; older checkpoints are untouched.
         """
         saved = self._of(update)
-        new = unfinished(saved.path)
         try:
-            # write the files in a hidden folder
-            delete(new)
-            new.mkdir(parents=True)
-            save_model(model, str(new / WEIGHTS[0]))
-            open_to_readers(new / WEIGHTS[0], self.run)
-            torch.save(training, new / "training.pt")
-            files = {file.name: fingerprint(file) for file in sorted(new.iterdir())}
-            manifest = {"update": update, "files": files, "tokenizer": vocabulary_digests(self.run / "tokenizer")}
-            write_json(new / "manifest.json", manifest)
-
-            # give the folder its name; the metrics up to here must be on disk before
-            if (metrics := self.run / "metrics.jsonl").is_file():
-                sync(metrics)
-            publish(new, saved.path)
+            # write the files in a hidden folder, which gets its name when the metrics up to here are on disk
+            with replacing_folder(saved.path) as new:
+                save_model(model, str(new / WEIGHTS[0]))
+                open_to_readers(new / WEIGHTS[0], self.run)
+                torch.save(training, new / "training.pt")
+                files = {file.name: fingerprint(file) for file in sorted(new.iterdir())}
+                manifest = {"update": update, "files": files, "tokenizer": vocabulary_digests(self.run / "tokenizer")}
+                write_json(new / "manifest.json", manifest)
+                if (metrics := self.run / "metrics.jsonl").is_file():
+                    sync(metrics)
 
             # move the pointers, `last` at the end: a kill in between then only repeats the validation
             for pointer in ["best"] * best + ["last"]:
                 self.point(pointer, update)
         except (OSError, SafetensorError, RuntimeError) as error:
             full = shutil.disk_usage(self.run).free < DISK_IS_FULL
-            delete(new)
             reason = "No space left on device" if full else " ".join(str(error).split())
             raise unwritten(saved.path, reason, self.run) from None
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import SearchConfig
 from seq2seq.errors import UserError
-from seq2seq.files import delete, must_write, publish, status, unfinished, write_json
+from seq2seq.files import must_write, replacing_folder, status, write_json
 from seq2seq.model.attention import Memory
 from seq2seq.model.encoder import Encoded, Encoder
 from seq2seq.model.seq2seq import Seq2Seq
@@ -88,20 +88,13 @@ def export_onnx(run: Run, folder: Path, license: str | None = None) -> Card:
     if status(folder) or folder.is_symlink():
         raise UserError(f"{folder}: exists, and nothing is overwritten; give another name, or delete it")
     _, model, tokenizers, card = describe_model(run, license)
-    with must_write(folder, "give another name, or make room"):
-        new = unfinished(folder)
-        delete(new)
-        new.mkdir(parents=True)
-        try:
-            state = write_graphs(model, new)
-            save_tokenizers(tokenizers, new / "tokenizer")
-            write_json(new / "model.json", _describe(tokenizers, new, run.config().search, state))
-            write_json(new / "card.json", card.model_dump())
-            if card.license:
-                (new / "LICENSE").write_text(f"{card.license}\n", encoding="utf-8")
-            publish(new, folder)
-        finally:
-            delete(new)
+    with must_write(folder, "give another name, or make room"), replacing_folder(folder) as new:
+        state = write_graphs(model, new)
+        save_tokenizers(tokenizers, new / "tokenizer")
+        write_json(new / "model.json", _describe(tokenizers, new, run.config().search, state))
+        write_json(new / "card.json", card.model_dump())
+        if card.license:
+            (new / "LICENSE").write_text(f"{card.license}\n", encoding="utf-8")
     return card
 
 

@@ -35,19 +35,17 @@ from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.files import (
-    delete,
     is_file,
     is_folder,
     locked,
     must_write,
     open_to_readers,
-    publish,
     read_json,
     recover,
     replace_text,
     replacing,
+    replacing_folder,
     status,
-    unfinished,
     write_json,
 )
 from seq2seq.model.seq2seq import Seq2Seq
@@ -248,10 +246,8 @@ class Run:
         """Write the vocabularies, unless they are there already; raise UserError if they cannot be written."""
         folder = self.path / "tokenizer"
         if not is_folder(folder):
-            with must_write(folder, self.how_to_go_on()):
-                delete(unfinished(folder))
-                save_tokenizers(tokenizers, unfinished(folder))
-                publish(unfinished(folder), folder)
+            with must_write(folder, self.how_to_go_on()), replacing_folder(folder) as new:
+                save_tokenizers(tokenizers, new)
 
     def tokenizers(self) -> Tokenizers | None:
         """Read the vocabularies; None if the training was stopped before it had learned them."""

@@ -162,13 +162,12 @@ def _runs(tag: Tag) -> Iterator[list[PageElement]]:
 
 def _read(nodes: list[PageElement]) -> Segment:
     """Return a stretch of siblings as text, and the places of tags and things in it."""
-    text, raw = "", [""]
+    text = ""
     waiting: list[Span] = []  # things that nothing has followed yet
 
     # white space counts as in a browser: several spaces are one
     def add(string: str) -> None:
         nonlocal text
-        raw.append(string)
         for thing in waiting:
             thing.space_after = string[0].isspace()
         waiting.clear()
@@ -197,10 +196,9 @@ def _read(nodes: list[PageElement]) -> Segment:
 
     # the white space at both ends, which the translation keeps
     spans = read(nodes)
-    joined = "".join(raw)
-    before = joined[: len(joined) - len(joined.lstrip())] if type(nodes[0]) is NavigableString else ""
-    after = joined[len(joined.rstrip()) :] if type(nodes[-1]) is NavigableString else ""
-    return Segment(nodes, text.rstrip(), spans, (before, after))
+    first, last = (str(node) if type(node) is NavigableString else "" for node in (nodes[0], nodes[-1]))
+    edges = (first[: len(first) - len(first.lstrip())], last[len(last.rstrip()) :])
+    return Segment(nodes, text.rstrip(), spans, edges)
 
 
 # ----------------------------------------------------------------------------------------------------------- placing

@@ -14,12 +14,11 @@ from prompt_toolkit.history import FileHistory, History, InMemoryHistory
 from prompt_toolkit.shortcuts import CompleteStyle
 from wcwidth import ljust, wcswidth
 
-from seq2seq.config import nearest
 from seq2seq.decoding.explaining import explain
 from seq2seq.decoding.looking import Look
 from seq2seq.decoding.translation import Alternative, Options, Sampling, Translation
 from seq2seq.decoding.translator import Translator
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, nearest
 from seq2seq.plots import Screen, save_page, terminal_attention
 from seq2seq.plots.textbook import textbook_page
 from seq2seq.runs.run import Run

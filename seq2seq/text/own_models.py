@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seq2seq.errors import UserError
-from seq2seq.files import read_small
+from seq2seq.files import must_read, read_small
 from seq2seq.text.folding import SPECIALS, Folding
 from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizers, TokenizerType
 
@@ -54,11 +54,11 @@ def import_model(path: str) -> OwnModel:
 
     # read
     place, fix = f"tokenizer.model: {path}", "give the .model file that sentencepiece's spm_train has written"
+    with must_read(place, fix):
+        content = read_small(Path(path))
     try:
-        model = ModelProto.FromString(read_small(Path(path)))
+        model = ModelProto.FromString(content)
         processor = SentencePieceProcessor(model_proto=model.SerializeToString())
-    except OSError as error:
-        raise UserError(f"{place}: cannot be read: {error.strerror}; {fix}") from None
     except (DecodeError, RuntimeError):
         model = ModelProto()
     if not model.pieces:

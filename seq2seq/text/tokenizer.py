@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import Literal, NamedTuple, Self
+from typing import Literal, Self
 
 from seq2seq.errors import UserError
 from seq2seq.text.folding import BOS, EOS, NO_FOLDING, PAD, SPECIALS, UNK, Folding
@@ -18,16 +18,6 @@ from seq2seq.text.words import WordTokenizer
 
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
 _UNKNOWN_MARK, _SPACE_MARK = "\u2585", "\u2581"  # sentencepiece's own
-
-
-class Scored(NamedTuple):
-    """A piece of a sentencepiece vocabulary."""
-
-    id: int
-    score: float  # unigram: its log-probability; bpe: the higher, the earlier it is merged
-
-
-Pieces = dict[str, Scored]
 
 
 class SubwordTokenizer:
@@ -40,7 +30,7 @@ class SubwordTokenizer:
         from sentencepiece import SentencePieceProcessor
 
         self.model, self.folding = model, folding
-        self._processor = SentencePieceProcessor(model_proto=model)
+        self.processor = SentencePieceProcessor(model_proto=model)
 
     @classmethod
     def train(cls, type: str, vocab_size: int, folding: Folding, lines: Sequence[str]) -> Self:
@@ -85,43 +75,32 @@ class SubwordTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Return the ids of normalized text, without bos and eos."""
-        return self._processor.encode(self.folding(text))
+        return self.processor.encode(self.folding(text))
 
     def encode_lines(self, lines: Sequence[str]) -> list[list[int]]:
         """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
-        return self._processor.encode([self.folding(line) for line in lines], num_threads=-1)
+        return self.processor.encode([self.folding(line) for line in lines], num_threads=-1)
 
     def is_byte(self, id: int) -> bool:
         """Return whether a token is a byte of a character that the vocabulary lacks."""
-        return bool(self._processor.is_byte(id))
+        return bool(self.processor.is_byte(id))
 
     @cached_property
     def missing(self) -> frozenset[int]:
         """The ids of the tokens that stand for what the vocabulary lacks: bytes and `<unk>`."""
         return frozenset([UNK, *filter(self.is_byte, range(len(self)))])
 
-    @cached_property
-    def unbroken(self) -> frozenset[int]:
-        """The ids of the tokens that are never cut in another way: symbols, and the missing ones."""
-        return self.missing | {*map(self._processor.piece_to_id, self.folding.symbols)}
-
-    @cached_property
-    def scored_pieces(self) -> Pieces:
-        """The ids and scores of the pieces that a text can be cut into in several ways."""
-        ids = [i for i in range(len(SPECIALS), len(self)) if i not in self.unbroken]
-        return {self._processor.id_to_piece(i): Scored(i, self._processor.get_score(i)) for i in ids}
-
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
-        return normalize(self._processor.decode([i for i in ids if i > EOS]))
+        return normalize(self.processor.decode([i for i in ids if i > EOS]))
 
     def rewrite(self, text: str) -> str:
         """Return normalized text as `decode` would write it: what a perfect translation looks like."""
-        return normalize(self._processor.normalize(self.folding(text)).replace(_SPACE_MARK, " "))
+        return normalize(self.processor.normalize(self.folding(text)).replace(_SPACE_MARK, " "))
 
     def pieces(self, ids: Iterable[int]) -> list[str]:
         """Return sentencepiece's own strings: `▁` for a space, `<0xE2>` for a byte, `</s>` for eos."""
-        return [self._processor.id_to_piece(i) for i in ids]
+        return [self.processor.id_to_piece(i) for i in ids]
 
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
         """Return the number of the word, from 0, that each token belongs to; eos is a word of its own."""
@@ -133,7 +112,7 @@ class SubwordTokenizer:
         pieces = self.pieces(range(len(self)))
         return [
             b""
-            if self._processor.is_control(i) or i <= EOS
+            if self.processor.is_control(i) or i <= EOS
             else bytes.fromhex(piece[3:5])
             if self.is_byte(i)
             else piece.replace(_SPACE_MARK, " ").encode()
@@ -142,10 +121,10 @@ class SubwordTokenizer:
 
     def ids(self, pieces: Iterable[str]) -> list[int]:
         """Return the ids of some of the strings that `pieces` returns; `UNK` for one that is no token."""
-        return [self._processor.piece_to_id(piece) for piece in pieces]
+        return [self.processor.piece_to_id(piece) for piece in pieces]
 
     def __len__(self) -> int:
-        return self._processor.get_piece_size()
+        return self.processor.get_piece_size()
 
 
 Tokenizer = SubwordTokenizer | WordTokenizer
@@ -189,16 +168,9 @@ def train_tokenizers(
 ) -> Tokenizers:
     """Learn the vocabularies of both sides from normalized lines of the training corpus.
 
-    Args:
-        type: `unigram`, `bpe` or `char` (sentencepiece), or `word` (torchtext).
-        vocab_size: tokens, special ones included, at most; a small corpus gives fewer.
-        joint: learn one vocabulary from both sides, rather than one from each.
-        lowercase: fold case before anything else.
-        word_tokenizer: for `word`: `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows.
-        src_lines: the source side.
-        tgt_lines: the target side.
-        decompose: cut letters and accents apart, and Hangul syllables into jamo.
-        symbols: texts that are one token each.
+    A vocabulary has at most `vocab_size` tokens, special ones included; if `joint`, one is learned from both sides. For
+    `word`, `word_tokenizer` is `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows. `Folding`
+    explains the others.
 
     Raises:
         UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.

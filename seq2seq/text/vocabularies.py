@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from seq2seq.errors import UserError
-from seq2seq.files import read_json, read_small, status, write_json
+from seq2seq.files import must_read, read_json, read_small, status, write_json
 from seq2seq.text.folding import SPECIALS, Folding
 from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
 
@@ -33,17 +33,10 @@ class Settings(BaseModel, strict=True):
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
+    of_both = ("type", "joint", "lowercase", "word_tokenizer", "normalizer")
+    settings = {name: getattr(tokenizers, name) for name in of_both}
     folding = tokenizers.src.folding
-    settings = Settings(
-        type=tokenizers.type,
-        joint=tokenizers.joint,
-        lowercase=tokenizers.lowercase,
-        word_tokenizer=tokenizers.word_tokenizer,
-        normalizer=tokenizers.normalizer,
-        decompose=folding.decompose,
-        symbols=list(folding.symbols),
-    )
-    write_json(folder / SETTINGS, settings.model_dump())
+    write_json(folder / SETTINGS, settings | {"decompose": folding.decompose, "symbols": list(folding.symbols)})
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
         if isinstance(tokenizer, SubwordTokenizer):
@@ -100,7 +93,5 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
 
 def _read(path: Path) -> bytes:
-    try:
+    with must_read(path, FIX):
         return read_small(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read: {error.strerror}; {FIX}") from None

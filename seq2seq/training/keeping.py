@@ -6,24 +6,25 @@ from typing import Any
 import torch
 
 from seq2seq.errors import UserError
+from seq2seq.evaluation.choice import LABELS
 from seq2seq.evaluation.health import warnings
 from seq2seq.training.progress import Progress
 from seq2seq.training.resume import collect_state
 from seq2seq.training.start import Start
 from seq2seq.training.stop import Stop
-from seq2seq.training.validation import ValidationResult, headline
+from seq2seq.training.validation import ValidationResult
 
 log = logging.getLogger("seq2seq")
 
 
 class Keeper:
-    """The keeper of a training's checkpoints and scores. Of several processes, each has one, and rank 0 writes.
+    """The keeper of a training's progress, checkpoints and scores. Each process has one, and that of rank 0 writes.
 
     At first it deletes what the run folder has beyond the checkpoint of `start`.
     """
 
     def __init__(self, start: Start, progress: Progress, optimizer: torch.optim.Optimizer, stop: Stop):
-        self._start, self._progress, self._optimizer, self._stop = start, progress, optimizer, stop
+        self.start, self.progress, self.optimizer, self.stop = start, progress, optimizer, stop
         self._metrics = None
         if start.processes.rank == 0:
             start.run.checkpoints.rewind(start.checkpoint, progress.best_update)
@@ -38,9 +39,10 @@ class Keeper:
 
     def save(self, best: bool = False) -> None:
         """Save a checkpoint."""
-        start, number = self._start, self._progress.update
-        size, arguments = start.run.metrics.size(), (start.processes, start.device, start.precision)
-        state = collect_state(self._progress, self._optimizer, size, *arguments)
+        start, number = self.start, self.progress.update
+        state = collect_state(
+            self.progress, self.optimizer, start.run.metrics.size(), start.processes, start.device, start.precision
+        )
         state |= {"weights": start.model.state_dict()} if start.average else {}
         write, keep = start.run.checkpoints.save, start.settings.keep
         start.processes.on_first(lambda: write(number, start.shown, state, best=best, keep=keep))
@@ -60,7 +62,7 @@ class Keeper:
         self.save()
         result, is_best = self._measure()
         if is_best and self._metrics:
-            self._start.run.checkpoints.point("best", self._progress.update)
+            self.start.run.checkpoints.point("best", self.progress.update)
         self._report(result, is_best, record)
 
     def measure_again(self) -> None:
@@ -71,8 +73,8 @@ class Keeper:
         log.info(
             "data.dev or its measure has changed: best, patience and plateau begin anew. The kept checkpoints now have:"
         )
-        start, metric = self._start, self._start.settings.early_stopping_metric
-        self._progress.begin_anew()
+        start, metric = self.start, self.start.settings.early_stopping_metric
+        self.progress.begin_anew()
 
         def measure() -> list[tuple[int, dict[str, Any]]]:
             measured = []
@@ -83,7 +85,7 @@ class Keeper:
                     log.warning("%s", error)
                     continue
                 checkpoint.load_weights(start.shown)
-                with self._stop.deferred(on=False):
+                with self.stop.deferred(on=False):
                     measured.append((checkpoint.update, start.validation.run().scores))
             assert start.checkpoint
             start.checkpoint.load_weights(start.shown)
@@ -91,31 +93,46 @@ class Keeper:
 
         # compare them, point at the best, and save
         for number, scores in start.processes.on_first(measure):
-            is_best = self._progress.count_candidate(number, scores, metric)
+            is_best = self.progress.count_candidate(number, scores, metric)
             log.info(headline(number, None, scores, metric, is_best))
             self.add({"update": number, "split": "dev", **scores})
         if self._metrics:
-            assert self._progress.best_update is not None
-            start.run.checkpoints.point("best", self._progress.best_update)
+            assert self.progress.best_update is not None
+            start.run.checkpoints.point("best", self.progress.best_update)
         self.save()
 
     def _measure(self) -> tuple[ValidationResult, bool]:
         """Measure the model on the dev set; return the result, and whether it is the best so far."""
 
         def measure() -> ValidationResult:
-            with self._stop.deferred(on=False):
-                return self._start.validation.run()
+            with self.stop.deferred(on=False):
+                return self.start.validation.run()
 
-        result = self._start.processes.on_first(measure)
-        is_best = self._progress.count_validation(result.scores, self._start.settings)
+        result = self.start.processes.on_first(measure)
+        is_best = self.progress.count_validation(result.scores, self.start.settings)
         if self._metrics:
-            self._start.watch.keep(self._progress.update)
-            self._metrics.add({"update": self._progress.update, "split": "dev", **result.scores})
+            self.start.watch.keep(self.progress.update)
+            self._metrics.add({"update": self.progress.update, "split": "dev", **result.scores})
         return result, is_best
 
     def _report(self, result: ValidationResult, is_best: bool, record: dict[str, Any] | None) -> None:
-        update, metric = self._progress.update, self._start.settings.early_stopping_metric
+        update, metric = self.progress.update, self.start.settings.early_stopping_metric
         log.info(headline(update, record, result.scores, metric, is_best))
         log.info(result.example)
-        for line in warnings(update, result.scores, self._start.model.decoder.W_y.out_features):
+        for line in warnings(update, result.scores, self.start.model.decoder.W_y.out_features):
             log.warning(line)
+
+
+def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any], metric: str, best: bool) -> str:
+    """Return the log line of a validation; `record` is the last record of the training, None after a resume."""
+    shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
+    parts = [
+        f"update {update:6,}",
+        *([f"train loss {record['cross_entropy']:.3f}"] if record else []),
+        f"dev loss {scores['loss']:.3f} nats/token",
+        f"perplexity {scores['perplexity']:.2f}",
+        *(f"{LABELS[name]} {scores[name]:.1f}" for name in shown),
+        *([f"{record['tokens_per_second']:,.0f} tokens/s"] if record else []),
+        *(["best"] if best else []),
+    ]
+    return "  ".join(parts)

@@ -162,6 +162,5 @@ class Progress:
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
         """Return the progress that `as_dict` turned into numbers."""
-        window = {"cross_entropy": numbers["window"]["nats"]} | numbers["window"]  # older checkpoints lack the first
-        parts = {"position": Position(**numbers["position"]), "window": Window(**window)}
+        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers["window"])}
         return cls(**(numbers | parts))

@@ -33,7 +33,6 @@ MAY_CHANGE = (  # keys that do not affect the updates
     "data.test",
     "search.",
 )
-CHANGES_YARDSTICK = ("data.dev", "data.src", "data.tgt", "training.early_stopping_metric", "evaluation.")
 CHANGES_BATCHES = ("data.", "seed", "training.batch_")  # keys that decide which pairs form which batch
 
 
@@ -116,13 +115,6 @@ def yardstick_of(config: Config, metric: str, dev: Sequence[Pair]) -> str:
     """Return a digest of what decides which checkpoint is the best: the measure and the dev set."""
     tokenize = config.evaluation.bleu_tokenize if metric == "bleu" else ""
     return hashlib.sha256(json.dumps([metric, tokenize, dev]).encode()).hexdigest()
-
-
-def is_another_race(progress: Progress, yardstick: str, changes: Sequence["Change"]) -> bool:
-    """Say whether the best checkpoint so far was found with another dev set or measure."""
-    if progress.yardstick:
-        return progress.yardstick != yardstick
-    return any(change.key.startswith(CHANGES_YARDSTICK) for change in changes)  # a checkpoint of an older version
 
 
 # ------------------------------------------------------------------------------------------------------------ changes

@@ -13,12 +13,8 @@ from seq2seq.runs.run import Run
 
 log = logging.getLogger("seq2seq")
 
-MAY_DIFFER = (
-    "model.dropout",
-    "model.word_dropout",
-    "model.encoder.dropout",
-    "model.attention.chunk_size",
-)  # none says what the weights mean
+# keys that do not say what the weights mean
+MAY_DIFFER = ("model.dropout", "model.word_dropout", "model.encoder.dropout", "model.attention.chunk_size")
 
 
 class Source(NamedTuple):

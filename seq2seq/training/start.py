@@ -10,20 +10,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from seq2seq.build import build_model, count_parameters, must_fit
 from seq2seq.config import Config, TrainingConfig
+from seq2seq.config.sizes import too_few
+from seq2seq.data import dataset
 from seq2seq.data.batches import Batches
-from seq2seq.data.corpus import too_few
-from seq2seq.data.dataset import (
-    data_digests,
-    describe_headers,
-    learn_sentences,
-    learn_tokenizers,
-    make_batches,
-    missing_shares,
-    must_keep_a_pair,
-    own_model_digests,
-    prepare_store,
-    read_dev,
-)
 from seq2seq.data.formats import corpus_files
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
@@ -83,14 +72,7 @@ def prepare(
 ) -> Start:
     """Prepare a training. Rank 0 goes first and writes the run folder; the other processes read it.
 
-    Args:
-        config: what to train.
-        path: the run folder; created if it does not exist.
-        resume: resume the run in the folder, if there is one.
-        allow_changes: resume even if config, data or vocabularies have changed.
-        source: the checkpoint of another run that a new run starts from; None: from random weights.
-        processes: the processes that train together.
-        until_the_end: the exit stack that keeps the folder locked until the training ends.
+    The first arguments are those of `train`; the exit stack keeps the folder locked until the training ends.
 
     Raises:
         UserError: a mistake that would stop the training before its first update; a new run then leaves no files.
@@ -109,7 +91,7 @@ def prepare(
         checkpoint, state, source = origin
 
         # the data, and what has changed since the run was begun
-        digests, dev = data_digests(config) if first else run.environment()["data"], read_dev(config)
+        digests, dev = dataset.data_digests(config) if first else run.environment()["data"], dataset.read_dev(config)
         wanted, tokenize = config.training.early_stopping_metric, config.evaluation.bleu_tokenize
         choice = choose_metric(wanted, [pair.tgt for pair in dev], tokenize)
         changes = []
@@ -125,8 +107,8 @@ def prepare(
         known = (state or {}).get("machine", {}).get("products") if first else run.environment()["products"]
         precision = choose_precision(device, config.training.precision, products=known)
         learned = source.run.tokenizers() if source else None
-        tokenizers = run.tokenizers() or learned or learn_tokenizers(config, digests["train"])
-        must_keep_a_pair(config, tokenizers)
+        tokenizers = run.tokenizers() or learned or dataset.learn_tokenizers(config, digests["train"])
+        dataset.must_keep_a_pair(config, tokenizers)
         model, average, vectors = _make_model(config, tokenizers, device, origin, processes.rank)
         shown = cast(Seq2Seq, average.module) if average else model
         translator = Translator(shown, tokenizers, config.search, products=precision.products)
@@ -142,11 +124,11 @@ def prepare(
             run.save_data_digests(config, digests, precision)
             facts: dict[str, Any] = {"early_stopping_metric": choice.metric, "products": precision.products}
             if is_new and config.tokenizer.models and not source:
-                facts["tokenizer_models"] = own_model_digests(config)
+                facts["tokenizer_models"] = dataset.own_model_digests(config)
             run.add_to_environment(facts)
-        store = prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
+        store = dataset.prepare_store(config, run.path / "store", run.path / "tokenizer", digests["train"])
         if first:
-            run.save_sentences(learn_sentences(store, tokenizers, config.data.src))
+            run.save_sentences(dataset.learn_sentences(store, tokenizers, config.data.src))
 
     # what is logged
     _describe(config, store, tokenizers, source)
@@ -159,7 +141,10 @@ def prepare(
     for difference in describe_differences(state, processes, config.training.accumulate, precision):
         log.warning(difference)
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
-    batches, watch = make_batches(config, store, tokenizers), Watch(run.path / "attention.jsonl", dev, translator)
+    batches, watch = (
+        dataset.make_batches(config, store, tokenizers),
+        Watch(run.path / "attention.jsonl", dev, translator),
+    )
     trained = run, settings, yardstick_of(config, choice.metric, dev), processes, device, precision, model, average
     return Start(*trained, validation, watch, batches, changes, *origin)
 
@@ -216,7 +201,7 @@ def _make_model(config: Config, tokenizers: Tokenizers, device: torch.device, or
 def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Source | None) -> None:
     """Log what the training reads, and warn where the text is too little or does not fit the vocabularies."""
     data = config.data
-    for header in describe_headers(config):
+    for header in dataset.describe_headers(config):
         log.info(header)
     for corpus in data.corpora:
         weight = "" if corpus.weight == 1 else f", weight {corpus.weight:g}"
@@ -224,7 +209,7 @@ def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Sour
     log.info(f"training pairs: {store.report}")
     if few := too_few(store.report.kept):
         log.warning(few)
-    shares = missing_shares(store, tokenizers) if source or config.tokenizer.models else ()
+    shares = dataset.missing_shares(store, tokenizers) if source or config.tokenizer.models else ()
     for code, share in zip((data.src, data.tgt), shares, strict=False):
         if share > MISSING:
             fix = "train without --from" if source else "give another tokenizer.model"

@@ -34,17 +34,14 @@ class Stopped(KeyboardInterrupt):
 @contextlib.contextmanager
 def ended_by_signals() -> Iterator[None]:
     """Let signals end the process at once: torch's search for other processes, in C++, would go on for a day."""
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
-    handled = [number for number, handler in handlers.items() if callable(handler)]
-    if threading.current_thread() is not threading.main_thread():
-        handled = []
-    for number in handled:
-        signal.signal(number, signal.SIG_DFL)
+    is_main = threading.current_thread() is threading.main_thread()
+    handled = [number for number in SIGNALS if is_main and callable(signal.getsignal(number))]
+    handlers = {number: signal.signal(number, signal.SIG_DFL) for number in handled}
     try:
         yield
     finally:
-        for number in handled:
-            signal.signal(number, handlers[number])
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 class Stop:

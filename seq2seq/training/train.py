@@ -9,7 +9,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import torch
 from tqdm.auto import tqdm
 
 from seq2seq.config import Config
@@ -19,7 +18,7 @@ from seq2seq.training.ending import advise
 from seq2seq.training.keeping import Keeper
 from seq2seq.training.processes import join_processes
 from seq2seq.training.progress import Progress
-from seq2seq.training.resume import is_another_race, restore_state
+from seq2seq.training.resume import restore_state
 from seq2seq.training.schedule import learning_rate_at
 from seq2seq.training.source import Source
 from seq2seq.training.start import Start, prepare
@@ -60,7 +59,7 @@ def train(
         progress = Progress(validation=-1 if start.source else 0)  # the weights of a source are validated first
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
-        another_race = start.state is not None and is_another_race(progress, start.yardstick, start.changes)
+        another_race = progress.yardstick not in ("", start.yardstick)  # than the one that found the best checkpoint
         pause = settings.max_updates if until is None else until
         if is_complete(start, progress, pause) and not another_race:
             if progress.finished(settings):
@@ -76,7 +75,7 @@ def train(
             if another_race:  # another dev set or measure: compare the checkpoints again
                 keeper.measure_again()
             try:
-                run_updates(start, progress, optimizer, keeper, stop, bar, pause)
+                run_updates(keeper, bar, pause)
             except Stopped as stopped:
                 keeper.save()
                 raise Stopped(stopped.signal, f"after update {progress.update:,}, which is saved") from None
@@ -94,16 +93,9 @@ def train(
     return run
 
 
-def run_updates(
-    start: Start,
-    progress: Progress,
-    optimizer: torch.optim.Optimizer,
-    keeper: Keeper,
-    stop: Stop,
-    bar: "tqdm[Any]",
-    pause: int,
-) -> None:
+def run_updates(keeper: Keeper, bar: "tqdm[Any]", pause: int) -> None:
     """Update the model, validate and save until the training is finished or pauses; raise `Stopped` after a signal."""
+    start, progress, optimizer = keeper.start, keeper.progress, keeper.optimizer
     model, settings, processes = start.model, start.settings, start.processes
     batches = start.batches.stream(progress.position, processes.rank, processes.size)
     record: dict[str, Any] | None = None
@@ -129,8 +121,9 @@ def run_updates(
                 group["lr"] = learning_rate
 
             # forward and loss, backward, clip, step
-            arguments = (model.train(), optimizer, micro_batches, settings)
-            result = update(*arguments, precision=start.precision, processes=processes)
+            result = update(
+                model.train(), optimizer, micro_batches, settings, precision=start.precision, processes=processes
+            )
             if start.average:
                 start.average.update_parameters(model)
 
@@ -152,7 +145,7 @@ def run_updates(
                 keeper.save()
 
             # stop when asked
-            if asked := int(processes.max(stop.asked)):
+            if asked := int(processes.max(keeper.stop.asked)):
                 raise Stopped(asked)
 
     # end between two validations

@@ -12,7 +12,7 @@ from seq2seq.data.corpus import Pair, encode_pairs
 from seq2seq.decoding.engine import LONGEST
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.choice import LABELS, make_bleu
+from seq2seq.evaluation.choice import make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.evaluation.measures import measure
@@ -34,12 +34,7 @@ class Validation:
     """The dev set, prepared to be measured again and again.
 
     Every line is translated greedily. This ranks checkpoints much as beam search does, and is many times faster. The
-    loss is the cross entropy without label smoothing.
-
-    Args:
-        dev: the sentence pairs.
-        translator: the translator of the model in training.
-        bleu_tokenize: sacrebleu's tokenizer for BLEU.
+    loss is the cross entropy without label smoothing. The `translator` has the model in training.
 
     Raises:
         UserError: no pair has text on both sides; the tokenizer for BLEU needs a package that is not installed.
@@ -85,24 +80,6 @@ class Validation:
         scores |= {name: found.score for name, found in measures.items()}
         scores |= health.scores() if health else {}
         scores["seconds"] = time.perf_counter() - start
-        return ValidationResult(scores, show_example(self._dev[0], hypotheses[0]))
-
-
-def show_example(pair: Pair, hypothesis: str) -> str:
-    """Return source, reference and translation, one below the other."""
-    return f"    source      {pair.src:.1000}\n    reference   {pair.tgt:.1000}\n    translation {hypothesis:.1000}"
-
-
-def headline(update: int, record: dict[str, Any] | None, scores: dict[str, Any], metric: str, best: bool) -> str:
-    """Return the log line of a validation; `record` is the last record of the training, None after a resume."""
-    shown = ["bleu", "chrf"] if metric in ("bleu", "chrf", "loss") else ["bleu", "chrf", metric]
-    parts = [
-        f"update {update:6,}",
-        *([f"train loss {record['cross_entropy']:.3f}"] if record else []),
-        f"dev loss {scores['loss']:.3f} nats/token",
-        f"perplexity {scores['perplexity']:.2f}",
-        *(f"{LABELS[name]} {scores[name]:.1f}" for name in shown),
-        *([f"{record['tokens_per_second']:,.0f} tokens/s"] if record else []),
-        *(["best"] if best else []),
-    ]
-    return "  ".join(parts)
+        (src, tgt), hypothesis = self._dev[0], hypotheses[0]
+        shown = {"source": src, "reference": tgt, "translation": hypothesis}
+        return ValidationResult(scores, "\n".join(f"    {name:<12}{text:.1000}" for name, text in shown.items()))

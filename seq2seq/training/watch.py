@@ -20,7 +20,7 @@ from seq2seq.decoding.attention_map import AttentionMap
 from seq2seq.decoding.forced import look_at_pairs
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.files import is_file, parse_json, read_small, replace_text
+from seq2seq.files import is_file, must_read, parse_json, read_small, replace_text
 from seq2seq.text.tokenizer import EOS, Tokenizers
 
 log = logging.getLogger("seq2seq")
@@ -178,10 +178,8 @@ def describe(line: int, pair: Pair, tokenizers: Tokenizers) -> Sentence:
 def read_watched(file: Path) -> Watched:
     """Read the file; raise UserError if it cannot be read, or is damaged."""
     fix = "delete it: a training that goes on begins it anew"
-    try:
+    with must_read(file, fix):
         lines = read_small(file).splitlines() or [b""]
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read: {error.strerror}; {fix}") from None
     sentence = parse_json(lines[0], Sentence, f"{file}, line 1", fix)
     moments = [parse_json(line, Moment, f"{file}, line {n}", fix) for n, line in enumerate(lines[1:], 2)]
     shape = (len(sentence.row_words), len(sentence.column_words))
