@@ -165,7 +165,7 @@ class Batches:
 def _pad_pairs(
     tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, "batch 2"]
 ) -> Batch:
-    """Make a batch of the pairs that start at `starts` in `tokens`."""
+    """Make a batch of the pairs that start at `starts` in `tokens`: many times faster than from lists."""
     src, tgt = lengths.T
     tgt_in = _pad(tokens, starts + src - 1, tgt)  # the target, one token later
     tgt_in[:, 0] = BOS
