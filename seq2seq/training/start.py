@@ -17,7 +17,7 @@ from seq2seq.data.formats import corpus_files
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError, resume_command
-from seq2seq.evaluation.choice import choose_metric
+from seq2seq.evaluation.choice import Choice, choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
@@ -130,23 +130,14 @@ def prepare(
         if first:
             run.save_sentences(dataset.learn_sentences(store, tokenizers, config.data.src))
 
-    # what is logged
-    _describe(config, store, tokenizers, source)
-    for line in (*vectors, f"{count_parameters(model):,} parameters, on {device} in {precision}"):
-        log.info(line)
-    log.log(logging.WARNING if choice.is_blind else logging.INFO, choice.reason)
     changes = processes.on_first(lambda: changes)
-    for change in changes:
-        log.warning("%s: going on all the same", change.text)
-    for difference in describe_differences(state, processes, config.training.accumulate, precision):
-        log.warning(difference)
     settings = config.training.model_copy(update={"early_stopping_metric": choice.metric})
-    batches, watch = (
-        dataset.make_batches(config, store, tokenizers),
-        Watch(run.path / "attention.jsonl", dev, translator),
-    )
+    batches = dataset.make_batches(config, store, tokenizers)
+    watch = Watch(run.path / "attention.jsonl", dev, translator)
     trained = run, settings, yardstick_of(config, choice.metric, dev), processes, device, precision, model, average
-    return Start(*trained, validation, watch, batches, changes, *origin)
+    start = Start(*trained, validation, watch, batches, changes, *origin)
+    _describe(start, config, store, tokenizers, vectors, choice)
+    return start
 
 
 class Origin(NamedTuple):
@@ -198,9 +189,12 @@ def _make_model(config: Config, tokenizers: Tokenizers, device: torch.device, or
     return Made(model, average, vectors)
 
 
-def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Source | None) -> None:
-    """Log what the training reads, and warn where the text is too little or does not fit the vocabularies."""
-    data = config.data
+def _describe(
+    start: Start, config: Config, store: Store, tokenizers: Tokenizers, vectors: list[str], choice: Choice
+) -> None:
+    """Log what is trained, and warn of what does not fit or has changed."""
+    # the text
+    data, source = config.data, start.source
     for header in dataset.describe_headers(config):
         log.info(header)
     for corpus in data.corpora:
@@ -209,6 +203,8 @@ def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Sour
     log.info(f"training pairs: {store.report}")
     if few := too_few(store.report.kept):
         log.warning(few)
+
+    # the vocabularies and the model
     shares = dataset.missing_shares(store, tokenizers) if source or config.tokenizer.models else ()
     for code, share in zip((data.src, data.tgt), shares, strict=False):
         if share > MISSING:
@@ -217,3 +213,13 @@ def _describe(config: Config, store: Store, tokenizers: Tokenizers, source: Sour
             log.warning(text, 100 * share, code, fix)
     if source:
         log.info(f"weights and vocabularies are those of {source.checkpoint.path}")
+    parameters = f"{count_parameters(start.model):,} parameters, on {start.device} in {start.precision}"
+    for line in (*vectors, parameters):
+        log.info(line)
+
+    # the measure, and what has changed
+    log.log(logging.WARNING if choice.is_blind else logging.INFO, choice.reason)
+    for change in start.changes:
+        log.warning("%s: going on all the same", change.text)
+    for difference in describe_differences(start.state, start.processes, config.training.accumulate, start.precision):
+        log.warning(difference)
