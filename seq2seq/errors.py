@@ -41,6 +41,11 @@ def printable(line: str) -> str:
     return UNPRINTABLE.sub(lambda found: _spell(found[0]), line)
 
 
+def visible(text: str) -> str:
+    """Return a text in which every character that one does not see is spelled out, except spaces: `seed\\xad`."""
+    return "".join(c if c.isprintable() else _spell(c) for c in text)
+
+
 def _spell(character: str) -> str:
     # Python reads a byte that is not UTF-8 as U+DC00 plus the byte
     byte = ord(character) - 0xDC00

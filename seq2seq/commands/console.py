@@ -95,7 +95,7 @@ def read_batches(path: str | None, size: int, column: str | None = None) -> Iter
     if path and column:
         lines = stream_column(path, column)
     else:
-        plain = stream_lines(path) if path else decode_lines(sys.stdin.buffer, "standard input")
+        plain = decode_lines(sys.stdin.buffer, "standard input") if path is None else stream_lines(path)
         lines = warn_of_tabs(plain, path or "standard input")
 
     # the first batch now, and the others when they are asked for

@@ -8,7 +8,7 @@ import yaml
 from pydantic import ValidationError
 
 from seq2seq.config.keys import sections
-from seq2seq.errors import nearest
+from seq2seq.errors import nearest, visible
 
 _FOREIGN_NAMES = {  # our keys, and their names in JoeyNMT and OpenNMT-py if the nearest name would be another key
     "data.dev": "valid",
@@ -84,7 +84,7 @@ def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> s
             written = node.value if isinstance(node, yaml.ScalarNode) and len(node.value) <= LONGEST else None
             where = source.name + (f":{spelled.start_mark.line + 1}" if spelled and path and not source.keys else "")
             break
-    return f"{where}: {_describe(error, path, written)}"
+    return f"{where}: {visible(_describe(error, path, written))}"
 
 
 def _describe(error: Any, path: Sequence[str], written: str | None) -> str:

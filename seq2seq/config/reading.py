@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from seq2seq.config.dialect import DEEPEST, Loader
 from seq2seq.config.explaining import Source, explain, show
 from seq2seq.config.keys import Config
-from seq2seq.errors import UserError
+from seq2seq.errors import UserError, visible
 from seq2seq.files import read_small
 
 LARGEST = 2**20  # bytes of a config
@@ -120,7 +120,7 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, S
         number = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))  # of a forbidden character
         where = f"{name} {'.'.join(keys)}={text:.80}" if keys else f"{name}:{number + 1}"
         problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{where}: {problem:.200}") from None
+        raise UserError(f"{visible(where)}: {visible(problem):.200}") from None
 
 
 def _replace(data: Any, keys: Sequence[str], value: Any) -> Any:
