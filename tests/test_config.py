@@ -73,6 +73,11 @@ def test_an_unknown_key_like_no_other_gets_the_list_of_keys(error):
     assert error("search: {zzz: 1}").endswith(f"the keys of search are {keys}")
 
 
+def test_a_key_of_an_earlier_version_is_read_over_where_it_changes_nothing(load, error):
+    assert load("training: {r_drop: 0.0, ema: 0.5}").training.ema == 0.5
+    assert "training.r_drop is not a key" in error("training: {r_drop: 3}")
+
+
 def test_a_key_in_the_wrong_section_is_sent_to_the_right_one(error):
     assert error("beam: 4").endswith("beam is not a key; did you mean search.beam?")
     assert "model.encoder.hidden_size or model.decoder.hidden_size" in error("model: {hidden_size: 64}")

@@ -18,6 +18,7 @@ from seq2seq.errors import UserError, visible
 from seq2seq.files import read_small
 
 LARGEST = 2**20  # bytes of a config
+RETIRED = {("training", "r_drop"): 0}  # keys of earlier versions, with the value that changes nothing: old runs have it
 NOT_HERE = "(not in this file)"  # instead of the path of a corpus
 
 
@@ -58,6 +59,9 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
 
 def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = ()) -> Config:
     """Make a config from nested dicts; an error begins with `where`, or with the one of `sources` that has the key."""
+    for (section, key), value in RETIRED.items():
+        if isinstance(keys := data.get(section), dict) and keys.get(key) == value:
+            data = {**data, section: {name: keys[name] for name in keys if name != key}}
     try:
         return Config.model_validate(data)
     except ValidationError as error:
