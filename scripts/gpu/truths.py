@@ -63,7 +63,7 @@ def truths(setup: Setup) -> Iterator[Case]:
         yield Case(name, partial(_resumed, setup, feeding, exact))
 
 
-FEW = ("general", "general", "concat", "multi_head")  # a score for each of DECODERS
+FEW = ("general", "general", "concat", "general", "multi_head")  # a score for each of DECODERS
 
 
 def _models() -> Iterator[tuple[str, Keys]]:
