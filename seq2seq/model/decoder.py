@@ -44,12 +44,12 @@ class Decoder(nn.Module):
     Args:
         embedding: the target embedding.
         recurrent: the layers; their input is an embedding, joined with what the step appends to it.
-        upper: more layers, which read what those below them and the attention return; only for `GnmtDecoder`.
         attention: its query has the hidden size of the layers.
         W_y: the output layer, from s_t to the vocabulary; with tied weights s_t has the size of an embedding.
         summary_size: size of the encoder's summary, from which the bridge makes the first state.
         dropout: probability of zeroing a number of an embedding, or of s_t before W_y.
         input_feeding: hand s_{t-1} to the next step: y_{t-1} becomes [y_{t-1}; s_{t-1}].
+        upper: layers above the attention, which read the query and the context; only for `GnmtDecoder`.
     """
 
     stepwise = False  # True if a step needs the result of the previous step, and so takes one position at a time
@@ -77,7 +77,7 @@ class Decoder(nn.Module):
 
     @property
     def stacks(self) -> list[Recurrent]:
-        """The recurrent layers, from below: the layers, or those below and those above the attention."""
+        """The layers in one stack; with layers above the attention in two, the lower one first."""
         return [self.recurrent] if self.upper is None else [self.recurrent, self.upper]
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
