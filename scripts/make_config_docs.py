@@ -112,8 +112,9 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "`convolution`": {"attention": {"convolution": True}},
     "`input_feeding`": {"decoder": {"input_feeding": True}},
 }
-DECODERS = {
-    f"decoder `{kind}`": {"decoder": {"type": kind}} for kind in get_args(DecoderConfig.model_fields["type"].annotation)
+DECODERS = {  # with two layers, as `gnmt` needs them
+    f"decoder `{kind}`": {"decoder": {"type": kind, "num_layers": 2}}
+    for kind in get_args(DecoderConfig.model_fields["type"].annotation)
 }
 SCORE_KEYS = {f"`{score}`": {"attention": {"score": score}} for score in SCORES}
 HEADS = {"attention": {"score": "multi_head"}}

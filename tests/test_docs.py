@@ -3,6 +3,7 @@
 import doctest
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
@@ -55,6 +56,17 @@ def test_the_attention_page_names_every_score_and_alias():
         assert f"| `{name}`" in text
     for alias in SCORE_ALIASES:
         assert alias in text
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_table_of_combinations_ticks_every_decoder_with_multi_head(page):
+    from seq2seq.config.keys import DecoderConfig
+
+    rows = [line.split(" | ") for line in (ROOT / page).read_text("utf-8").splitlines() if line.startswith("| ")]
+    head = next(row for row in rows if row[0] == "| score" and "decoder `rnn`" in row)
+    ticks = dict(zip(head, next(row for row in rows[rows.index(head) :] if row[0] == "| `multi_head`"), strict=True))
+    for kind in get_args(DecoderConfig.model_fields["type"].annotation):
+        assert ticks[f"decoder `{kind}`"] == "✓"
 
 
 def test_every_alias_and_every_past_of_the_config_is_one_of_the_model():
