@@ -56,7 +56,7 @@ def random_model(
 
 def tokenizers(joint=False):
     tgt = _words(TGT_VOCAB)
-    return Tokenizers(tgt if joint else _words(SRC_VOCAB), tgt, "word", False, "split")
+    return Tokenizers(tgt if joint else _words(SRC_VOCAB), tgt, ("word", "word"), False, "split")
 
 
 def _words(vocab):

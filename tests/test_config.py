@@ -247,6 +247,19 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
 
 
 @pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        ("[char, word, word]", ["tokenizer.type is ['char', 'word', 'word']", "such as [char, word]"]),
+        ("[char, wort]", ["tokenizer.type is 'wort'", "did you mean word?"]),
+        ("", ["tokenizer.type is empty", "unigram, bpe, char or word"]),
+    ],
+)
+def test_types_of_tokens_are_one_or_two(error, value, named):
+    message = error("", f"tokenizer.type={value}")
+    assert all(part in message for part in named), message
+
+
+@pytest.mark.parametrize(
     ("overrides", "named"),
     [
         (["model.tie_embeddings=all", "tokenizer.joint=false"], ["model.tie_embeddings", "tokenizer.joint"]),
@@ -257,6 +270,12 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         ),
         (["data.tgt=en"], ["data.src and data.tgt are both 'en'"]),
         (["tokenizer.type=word", "tokenizer.sampling=0.1"], ["tokenizer.sampling is 0.1", "set it to 0"]),
+        (["tokenizer.type=[bpe, word]", "tokenizer.joint=false", "tokenizer.sampling=0.1"], ["tokenizer.sampling"]),
+        (["tokenizer.type=[char, word]"], ["tokenizer.type is [char, word]", "tokenizer.joint false"]),
+        (
+            ["tokenizer.type=[char, word]", "tokenizer.joint=false", "search.replace_unknown=true"],
+            ["search.replace_unknown needs tokenizer.type word; it is [char, word]"],
+        ),
         (["search.min_length=9", "search.max_length=9"], ["search.min_length is 9", "search.max_length (9)"]),
         (["search.replace_unknown=true"], ["search.replace_unknown needs tokenizer.type word"]),
         (
@@ -313,6 +332,10 @@ def test_a_score_with_weights_allows_different_sizes(load, score):
         ),
         (["model.pretrained_embeddings.src=v"], ["model.pretrained_embeddings", "tokenizer.type word", "unigram"]),
         (
+            ["tokenizer.joint=false", "tokenizer.type=[char, word]", "model.pretrained_embeddings.src=v"],
+            ["model.pretrained_embeddings needs tokenizer.type word; it is [char, word]"],
+        ),
+        (
             ["tokenizer.type=word", "model.tie_embeddings=all", "model.pretrained_embeddings={src: v, tgt: w}"],
             ["model.tie_embeddings all", "model.pretrained_embeddings.src", "model.pretrained_embeddings.tgt"],
         ),
@@ -327,6 +350,7 @@ def test_keys_that_contradict_each_other_are_both_named(error, overrides, named)
 
 def test_each_rule_between_keys_leaves_what_it_does_not_concern_alone(load):
     load("", "model.encoder.hidden_size=255", "model.encoder.bidirectional=false", "model.attention.num_heads=3")
+    load("", "tokenizer.joint=false", "tokenizer.type=[char, word]", "model.pretrained_embeddings.tgt=w")
     load("", "tokenizer.joint=false", "tokenizer.type=word", "model.pretrained_embeddings={src: v, tgt: w}")
     load("", "tokenizer.type=word", "model.tie_embeddings=all", "model.pretrained_embeddings={src: v, tgt: v}")
 

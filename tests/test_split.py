@@ -95,25 +95,35 @@ def test_what_cannot_be_divided_is_an_error(rows, dev, says):
 
 def test_words_are_told_from_sentences_in_any_script():
     words = [(f"haus{n}", f"h a ʊ s {n}") for n in range(50)]
-    for rows, is_spelled in (
-        (words, True),
-        ([(tgt, src) for src, tgt in words], True),
-        ([(f"sing{n}", f"sang{n}") for n in range(50)], True),
-        ([(f"我们都在河边的花园里{n}", f"We are in the garden {n}") for n in range(50)], False),
-        ([(f"あの庭で{n}", f"in that garden {n}") for n in range(50)], False),
-        (corpus(50), False),
+    many_signs = [(f"haus{n}", f"h a {chr(0x4E00 + n)}") for n in range(1200)]
+    for rows, types in (
+        (words, ("char", "word")),
+        ([(tgt, src) for src, tgt in words], ("word", "char")),
+        ([(tgt, tgt + " ə") for _, tgt in words], ("word", "word")),
+        (many_signs, ("char", "char")),
+        ([(f"sing{n}", f"sang{n}") for n in range(50)], ("char", "char")),
+        ([(f"我们都在河边的花园里{n}", f"We are in the garden {n}") for n in range(50)], None),
+        ([(f"あの庭で{n}", f"in that garden {n}") for n in range(50)], None),
+        (corpus(50), None),
     ):
-        assert divide(rows, None, None, 1).is_spelled is is_spelled, rows[0]
+        assert divide(rows, None, None, 1).types == types, rows[0]
+
+
+def test_the_vocabulary_has_room_for_every_sign():
+    rows = [(f"haus{n}", f"h {chr(97 + n % 26)}{chr(97 + n // 26)}") for n in range(600)]  # 601 signs of 27 letters
+    assert divide(rows, None, None, 1).tokens == 601
 
 
 @pytest.mark.parametrize("pairs", [1, *(int(size.pairs) - 1 for size in SENTENCES[:-1]), 1_000_000])
-@pytest.mark.parametrize(("characters", "is_spelled"), [(80, False), (3_000, False), (80, True), (3_000, True)])
-def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, is_spelled):
+@pytest.mark.parametrize("characters", [80, 3_000])
+@pytest.mark.parametrize("types", [None, ("char", "char"), ("char", "word")])
+def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, types):
     data = {"train": "x", "dev": "y", "src": "no", "tgt": "en"}
-    config = yaml.safe_load(fitting_config(data, pairs, characters, is_spelled))
+    config = yaml.safe_load(fitting_config(data, pairs, characters, types))
     assert config["data"] == data  # `no` is quoted
     assert config["tokenizer"]["vocab_size"] >= characters + 261
-    assert config["tokenizer"]["type"] == ("char" if is_spelled else "unigram")
+    type, joint = {None: ("unigram", True), ("char", "char"): ("char", True)}.get(types, (["char", "word"], False))
+    assert (config["tokenizer"]["type"], config["tokenizer"].get("joint", True)) == (type, joint)
 
 
 # ------------------------------------------------------------------------------------------------------- the command

@@ -95,7 +95,7 @@ def test_a_store_holds_what_encode_pairs_gives(tmp_path_factory, tokenizers, row
 def test_ids_of_a_large_vocabulary_survive(tmp_path):
     words = [f"w{n}" for n in range(70_000)]
     vocabulary = WordTokenizer(words, "split")
-    save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), tmp_path / "tokenizer")
+    save_tokenizers(Tokenizers(vocabulary, vocabulary, ("word", "word"), False, "split"), tmp_path / "tokenizer")
     rows = [(words[-1], words[0]), (words[1], words[-2])]
     made = open_or_build(tmp_path / "store", rows, tmp_path / "tokenizer", LONGEST, {})
     assert pairs_of(made) == encoded(rows, tmp_path / "tokenizer")[0]
@@ -148,7 +148,7 @@ def test_a_store_of_anything_else_is_made_anew(tmp_path, tokenizers, changed):
     else:
         vocabulary = WordTokenizer(["Katze", *WORDS], "split")
         settings["tokenizers"] = tmp_path / "tokenizer"
-        save_tokenizers(Tokenizers(vocabulary, vocabulary, "word", False, "split"), settings["tokenizers"])
+        save_tokenizers(Tokenizers(vocabulary, vocabulary, ("word", "word"), False, "split"), settings["tokenizers"])
     open_or_build(tmp_path / "store", CORPUS, **settings)
     open_or_build(tmp_path / "other", CORPUS, **settings)
     assert contents(tmp_path / "store") == contents(tmp_path / "other")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, Tokenizers, WordTokenizer, train_tokenizers
-from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
+from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers, vocabulary_digests
 
 SUBWORDS = ["unigram", "bpe", "char"]
 TYPES = [*SUBWORDS, "word"]
@@ -123,10 +123,22 @@ def test_saving_and_loading_keeps_every_id(tmp_path, type, joint):
     save_tokenizers(made, tmp_path / "tokenizer")
     loaded = load_tokenizers(tmp_path / "tokenizer")
     assert loaded.joint is joint
-    assert (loaded.type, loaded.lowercase, loaded.word_tokenizer) == (type, True, "split")
+    assert (loaded.types, loaded.lowercase, loaded.word_tokenizer) == ((type, type), True, "split")
     for old, new in ((made.src, loaded.src), (made.tgt, loaded.tgt)):
         assert new.pieces(range(len(new))) == old.pieces(range(len(old)))
         assert new.encode(corpus()[1].upper()) == old.encode(corpus()[1].upper())
+
+
+def test_letters_on_one_side_and_signs_with_spaces_on_the_other(tmp_path):
+    lines = ["haus", "maus"] * 9, ["h aʊ s", "m aʊ s"] * 9
+    made = train_tokenizers(("char", "word"), 300, False, False, "split", *lines)
+    save_tokenizers(made, tmp_path)
+    loaded = load_tokenizers(tmp_path)
+    assert loaded.types == ("char", "word")
+    assert {*vocabulary_digests(tmp_path)} == {"src.model", "tgt.txt", "tokenizer.json"}
+    assert loaded.src.pieces(loaded.src.encode("haus")) == ["▁", "h", "a", "u", "s"]
+    assert loaded.tgt.pieces(loaded.tgt.encode("h aʊ s")) == ["h", "aʊ", "s"]
+    assert loaded.tgt.decode(loaded.tgt.encode("h aʊ s")) == "h aʊ s"
 
 
 @pytest.mark.parametrize("type", TYPES)
@@ -230,7 +242,7 @@ def test_a_description_of_a_tokenizer_that_we_never_wrote_is_refused(tmp_path, w
 
 def test_words_are_stored_one_a_line(tmp_path):
     words = WordTokenizer(["b", "a"], "split")
-    save_tokenizers(Tokenizers(words, words, "word", False, "split"), tmp_path)
+    save_tokenizers(Tokenizers(words, words, ("word", "word"), False, "split"), tmp_path)
     assert (tmp_path / "joint.txt").read_text(encoding="utf-8") == "<pad>\n<unk>\n<s>\n</s>\nb\na\n"
 
 

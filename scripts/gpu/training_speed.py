@@ -150,7 +150,7 @@ def subject_of(setup: Setup, size: Size, feeding: bool, precision: str = "fp32")
     config = parse_config({"data": data, "model": model, "training": training}, "check")
     src, tgt = (WordTokenizer([f"w{i}" for i in range(EOS + 1, n)], "split") for n in size.vocabularies)
     torch.manual_seed(1)
-    built = build_model(config, Tokenizers(src, tgt, "word", False, "split")).to(setup.device).train()
+    built = build_model(config, Tokenizers(src, tgt, ("word", "word"), False, "split")).to(setup.device).train()
     stream = batches_of(setup, size, config.training).stream(Position())
     return Subject(built, config.training, make_optimizer(config.training, built), stream)
 

@@ -75,8 +75,10 @@ def run(args: argparse.Namespace) -> None:
         say("no source stands in two of them; targets do, since most pairs are connected by equal targets")
     else:
         say("no source and no target stands in two of them")
-    letters = ", which are words and are read letter by letter" if division.is_spelled else ""
-    say(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}")
+    types = division.types or ()
+    letters = ", which are words and are read letter by letter" * bool(types)
+    signs = "; signs with spaces between them, such as phones, stay whole" * ("word" in types)
+    say(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}{signs}")
 
     if few := too_few(sizes["train"]):
         say(few)

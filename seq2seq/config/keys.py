@@ -13,6 +13,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from seq2seq.config.dialect import Dumper
+from seq2seq.errors import nearest
 from seq2seq.model.attention import SCORES
 from seq2seq.model.window import WINDOW_SIZE, WINDOWS
 
@@ -65,6 +66,25 @@ def _yes_no_or_auto(header: Any) -> Any:
     raise ValueError(f"data.header is {header!r:.80}; it must be auto, true or false")
 
 
+TokenType = Literal["unigram", "bpe", "char", "word"]
+
+
+def _token_types(types: Any) -> Any:
+    """Return a value of `tokenizer.type`; raise ValueError, with an example, for anything else."""
+    allowed = get_args(TokenType)
+    each = types if isinstance(types, list) and len(types) == 2 else [types]
+    wrong = [type for type in each if not isinstance(type, str) or type not in allowed]
+    if not wrong:
+        return types
+    shown = f"{wrong[0]!r:.80}" if wrong[0] is not None else "empty"
+    guess = nearest(str(wrong[0]), allowed)
+    two = "one of each side, such as [char, word]"
+    raise ValueError(
+        f"tokenizer.type is {shown}; it must be {', '.join(allowed[:-1])} or {allowed[-1]}, or {two}"
+        + f"; did you mean {guess}?" * bool(guess)
+    )
+
+
 def _distinct_symbols(symbols: list[str]) -> list[str]:
     """Return the symbols of a vocabulary; raise ValueError, with the reason, for one that cannot be a symbol."""
     for symbol in symbols:
@@ -92,6 +112,9 @@ Probability = Annotated[float, Field(ge=0, lt=1)]
 Columns = Annotated[list[Positive | Text], Field(min_length=2, max_length=2), BeforeValidator(_two_columns)]
 Header = Annotated[bool | Literal["auto"], BeforeValidator(_yes_no_or_auto)]
 Symbols = Annotated[list[Text], Field(max_length=10_000), AfterValidator(_distinct_symbols)]
+TokenTypes = Annotated[
+    TokenType | Annotated[list[TokenType], Field(min_length=2, max_length=2)], BeforeValidator(_token_types)
+]
 Cell = Literal["rnn", "gru", "lstm"]
 Score: TypeAlias = Annotated[Literal[tuple(SCORES)], BeforeValidator(_canonical_score)]  # type: ignore[valid-type]
 
@@ -143,8 +166,9 @@ class DataConfig(Section):
 class TokenizerConfig(Section):
     """How a line becomes tokens. The tokenizer is learned from the training pairs and kept with the run."""
 
-    type: Literal["unigram", "bpe", "char", "word"] = "unigram"
-    """kind of token: a subword (`unigram`, `bpe`), a character or a word"""
+    type: TokenTypes = "unigram"
+    """kind of token: a subword (`unigram`, `bpe`), a character or a word; or with `joint: false` two, `[source,
+    target]`: `[char, word]` reads letters and writes signs with spaces between them, such as phones"""
     vocab_size: Annotated[int, Field(ge=5, le=10**7)] = 2000
     """largest number of tokens in the vocabulary, the 4 special ones included; if not `joint`, in each of the two"""
     joint: bool = True
@@ -168,6 +192,16 @@ class TokenizerConfig(Section):
     """only for subwords: cut training text into randomly chosen pieces, anew in each epoch. With `bpe`: the probability
     of leaving out a merge (0.1 is usual); with `unigram`: alpha, where smaller is more random (0.2 to 0.5); 0: off.
     Sentences get longer, so that batches may exceed `training.batch_tokens`"""
+
+    @property
+    def types(self) -> tuple[TokenType, TokenType]:
+        """The type of the source and of the target."""
+        return (self.type, self.type) if isinstance(self.type, str) else (self.type[0], self.type[1])
+
+    @property
+    def type_name(self) -> str:
+        """The type as the YAML spells it: `char`, or `[char, word]`."""
+        return self.type if isinstance(self.type, str) else f"[{', '.join(self.type)}]"
 
     @property
     def models(self) -> list[str]:
@@ -411,11 +445,13 @@ def _text_rules(config: Config) -> Iterator[str]:
     pretrained = model.pretrained_embeddings
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
-    if tokenizer.sampling and tokenizer.type not in ("unigram", "bpe"):
+    if tokenizer.joint and not isinstance(tokenizer.type, str):
+        yield f"tokenizer.type is {tokenizer.type_name}; one for each side needs tokenizer.joint false"
+    if tokenizer.sampling and not {*tokenizer.types} <= {"unigram", "bpe"}:
         yield f"tokenizer.sampling is {tokenizer.sampling}; it is only for unigram and bpe, so set it to 0"
     if tokenizer.model and (len(tokenizer.models) == 1) != tokenizer.joint:
         yield f"tokenizer.model has {len(tokenizer.models)} file(s): one is for tokenizer.joint true, two for false"
-    if tokenizer.model and tokenizer.type == "word":
+    if tokenizer.model and "word" in tokenizer.types:
         yield "tokenizer.model is a sentencepiece model, and tokenizer.type word needs none: leave one of them out"
     if model.tie_embeddings == "all" and not tokenizer.joint:
         yield "model.tie_embeddings all needs tokenizer.joint true; set it, or use model.tie_embeddings decoder"
@@ -423,14 +459,16 @@ def _text_rules(config: Config) -> Iterator[str]:
     search = config.search
     if search.max_length is not None and search.min_length >= search.max_length:
         yield f"search.min_length is {search.min_length}; it must be below search.max_length ({search.max_length})"
-    if search.replace_unknown and tokenizer.type != "word":
-        yield f"search.replace_unknown needs tokenizer.type word; it is {tokenizer.type}, which has no unknown words"
+    if search.replace_unknown and {*tokenizer.types} != {"word"}:
+        kind = f"{tokenizer.type_name}, which has no unknown words"
+        yield f"search.replace_unknown needs tokenizer.type word; it is {kind}"
     if search.replace_unknown and model.attention.score == "none":
         yield "search.replace_unknown needs attention; model.attention.score is none, so choose another"
 
     # pretrained word vectors
-    if pretrained and (pretrained.src or pretrained.tgt) and tokenizer.type != "word":
-        yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type}"
+    vectors = (pretrained.src, pretrained.tgt) if pretrained else (None, None)
+    if any(file and type != "word" for file, type in zip(vectors, tokenizer.types, strict=True)):
+        yield f"model.pretrained_embeddings needs tokenizer.type word; it is {tokenizer.type_name}"
     if pretrained and pretrained.src != pretrained.tgt and model.tie_embeddings == "all":
         both = "model.pretrained_embeddings.src and model.pretrained_embeddings.tgt"
         yield f"model.tie_embeddings all has one table of embeddings; give {both} the same file"

@@ -37,21 +37,31 @@ FEW = 100  # training pairs: with fewer a model learns nothing but these
 SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary has besides the characters
 
 
-def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled: bool) -> str:
+def fitting_config(data: dict[str, Any], pairs: int, tokens: int, types: tuple[str, str] | None) -> str:
     """Return the YAML of a config with the section `data`, for so many training pairs.
 
-    The vocabulary has room for so many different characters. Lines that are words are read letter by letter.
+    Args:
+        data: the section.
+        pairs: for training.
+        tokens: the number of different characters or signs, for which the vocabulary must have room.
+        types: of the tokenizers of source and target, where lines are words; None: they are sentences.
     """
     # the sizes
-    size = next(size for size in (WORDS if is_spelled else SENTENCES) if pairs < size.pairs)
-    needed = SPECIAL + characters
-    vocabulary = max(size.vocabulary, needed + size.vocabulary // 2)
+    size = next(size for size in (WORDS if types else SENTENCES) if pairs < size.pairs)
+    needed = SPECIAL + tokens
+    vocabulary = -(-max(size.vocabulary, needed + size.vocabulary // 2) // 100) * 100
+
+    # the tokenizer
+    src, tgt = types or ("unigram", "unigram")
+    tokenizer: dict[str, Any] = {"type": src if src == tgt else [src, tgt], "vocab_size": vocabulary}
+    if src != tgt:
+        tokenizer["joint"] = False
 
     # the config
     states = {"cell": "lstm", "hidden_size": size.hidden}
     config: dict[str, Any] = {
         "data": data,
-        "tokenizer": {"type": "char" if is_spelled else "unigram", "vocab_size": -(-vocabulary // 100) * 100},
+        "tokenizer": tokenizer,
         "model": {
             "embedding_size": 256,
             "dropout": size.dropout,
@@ -69,7 +79,7 @@ def fitting_config(data: dict[str, Any], pairs: int, characters: int, is_spelled
             "patience": 0,
         },
     }
-    if is_spelled:
+    if types:
         config["training"]["early_stopping_metric"] = "chrf"
 
     # as YAML, when it is valid

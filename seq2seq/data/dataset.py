@@ -108,7 +108,7 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
 
     # learn
     src, tgt = [pair.src for pair in pairs], [pair.tgt for pair in pairs]
-    kind = tokenizer.type, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer
+    kind = tokenizer.types, tokenizer.vocab_size, tokenizer.joint, tokenizer.lowercase, tokenizer.word_tokenizer
     return train_tokenizers(*kind, src, tgt, decompose=tokenizer.decompose, symbols=tokenizer.symbols)
 
 

@@ -52,8 +52,8 @@ def draw_subwords(
 ) -> list[EncodedPair]:
     """Draw new tokens for both sides of pairs, with EOS at their ends; the same seed draws the same tokens."""
     seeds = np.random.SeedSequence(seed).generate_state(2).tolist()
-    src = draw(tokenizers.src, tokenizers.type, alpha, [src[:-1] for src, _ in pairs], seeds[0])
-    tgt = draw(tokenizers.tgt, tokenizers.type, alpha, [tgt[:-1] for _, tgt in pairs], seeds[1])
+    src = draw(tokenizers.src, tokenizers.types[0], alpha, [src[:-1] for src, _ in pairs], seeds[0])
+    tgt = draw(tokenizers.tgt, tokenizers.types[1], alpha, [tgt[:-1] for _, tgt in pairs], seeds[1])
     return [([*s, EOS], [*t, EOS]) for s, t in zip(src, tgt, strict=True)]
 
 

@@ -25,6 +25,7 @@ DROPPED = -1
 MOST = 1000  # pairs of dev and of test, by default
 SPELLED_WORD = 15  # characters of a line that is one word, at most
 SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
+MANY_SIGNS = 1000  # different ones; with more, they are words of a language
 
 _PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
 
@@ -38,8 +39,8 @@ class Division:
     repeated: int  # pairs that an earlier line has too
     quoted: int  # pairs with a cell that has the quotation marks of CSV
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
-    characters: int  # different ones, in all texts
-    is_spelled: bool  # whether lines are words, letter by letter, and not sentences
+    tokens: int  # different characters in all texts, or different signs of a side if they are more
+    types: tuple[str, str] | None  # of tokenizers for lines that are words, letter by letter; None: they are sentences
 
     def sizes(self) -> dict[str, int]:
         """Return the number of pairs of each part."""
@@ -54,6 +55,7 @@ class Reader:
         self.characters: set[str] = set()
         self.quoted = self.doubled = 0  # pairs with a cell in quotation marks, and with doubled ones in it
         self._lines, self._words, self._letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
+        self._signs: tuple[set[str], set[str]] = set(), set()  # different words of each side, some more than MANY_SIGNS
 
     def mark(self, row: Row) -> tuple[int, int, bool]:
         """Return the hashes of a pair, and whether a side is blank."""
@@ -67,16 +69,27 @@ class Reader:
                 self.characters.update(text)
                 self._words[side] += text.count(" ") + 1
                 self._letters[side] += len(text) - text.count(" ")
+                if len(self._signs[side]) <= MANY_SIGNS:
+                    self._signs[side].update(text.split())
         src, tgt = (int.from_bytes(blake2b(text.encode(), digest_size=8, key=self._key).digest()) for text in pair)
         return src, tgt, not all(pair)
 
     @property
-    def is_spelled(self) -> bool:
-        """Whether lines are words, letter by letter, and not sentences."""
-        return self._lines > 0 and all(
-            (words < 1.1 * self._lines and letters <= SPELLED_WORD * self._lines) or letters < SPELLED_SIGN * words
-            for words, letters in zip(self._words, self._letters, strict=True)
-        )
+    def types(self) -> tuple[str, str] | None:
+        """The types of tokenizers for lines that are words, letter by letter: `char`, or `word` for signs with spaces
+        between them. None: lines are sentences."""
+        types = []
+        for words, letters, signs in zip(self._words, self._letters, self._signs, strict=True):
+            are_words = words < 1.1 * self._lines and letters <= SPELLED_WORD * self._lines
+            are_signs = not are_words and letters < SPELLED_SIGN * words
+            types += ["word" if are_signs and len(signs) <= MANY_SIGNS else "char"] * (are_words or are_signs)
+        return (types[0], types[1]) if self._lines and len(types) == 2 else None
+
+    @property
+    def tokens(self) -> int:
+        """The number of different characters in all texts, or of the signs of a side if they are more."""
+        signs = [len(self._signs[side]) for side in (0, 1) if self.types and self.types[side] == "word"]
+        return max(len(self.characters), *signs, 0)
 
 
 def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, keep_repeats: bool = False) -> Division:
@@ -125,7 +138,7 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
     blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
-    return Division(parts, blank, repeated, quoted, by_source, len(reader.characters), reader.is_spelled)
+    return Division(parts, blank, repeated, quoted, by_source, reader.tokens, reader.types)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
@@ -140,7 +153,7 @@ def write_division(out: Path, rows: Iterable[Row], form: Form, division: Divisio
     name = out.resolve().name
     parts = {part: str(out / part) for part, size in division.sizes().items() if size}
     data = {**parts, "src": form.src, "tgt": form.tgt}
-    config = fitting_config(data, division.sizes()["train"], division.characters, division.is_spelled)
+    config = fitting_config(data, division.sizes()["train"], division.tokens, division.types)
 
     # the texts, in the order of the corpus
     with must_write(out, "give another folder with --out"), replacing_folder(out) as new, ExitStack() as stack:

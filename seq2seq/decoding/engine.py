@@ -99,7 +99,7 @@ class Engine:
     @property
     def writes_unknown(self) -> bool:
         """Whether a translation may hold unknown words, which are then named after source words."""
-        return self.search.replace_unknown and self.tokenizers.type == "word" and bool(self.decoder_heads)
+        return self.search.replace_unknown and {*self.tokenizers.types} == {"word"} and bool(self.decoder_heads)
 
     @property
     def never(self) -> tuple[int, ...]:

@@ -64,7 +64,7 @@ def check(config: Config) -> Iterator[Fact]:
     tokenizers = dataset.learn_tokenizers(config)
     sizes = {config.data.src: len(tokenizers.src), config.data.tgt: len(tokenizers.tgt)}
     shown = f"{len(tokenizers.src):,} tokens, joint" if tokenizers.joint else _listed(sizes)
-    yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type})")], sizes)
+    yield Fact("vocabulary", [("vocabulary", f"{shown} ({config.tokenizer.type_name})")], sizes)
     if hint := _hint_at_jamo(config):
         yield Fact("spelling", [("spelling", hint)], hint)
 
@@ -90,7 +90,7 @@ def check(config: Config) -> Iterator[Fact]:
 
     # unknown words; only a vocabulary of words leaves some in the training text
     findings, rates = diagnosis.findings, {}
-    words = config.tokenizer.type == "word"
+    words = "word" in config.tokenizer.types
     for split in splits if words else splits[1:]:
         rates[split.name], found = diagnose_tokens(split, tokenizers, config.data.max_length)
         findings += found

@@ -183,7 +183,7 @@ def _describe(tokenizers: Tokenizers, folder: Path, search: SearchConfig, state:
         "max_length": search.max_length,  # of a translation, `</s>` included; null: 3 times the source's, and 20
         "source": f"tokenizer/{files[0]}",
         "target": f"tokenizer/{files[-1]}",
-        "tokenizer": tokenizers.type,
+        "tokenizer": list(tokenizers.types),  # of the source and of the target
         "lowercase": tokenizers.lowercase,
         "state": state,
     }

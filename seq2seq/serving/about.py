@@ -28,7 +28,7 @@ def describe(run: Run, translator: Translator) -> dict[str, str]:
     attention = "no attention" if score == "none" else f"{score} attention"
     known = {
         "languages": " to ".join(languages),
-        "vocabulary": f"{sizes} tokens ({config.tokenizer.type})",
+        "vocabulary": f"{sizes} tokens ({config.tokenizer.type_name})",
         "model": f"{kinds[0]} encoder, {attention}, {kinds[1]} decoder",
         "parameters": f"{count_parameters(translator.model):,}",
     }

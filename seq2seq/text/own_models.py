@@ -39,7 +39,7 @@ def import_tokenizers(paths: list[str], lowercase: bool, decompose: bool, symbol
                 fix = "train the model with --user_defined_symbols, or leave it out of tokenizer.symbols"
                 raise UserError(f"tokenizer.model: {path}: cuts the symbol {symbol} into pieces; {fix}")
     type, normalizer = kinds[0]
-    return Tokenizers(tokenizers[0], tokenizers[-1], type, lowercase, "split", normalizer)
+    return Tokenizers(tokenizers[0], tokenizers[-1], (type, type), lowercase, "split", normalizer)
 
 
 def import_model(path: str) -> OwnModel:

@@ -17,6 +17,7 @@ from seq2seq.text.normalize import normalize
 from seq2seq.text.words import WordTokenizer
 
 TokenizerType = Literal["unigram", "bpe", "char", "word"]
+Types = tuple[TokenizerType, TokenizerType]  # of the source and of the target
 _UNKNOWN_MARK, _SPACE_MARK = "\u2585", "\u2581"  # sentencepiece's own
 
 
@@ -136,7 +137,7 @@ class Tokenizers:
 
     src: Tokenizer
     tgt: Tokenizer
-    type: TokenizerType
+    types: Types
     lowercase: bool
     word_tokenizer: str
     normalizer: str = "identity"  # of an own sentencepiece model
@@ -149,13 +150,18 @@ class Tokenizers:
     @property
     def rewriting(self) -> str:
         """What to add to the signature of a measure: the tokenizer that has rewritten the references, if one has."""
-        if self.type == "word" and self.word_tokenizer != "split":
+        if self.types[1] == "word" and self.word_tokenizer != "split":
             return f"|words:{self.word_tokenizer}"
         return f"|normalizer:{self.normalizer}" * (self.normalizer != "identity")
 
 
+def of_both_sides(type: TokenizerType | Types) -> Types:
+    """Return the type of the source and of the target, where one may stand for both."""
+    return (type, type) if isinstance(type, str) else type
+
+
 def train_tokenizers(
-    type: TokenizerType,
+    type: TokenizerType | Types,
     vocab_size: int,
     joint: bool,
     lowercase: bool,
@@ -168,16 +174,16 @@ def train_tokenizers(
 ) -> Tokenizers:
     """Learn the vocabularies of both sides from normalized lines of the training corpus.
 
-    A vocabulary has at most `vocab_size` tokens, special ones included; if `joint`, one is learned from both sides. For
-    `word`, `word_tokenizer` is `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows. `Folding`
-    explains the others.
+    `type` is that of both sides, or the source's and the target's, which cannot be joint. A vocabulary has at most
+    `vocab_size` tokens, special ones included; if `joint`, one is learned from both sides. For `word`, `word_tokenizer`
+    is `split` (at spaces) or a name that `torchtext.data.get_tokenizer` knows. `Folding` explains the others.
 
     Raises:
         UserError: `vocab_size` is too small, there is no text, or `word_tokenizer` is unknown.
     """
     folding = Folding(lowercase, decompose, tuple(symbols))
 
-    def train(lines: Sequence[str]) -> Tokenizer:
+    def train(type: TokenizerType, lines: Sequence[str]) -> Tokenizer:
         if not any(line.strip(f" {_UNKNOWN_MARK}") for line in lines):
             raise UserError(
                 "there is no text to learn a vocabulary from: every line of the training corpus is blank or too long; "
@@ -188,6 +194,7 @@ def train_tokenizers(
         return SubwordTokenizer.train(type, vocab_size, folding, lines)
 
     # one vocabulary for both sides, or one for each
-    src = train([*src_lines, *tgt_lines] if joint else src_lines)
-    tgt = src if joint else train(tgt_lines)
-    return Tokenizers(src, tgt, type, lowercase, word_tokenizer)
+    types = of_both_sides(type)
+    src = train(types[0], [*src_lines, *tgt_lines] if joint else src_lines)
+    tgt = src if joint else train(types[1], tgt_lines)
+    return Tokenizers(src, tgt, types, lowercase, word_tokenizer)

@@ -12,16 +12,17 @@ from pydantic import BaseModel
 from seq2seq.errors import UserError
 from seq2seq.files import must_read, read_json, read_small, status, write_json
 from seq2seq.text.folding import SPECIALS, Folding
-from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, WordTokenizer
+from seq2seq.text.tokenizer import SubwordTokenizer, Tokenizer, Tokenizers, TokenizerType, Types, of_both_sides
+from seq2seq.text.words import WordTokenizer
 
-SETTINGS = "tokenizer.json"
+SETTINGS, MODEL, WORDS = "tokenizer.json", ".model", ".txt"
 FIX = "copy the run folder again"
 
 
 class Settings(BaseModel, strict=True):
     """The content of `tokenizer.json`."""
 
-    type: TokenizerType
+    type: TokenizerType | Types  # of both sides, or of the source and of the target
     joint: bool
     lowercase: bool
     word_tokenizer: str
@@ -33,17 +34,18 @@ class Settings(BaseModel, strict=True):
 def save_tokenizers(tokenizers: Tokenizers, folder: Path) -> None:
     """Write `tokenizer.json` and the vocabularies into `folder`, made if missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    of_both = ("type", "joint", "lowercase", "word_tokenizer", "normalizer")
-    settings = {name: getattr(tokenizers, name) for name in of_both}
+    src, tgt = tokenizers.types
+    of_both = ("joint", "lowercase", "word_tokenizer", "normalizer")
+    settings = {"type": src if src == tgt else [src, tgt]} | {name: getattr(tokenizers, name) for name in of_both}
     folding = tokenizers.src.folding
     write_json(folder / SETTINGS, settings | {"decompose": folding.decompose, "symbols": list(folding.symbols)})
     sides = {"joint": tokenizers.src} if tokenizers.joint else {"src": tokenizers.src, "tgt": tokenizers.tgt}
     for name, tokenizer in sides.items():
         if isinstance(tokenizer, SubwordTokenizer):
-            (folder / f"{name}.model").write_bytes(tokenizer.model)
+            (folder / f"{name}{MODEL}").write_bytes(tokenizer.model)
         else:
             words = tokenizer.pieces(range(len(tokenizer)))
-            (folder / f"{name}.txt").write_bytes("".join(f"{word}\n" for word in words).encode("utf-8"))
+            (folder / f"{name}{WORDS}").write_bytes("".join(f"{word}\n" for word in words).encode("utf-8"))
 
 
 def vocabulary_digests(folder: Path) -> dict[str, str]:
@@ -54,8 +56,7 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
     if status(folder / SETTINGS) is None:
         return {}
     settings = read_json(folder / SETTINGS, Settings, FIX)
-    ending, sides = "txt" if settings.type == "word" else "model", ["joint"] if settings.joint else ["src", "tgt"]
-    names = [*(f"{side}.{ending}" for side in sides), SETTINGS]
+    names = [*_vocabularies(settings), SETTINGS]
     found = [name for name in names if status(folder / name)]
     return {name: hashlib.sha256(_read(folder / name)).hexdigest() for name in found}
 
@@ -67,8 +68,7 @@ def load_tokenizers(folder: Path) -> Tokenizers:
 
     # a tokenizer from its file, which must give back what was written
     def load(name: str) -> Tokenizer:
-        is_words = settings.type == "word"
-        path = folder / (f"{name}.txt" if is_words else f"{name}.model")
+        path, is_words = folder / name, name.endswith(WORDS)
         content = _read(path)
         tokenizer: Tokenizer
         try:
@@ -87,9 +87,19 @@ def load_tokenizers(folder: Path) -> Tokenizers:
         return tokenizer
 
     # one for both sides, or one for each
-    src = load("joint" if settings.joint else "src")
-    tgt = src if settings.joint else load("tgt")
-    return Tokenizers(src, tgt, settings.type, settings.lowercase, settings.word_tokenizer, settings.normalizer)
+    names, types = _vocabularies(settings), of_both_sides(settings.type)
+    src = load(names[0])
+    tgt = src if settings.joint else load(names[1])
+    return Tokenizers(src, tgt, types, settings.lowercase, settings.word_tokenizer, settings.normalizer)
+
+
+def _vocabularies(settings: Settings) -> list[str]:
+    """Return the names of the files of the vocabularies: of the joint one, or of the source's and the target's."""
+    sides = ["joint"] if settings.joint else ["src", "tgt"]
+    return [
+        side + (WORDS if type == "word" else MODEL)
+        for side, type in zip(sides, of_both_sides(settings.type), strict=False)
+    ]
 
 
 def _read(path: Path) -> bytes:
