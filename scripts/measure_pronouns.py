@@ -17,6 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seq2seq.data.formats import stream_lines
+from seq2seq.decoding.translation import Options
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import split_texts
@@ -84,7 +85,7 @@ def look(translator: Translator, texts: Sequence[str]) -> list[AttentionMap]:
         UserError: the encoder has no self-attention, or the tokenizer does not split words at spaces.
     """
     maps = []
-    for text, seen in zip(texts, translator.look(texts, beam=1), strict=True):
+    for text, seen in zip(texts, translator.look(texts, Options(beam=1)), strict=True):
         if seen.encoder is None:
             raise UserError("the run's encoder has no self-attention: there is nothing to measure")
         words = seen.encoder.words().columns[:-1]

@@ -1,15 +1,9 @@
 """The construction of a model: only this file turns a config into encoder, attention and decoder."""
 
-from typing import Any
-
-import torch
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from seq2seq.config.keys import Config, DecoderConfig, EncoderConfig, ModelConfig
-from seq2seq.devices import free_memory
-from seq2seq.errors import UserError
-from seq2seq.model.attention import Attention, MultiHead, Sizes, build_attention
+from seq2seq.model.attention import Attention, Sizes, build_attention
 from seq2seq.model.decoder import BahdanauDecoder, Decoder, GnmtDecoder, LuongDecoder
 from seq2seq.model.embedding import Embedding
 from seq2seq.model.encoder import Encoder, SelfAttentionEncoder
@@ -21,47 +15,12 @@ from seq2seq.text.tokenizer import PAD, Tokenizer, Tokenizers
 
 def build_model(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     """Build the untrained model of a config; its random numbers come from torch's global generator."""
-    model = _assemble(config, tokenizers)
+    model = assemble(config, tokenizers)
     _draw_weights(model)
     return model
 
 
-def must_fit(config: Config, tokenizers: Tokenizers, device: torch.device, *, training: bool) -> None:
-    """Raise UserError, before anything is allocated, if a model and its optimizer need more memory than there is.
-
-    In training a weight has a gradient too, with adam and adamw two moments, and with `ema` its average.
-    """
-    with torch.device("meta"), _WithoutNormal():  # allocate nothing
-        count = count_parameters(_assemble(config, tokenizers))
-    numbers = 1 if not training else (2 if config.training.optimizer == "sgd" else 4) + bool(config.training.ema)
-    needed, free = 4 * numbers * count, free_memory(device)
-    if needed <= free:
-        return
-
-    # the error names the keys that make a model large, with their values
-    model = config.model
-    sizes = {"model.embedding_size": model.embedding_size, "tokenizer.vocab_size": len(tokenizers.tgt)}
-    for name, part in (("encoder", model.encoder), ("decoder", model.decoder)):
-        sizes |= {f"model.{name}.hidden_size": part.hidden_size, f"model.{name}.num_layers": part.num_layers}
-    if model.attention.score == "location":
-        sizes["data.max_length"] = config.data.max_length
-    listed = ", ".join(f"{key} ({size})" for key, size in sizes.items())
-    what = "weights, gradients and optimizer" if training else "weights"
-    raise UserError(
-        f"the model is too large: its {count:,} parameters need {needed / 1e9:,.1f} GB for {what}, and {device} has "
-        f"{free / 1e9:,.1f} GB free; lower one of {listed}"
-    )
-
-
-class _WithoutNormal(TorchFunctionMode):
-    """A mode in which `normal_` does nothing: on the device `meta` its first call would import for most of a second."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        return [*args, *kwargs.values()][0] if function.__name__ == "normal_" else function(*args, **kwargs)
-
-
-def _assemble(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
+def assemble(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
     """Put the modules of a model together, with torch's own weights in most of them."""
     model = config.model
 
@@ -128,23 +87,15 @@ def _recurrent(
 
 def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear) -> TransformerDecoder:
     model, decoder = config.model, config.model.decoder
-    layers = []
-    for _ in range(decoder.num_layers):
-        attention = _attention(config)
-        assert isinstance(attention, MultiHead)  # a rule of the config
-        layers.append(DecoderLayer(decoder.hidden_size, attention.num_heads, attention, model.dropout))
+    layers = [DecoderLayer(decoder.hidden_size, _attention(config), model.dropout) for _ in range(decoder.num_layers)]
     return TransformerDecoder(embedding, layers, W_y, dropout=model.dropout)
 
 
 def _attention(config: Config) -> Attention:
-    model, attention = config.model, config.model.attention
-    max_positions = config.data.max_length + 1  # and </s>
-    sizes = Sizes(
-        model.decoder.hidden_size, model.encoder.hidden_size, attention.num_heads, max_positions, attention.chunk_size
-    )
-    return build_attention(
-        attention.score, sizes, attention.window, attention.window_size, attention.past, attention.temperature
-    )
+    model, wanted, longest = config.model, config.model.attention, config.data.max_length + 1  # and </s>
+    states = model.decoder.hidden_size, model.encoder.hidden_size
+    sizes = Sizes(*states, wanted.num_heads, longest, wanted.chunk_size)
+    return build_attention(wanted.score, sizes, wanted.window, wanted.window_size, wanted.past, wanted.temperature)
 
 
 def _draw_weights(model: Seq2Seq) -> None:

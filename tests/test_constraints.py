@@ -296,7 +296,7 @@ def test_a_prefix_with_more_lines_than_the_text_is_refused():
 def test_a_vocabulary_without_bytes_names_the_character_that_it_cannot_write(monkeypatch):
     spelling = Spelling(tokenizers_of("char").tgt, torch.device("cpu"))
     for token, spelled in enumerate(spelling.bytes):
-        spelling.bytes[token] = b"" if spelling.tokenizer.is_byte(token) else spelled
+        spelling.bytes[token] = b"" if spelling.tokenizer.processor.is_byte(token) else spelled
     monkeypatch.setattr(spelling.tokenizer.__class__, "spellings", lambda self: spelling.bytes)
     with pytest.raises(UserError, match="prefix 'der Xylophon': no token of the vocabulary writes 'X'"):
         Prefix(Spelling(spelling.tokenizer, torch.device("cpu")), "der Xylophon", None).check()
@@ -307,7 +307,7 @@ def test_the_length_penalty_of_a_request_ranks_its_translations():
     for alpha in (0.0, 3.0):
         (found,) = translator.translate([TEXT], length_penalty=alpha, nbest=4, beam=4)
         assert found.normalized_score == pytest.approx(found.score / length_penalty(len(found.tokens), alpha))
-    (look,) = translator.look([TEXT], length_penalty=3.0, beam=4)
+    (look,) = translator.look([TEXT], Options(4, length_penalty=3.0))
     assert look.translation.text == found.text
 
 

@@ -13,7 +13,7 @@ from seq2seq.fast.loss import log_probs
 from seq2seq.model import seq2seq
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
-from seq2seq.training.update import loss_sum, make_optimizer, update
+from seq2seq.training.update import losses, make_optimizer, update
 
 
 def pairs(length):
@@ -29,7 +29,7 @@ def test_training_goes_through_the_target_at_once_and_with_input_feeding_by_cell
     model.decoder.recurrent.layers[0].register_forward_hook(lambda _, inputs, __: layers.append(inputs[0].size(1)))
     call = OneAtATime.__call__
     monkeypatch.setattr(OneAtATime, "__call__", lambda *inputs: (cells.append(inputs[1].size(1)), call(*inputs))[1])
-    loss_sum(model, make_batch(pairs(9))).backward()
+    losses(model, make_batch(pairs(9))).loss.backward()
     assert layers == by_layers
     assert cells == by_cells
 

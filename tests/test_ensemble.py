@@ -15,11 +15,11 @@ from tiny import write_config
 from seq2seq import load
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
+from seq2seq.decoding.ensemble import Ensemble
 from seq2seq.decoding.mbr import chrf_matrix, expected_chrf
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.decoding.translation import Options, Sampling
 from seq2seq.errors import UserError
-from seq2seq.model.ensemble import Ensemble
 from seq2seq.training.train import train
 
 PAD, UNK, BOS, EOS = range(4)

@@ -94,7 +94,7 @@ def test_an_annotation_that_does_not_fit_is_refused_with_its_line(script, tmp_pa
 
 def translator(*maps):
     """Stands for a `Translator`: looks at one text after another."""
-    return SimpleNamespace(look=lambda texts, beam: [SimpleNamespace(encoder=found) for found in maps])
+    return SimpleNamespace(look=lambda texts, options: [SimpleNamespace(encoder=found) for found in maps])
 
 
 def test_an_encoder_without_self_attention_is_refused(script):
@@ -116,7 +116,7 @@ def run(script, tmp_path, monkeypatch):
             (tmp_path / f"{split}.{language}").write_text(TEXT + "\n")
         (tmp_path / f"{split}.it.tsv").write_text("1\t6\t1\t4\n")
     maps = iter([seen(CAT, CREAM), seen(CREAM, CAT)])
-    looking = SimpleNamespace(look=lambda texts, beam: [SimpleNamespace(encoder=next(maps)) for _ in texts])
+    looking = SimpleNamespace(look=lambda texts, options: [SimpleNamespace(encoder=next(maps)) for _ in texts])
     monkeypatch.setattr(script.Translator, "load", lambda path: looking)
     return Run.create(tmp_path / "run", config, data_digests(config)).path
 

@@ -16,7 +16,7 @@ from seq2seq.fast import precision
 from seq2seq.fast.precision import FP32, Precision, choose_precision, product_error, recurrent_dtype
 from seq2seq.text.tokenizer import EOS
 from seq2seq.training.resume import describe_machines
-from seq2seq.training.update import loss_sum, make_optimizer, update
+from seq2seq.training.update import losses, make_optimizer, update
 
 CPU, MKLDNN = torch.device("cpu"), torch.backends.mkldnn
 PAIRS = [([5, 7, 6, EOS], [4, 9, 5, EOS]), ([9, EOS], [8, EOS]), ([6, 8, EOS], [10, 4, EOS])]
@@ -143,7 +143,7 @@ def test_in_bf16_loss_and_gradient_are_close_and_weights_and_gradients_stay_floa
         model = random_model("general", cell, spread=1, decoder=decoder).train()
         with chosen.settings():
             with chosen.forward():
-                loss = loss_sum(model, make_batch(PAIRS), 0.1)
+                loss = losses(model, make_batch(PAIRS), 0.1).loss
             loss.backward()
         assert loss.dtype == torch.float32
         assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}

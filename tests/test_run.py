@@ -16,13 +16,14 @@ import torch
 from faults import before_the_first, largest_file
 from tiny import write_config
 
-from seq2seq.build import build_model, count_parameters, must_fit
+from seq2seq.build import build_model, count_parameters
 from seq2seq.config import load_config
 from seq2seq.data.dataset import data_digests, learn_tokenizers
 from seq2seq.devices import choose_device, free_memory
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
 from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.fitting import must_fit
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train
@@ -473,9 +474,9 @@ def test_weights_that_are_not_finite_are_an_error_that_names_the_checkpoint(run,
 def test_a_model_larger_than_the_memory_is_an_error_before_it_is_built(config, tokenizers, monkeypatch):
     count = count_parameters(build_model(config, tokenizers))
     for training, numbers in ((False, 1), (True, 4)):
-        monkeypatch.setattr("seq2seq.build.free_memory", lambda device, numbers=numbers: 4 * count * numbers)
+        monkeypatch.setattr("seq2seq.runs.fitting.free_memory", lambda device, numbers=numbers: 4 * count * numbers)
         must_fit(config, tokenizers, torch.device("cpu"), training=training)
-        monkeypatch.setattr("seq2seq.build.free_memory", lambda device, numbers=numbers: 4 * count * numbers - 1)
+        monkeypatch.setattr("seq2seq.runs.fitting.free_memory", lambda device, numbers=numbers: 4 * count * numbers - 1)
         with pytest.raises(UserError, match=f"its {count:,} parameters need .* lower one of model.embedding_size"):
             must_fit(config, tokenizers, torch.device("cpu"), training=training)
     assert 0 < free_memory(torch.device("cpu")) < 2**50

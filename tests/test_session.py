@@ -330,7 +330,7 @@ def test_the_last_translation_is_explained_written_as_a_page_and_compared(start,
     session, translator = start(), translators["heads"]
     session.respond(":prefix die ")
     text = session.respond(TEXT).text
-    (look,) = translator.look([TEXT], prefix="die ")
+    (look,) = translator.look([TEXT], Options(prefix="die "))
     assert look.translation.text == text
     session.respond(":head 2")
     page = textbook_page(explain(translator, TEXT, look.ids, step=2, head=2))

@@ -5,6 +5,7 @@ import json
 import math
 import sys
 from contextlib import nullcontext
+from dataclasses import asdict
 from itertools import count
 from types import SimpleNamespace
 
@@ -194,7 +195,7 @@ def test_progress_survives_json(tmp_path):
     training = load_config(write_config(tmp_path, training={"early_stopping_metric": "bleu"})).training
     progress = Progress(update=7)
     progress.count_validation({"bleu": 3.5}, training)
-    assert Progress.from_dict(json.loads(json.dumps(progress.as_dict()))) == progress
+    assert Progress.from_dict(json.loads(json.dumps(asdict(progress)))) == progress
 
 
 def test_metrics_go_to_tensorboard_where_it_is_installed(tmp_path, monkeypatch):

@@ -98,7 +98,7 @@ def test_an_encoder_layer_equals_that_of_torch(num_heads):
 @pytest.mark.parametrize("num_heads", [1, 4])
 def test_a_decoder_layer_equals_that_of_torch(num_heads):
     torch.manual_seed(1)
-    ours = lively(DecoderLayer(8, num_heads, MultiHead(Sizes(8, 8, num_heads))))
+    ours = lively(DecoderLayer(8, MultiHead(Sizes(8, 8, num_heads))))
     theirs = nn.TransformerDecoderLayer(8, num_heads, 32, dropout=0.0, batch_first=True, norm_first=True).double()
     copy_common(theirs, ours)
     copy_attention(theirs.multihead_attn, ours.attention)
@@ -238,7 +238,7 @@ def test_a_memory_may_have_a_mask_for_every_query():
 
 def test_gradients_of_a_decoder_layer_are_the_numerical_ones():
     torch.manual_seed(1)
-    layer = lively(DecoderLayer(4, 2, MultiHead(Sizes(4, 4, 2))))
+    layer = lively(DecoderLayer(4, MultiHead(Sizes(4, 4, 2))))
     states, mask = torch.randn(2, 3, 4, dtype=torch.float64), torch.tensor([[True] * 3, [True, True, False]])
     x = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     nothing, first = x.new_zeros(2, 2, 0, 2), torch.zeros(2, dtype=torch.long)

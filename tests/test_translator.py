@@ -15,8 +15,8 @@ from tiny import write_config
 import seq2seq
 from seq2seq.config import SearchConfig, load_config
 from seq2seq.decoding.forced import look_at, look_at_pairs, score, score_tokens
-from seq2seq.decoding.translation import Options, Sampling
-from seq2seq.decoding.translator import Translator, must_be_texts
+from seq2seq.decoding.translation import Options, Sampling, must_be_texts
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import UNK
@@ -472,7 +472,7 @@ def test_an_unknown_word_becomes_the_source_word_that_it_looks_at_most():
     text, unknown = "Seoul w5 w6 Zyx", 0
     for options in ({"beam": 5, "nbest": 4}, {"beam": 1, "attention": False}, {"sampling": Sampling()}):
         (found,) = named.translate([text], **options)
-        (look,) = named.look([text], **{key: value for key, value in options.items() if key != "attention"})
+        (look,) = named.look([text], Options(**{key: value for key, value in options.items() if key != "attention"}))
         assert (look.translation.text, "<unk>" in found.text) == (found.text, False)
         unknown += found.tokens.count("<unk>")
         for token, word, weights in zip(found.tokens, found.text.split(), look.decoder.weights[0], strict=False):
@@ -493,6 +493,6 @@ def test_what_is_no_run_is_named_and_a_translator_is_shown_in_a_line(translator)
 
 def test_a_look_has_all_that_a_translation_has(translator):
     options = {"beam": 4, "nbest": 3, "length_penalty": 1.0}
-    (look,), (translation,) = translator.look(LINES[:1], **options), translator.translate(LINES[:1], **options)
+    (look,), (translation,) = translator.look(LINES[:1], Options(**options)), translator.translate(LINES[:1], **options)
     assert look.translation == translation
     assert len(translation.alternatives) == 2

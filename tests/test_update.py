@@ -10,7 +10,7 @@ from random_model import random_model
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.text.tokenizer import EOS, PAD
-from seq2seq.training.update import loss_sum, make_optimizer, update
+from seq2seq.training.update import losses, make_optimizer, update
 
 PAIRS = [([5, 7, 6, 8, EOS], [4, 9, EOS]), ([9, 5, EOS], [8, 8, 6, 5, 10, EOS]), ([4, EOS], [EOS]), ([EOS], [7, EOS])]
 
@@ -38,15 +38,15 @@ def test_the_loss_is_cross_entropy_with_smoothed_targets(smoothing):
             for other, x in enumerate(logits):
                 target = (1 - smoothing) * (other == token) + smoothing / len(logits)
                 expected -= target * (x - log_sum)
-    assert loss_sum(model, batch, smoothing).item() == pytest.approx(expected, rel=1e-5)
+    assert losses(model, batch, smoothing).loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("input_feeding", [False, True])
 def test_a_batch_costs_what_its_pairs_cost_alone(input_feeding):
     model = random_model(decoder={"input_feeding": input_feeding})
-    alone = sum(loss_sum(model, make_batch([pair]), 0.1).item() for pair in PAIRS)
-    assert loss_sum(model, make_batch(PAIRS), 0.1).item() == pytest.approx(alone, rel=1e-5)
+    alone = sum(losses(model, make_batch([pair]), 0.1).loss.item() for pair in PAIRS)
+    assert losses(model, make_batch(PAIRS), 0.1).loss.item() == pytest.approx(alone, rel=1e-5)
 
 
 @torch.no_grad()
@@ -60,14 +60,14 @@ def test_the_coverage_loss_is_added_with_its_weight_for_real_tokens_alone(attent
         for row in a[: len(tgt)]:
             expected += sum(map(min, row, seen))
             seen = [x + y for x, y in zip(seen, row, strict=False)]
-    plain = loss_sum(model, batch).item()
-    assert loss_sum(model, batch, coverage=0.5).item() == pytest.approx(plain + 0.5 * expected, rel=1e-5)
+    plain = losses(model, batch).loss.item()
+    assert losses(model, batch, coverage=0.5).loss.item() == pytest.approx(plain + 0.5 * expected, rel=1e-5)
 
 
 def test_the_loss_given_back_is_the_mean_over_real_target_tokens():
     model, batch = random_model(), make_batch(PAIRS)
     _, loss, _ = updated(model, batch, label_smoothing=0.0)
-    assert loss == pytest.approx(loss_sum(model, batch).item() / 12, rel=1e-6)
+    assert loss == pytest.approx(losses(model, batch).loss.item() / 12, rel=1e-6)
 
 
 def test_an_update_of_two_small_batches_is_an_update_of_both_in_one():

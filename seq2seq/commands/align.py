@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> None:
         looks = (look for rows in batches for look in look_at_pairs(translator, *zip(*rows, strict=True)))
     else:
         lines = console.read_batches(args.input, translator.search.batch_size)
-        looks = (look for batch in lines for look in translator.look(batch, beam=args.beam))
+        looks = (look for batch in lines for look in translator.look(batch, Options(beam=args.beam)))
     maps = (look.decoder and look.decoder.select(args.head) for look in looks)
     by = args.by or "word"
     console.write_output(args.output, (f"{map.pharaoh(by) if map else ''}\n" for map in maps))

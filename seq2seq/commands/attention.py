@@ -77,14 +77,14 @@ def run(args: argparse.Namespace) -> None:
     # the sentences of a file
     if args.input is not None:
         batches = console.read_batches(args.input, translator.search.batch_size)
-        looks = (look for lines in batches for look in translator.look(lines, beam=args.beam))
+        looks = (look for lines in batches for look in translator.look(lines, Options(beam=args.beam)))
         end = "\n" if args.json else "\n\n"
         console.write_output(args.output, (_describe(look, args) + end for look in looks), is_printable=not args.json)
         return
 
     # one sentence
     if args.tgt is None:
-        (look,) = translator.look([text], beam=args.beam)
+        (look,) = translator.look([text], Options(beam=args.beam))
         if not look.translation.source_tokens:
             raise UserError("TEXT is empty: there is nothing to look at")
     else:

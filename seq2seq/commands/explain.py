@@ -27,11 +27,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Translate the sentence and explain the step."""
     from seq2seq.decoding.explaining import explain
+    from seq2seq.decoding.translation import Options
     from seq2seq.plots.textbook import textbook_page
 
     console.check_utf8("TEXT", args.text)
     translator = console.load_translator(args.run, device=args.device)
-    (look,) = translator.look([args.text], beam=args.beam, split_sentences=False)
+    (look,) = translator.look([args.text], Options(beam=args.beam, split_sentences=False))
     try:
         found = explain(translator, args.text, look.ids, step=args.step, head=args.head, encoder=args.encoder)
     except UserError as error:

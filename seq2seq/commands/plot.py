@@ -86,6 +86,7 @@ def _watched(run: "Run") -> Looks:
 def _at_checkpoints(run: "Run", text: str, device: str | None) -> Looks:
     """Return the attention of each kept checkpoint while it writes the translation of the best one."""
     from seq2seq.decoding.forced import look_at
+    from seq2seq.decoding.translation import Options
     from seq2seq.decoding.translator import Translator
     from seq2seq.files import is_folder
     from seq2seq.runs.checkpoints import WEIGHTS
@@ -94,7 +95,7 @@ def _at_checkpoints(run: "Run", text: str, device: str | None) -> Looks:
     console.check_utf8("--attention", text)
     translator = console.load_translator(run.path, device=device)
     console.check_attention(translator)
-    (found,) = translator.look([text], split_sentences=False)
+    (found,) = translator.look([text], Options(split_sentences=False))
 
     # every checkpoint is given the tokens of this translation; the mean of its heads is drawn
     maps: dict[int, AttentionMap] = {}

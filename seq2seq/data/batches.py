@@ -21,8 +21,6 @@ from seq2seq.text.tokenizer import BOS, PAD
 
 PART = 32  # chunks at most, which are planned together and held in memory; in a store these are 262,144 pairs
 
-BatchType = Literal["tokens", "sentences"]
-
 
 @dataclass(frozen=True)
 class Position:
@@ -78,7 +76,7 @@ class Batches:
         self,
         pairs: Sequence[EncodedPair] | Chunks,
         size: int,
-        batch_type: BatchType,
+        batch_type: Literal["tokens", "sentences"],
         seed: int,
         sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
     ):

@@ -8,11 +8,12 @@ from typing import Literal, NamedTuple
 
 from pydantic import BaseModel
 
+from seq2seq.decoding.engine import Outcome
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.files import is_file, read_json
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import EOS, Tokenizer
+from seq2seq.text.tokenizer import EOS, Tokenizer, Tokenizers
 
 FALSE_ALARMS = 0.01  # share of dev that all signals together may mark
 DEVIATIONS = 2.5  # a floor is at least so many standard deviations below the mean: of few lines the lowest says little
@@ -73,6 +74,15 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         """Return the names of the signals that are below their floors."""
         found = self.signals(source, hypothesis)._asdict()
         return [name for name, floor in self.floors.items() if found[name] < floor]
+
+    def mark(self, text: str, outcome: Outcome, tokenizers: Tokenizers) -> Outcome:
+        """Return the outcome of a search with the reason to doubt it, if there is one."""
+        if not outcome.source:
+            return outcome
+        best = outcome.hypotheses[0]
+        if text.strip() and not tokenizers.tgt.decode(best.tokens).strip():
+            return outcome._replace(unsure="the translation is empty")
+        return outcome._replace(unsure=self.doubt(text, outcome.source, best, tokenizers.src))
 
     def doubt(self, text: str, source: list[int], hypothesis: Hypothesis, tokenizer: Tokenizer) -> str | None:
         """Return the reason to doubt a translation, in words; None if there is none.

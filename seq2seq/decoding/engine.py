@@ -14,6 +14,7 @@ from seq2seq.config import SearchConfig
 from seq2seq.data.batch import make_batch
 from seq2seq.data.corpus import LONGEST_TOKEN
 from seq2seq.decoding.constraints import Constraint, Spelling
+from seq2seq.decoding.ensemble import Decodings, Ensemble
 from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.mbr import most_alike
 from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search, sample
@@ -22,11 +23,10 @@ from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision
 from seq2seq.fast.shortlist import Shortlist
 from seq2seq.fast.side_by_side import Item, Result, in_batches
-from seq2seq.model.ensemble import Decodings, Ensemble
 from seq2seq.model.seq2seq import Decoding, Seq2Seq
 from seq2seq.shapes import Float, Int64
 from seq2seq.text.normalize import normalize
-from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
+from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers, WordTokenizer
 
 log = logging.getLogger("seq2seq")
 
@@ -282,6 +282,26 @@ class Engine:
         best, *others = (Alternative(text, h.score, h.normalized_score) for text, h in ranked)
         pieces, source = tgt.pieces([*outcome.hypotheses[0].tokens, EOS]), src.pieces(outcome.source)
         return Translation(best.text, best.score, best.normalized_score, pieces, source, others, unsure=outcome.unsure)
+
+    def name_unknown(self, sentences: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
+        """Write, in place of each unknown word, the source word that it looks at most."""
+        # where the hypotheses with unknown words look
+        src, tgt = self.tokenizers.src, self.tokenizers.tgt
+        marked = [(i, h) for i, outcome in enumerate(outcomes) for h in outcome.hypotheses if UNK in h.tokens]
+        weighed = self.weigh([Outcome(outcomes[i].source, [h]) for i, h in marked])
+
+        # their texts
+        named = dict[tuple[int, ...], str]()
+        for (i, h), (_, decoder, _) in zip(marked, weighed, strict=True):
+            assert isinstance(src, WordTokenizer)
+            words = list(src.words(normalize(sentences[i])))[: len(outcomes[i].source) - 1]
+            seen = decoder.mean(0)[:-1, : len(words)].argmax(1).tolist()
+            each = zip(h.tokens, tgt.pieces(h.tokens), seen, strict=True)
+            named[i, *h.tokens] = normalize(" ".join(words[at] if id == UNK else word for id, word, at in each))
+        return [
+            outcome._replace(texts=[named.get((i, *h.tokens), tgt.decode(h.tokens)) for h in outcome.hypotheses])
+            for i, outcome in enumerate(outcomes)
+        ]
 
     def next_tokens(self, source: list[int], tokens: list[int], count: int) -> list[NextToken]:
         """Return the likeliest tokens after the first tokens of a translation, the likeliest first."""

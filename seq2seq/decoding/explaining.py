@@ -72,6 +72,7 @@ def watched(model: nn.Module) -> Iterator[Calls]:
     # what is watched
     modules = [*model.modules()]
     methods = [(each, name) for each in modules for kind in WATCHED if isinstance(each, kind) for name in WATCHED[kind]]
+    methods = [(each, name) for each, name in methods if hasattr(each, name)]  # the whole sentence has no center
     methods += [(each.W_c, "forward") for each in modules if isinstance(each, Decoder)]
 
     # watch

@@ -9,7 +9,8 @@ from seq2seq.data.corpus import EncodedPair
 from seq2seq.decoding.engine import LONGEST, Outcome, encode_line
 from seq2seq.decoding.looking import Look
 from seq2seq.decoding.search import Hypothesis, length_penalty
-from seq2seq.decoding.translator import Translator, must_be_texts
+from seq2seq.decoding.translation import must_be_texts
+from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import EOS
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from seq2seq.decoding.attention_map import AttentionMap
+from seq2seq.decoding.ensemble import Ensemble
 from seq2seq.decoding.translation import Translation, join_translations
 from seq2seq.model.attention import Attention
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import SelfAttentionEncoder
-from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.model.transformer import EncoderLayer
 from seq2seq.shapes import Float

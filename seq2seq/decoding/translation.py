@@ -1,6 +1,6 @@
 """What a translator is asked for and what it answers, as plain values."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any, NamedTuple
@@ -180,3 +180,16 @@ def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) ->
     if not all(each is None or isinstance(each, kind) for each in values):
         raise UserError(f"{name} is {value!r:.40}; give one {kind.__name__} for all texts, or one or None for each")
     return values
+
+
+def must_be_texts(texts: Any) -> list[str]:
+    """Return the texts; raise UserError if they are no list of them, or if one of them is none, with its index."""
+    if isinstance(texts, (str, bytes)):
+        raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
+    if not isinstance(texts, Iterable):
+        raise UserError(f"texts are {texts!r:.40}; write a list of lines")
+    texts = list(texts)
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise UserError(f"texts[{index}] is {text!r:.40}, not a string; leave it out, or write it as one")
+    return texts

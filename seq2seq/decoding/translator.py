@@ -1,35 +1,38 @@
 """The translator, from raw texts to translations. All commands, the session and the server use it."""
 
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from itertools import chain, islice
+from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
 
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.confidence import Confidence
-from seq2seq.decoding.constraints import Ban, Constraint, begin, sentences_of
-from seq2seq.decoding.engine import Engine, Outcome
+from seq2seq.decoding.constraints import Ban, begin, sentences_of
+from seq2seq.decoding.engine import DEFAULTS, Engine, Outcome
+from seq2seq.decoding.ensemble import Ensemble
 from seq2seq.decoding.looking import Look, join_looks
-from seq2seq.decoding.translation import NextToken, Options, Sampling, Translation, join_translations, per_text
+from seq2seq.decoding.steering import grouped, search_texts
+from seq2seq.decoding.translation import (
+    NextToken,
+    Options,
+    Sampling,
+    Translation,
+    join_translations,
+    must_be_texts,
+    per_text,
+)
 from seq2seq.devices import choose_device, device_to_open_on
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Products
 from seq2seq.fast.shortlist import Shortlist
-from seq2seq.model.ensemble import Ensemble
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
-from seq2seq.text.normalize import normalize
 from seq2seq.text.sentences import Part, Sentences
-from seq2seq.text.tokenizer import EOS, UNK, Tokenizers, WordTokenizer
+from seq2seq.text.tokenizer import EOS, Tokenizers
 from seq2seq.text.vocabularies import vocabulary_digests
 
 log = logging.getLogger("seq2seq")
-
-Item = TypeVar("Item")
 
 
 class Translator:
@@ -157,28 +160,16 @@ class Translator:
         # weigh what was found, and put the texts together
         weighed = self.engine.weigh(outcomes) if attention else []
         found = [each.translation for each in weighed] if attention else map(self.engine.decode, outcomes)
-        grouped = zip(_grouped(found, parts), parts, strict=True)
-        return [join_translations(each, [end for _, end in text], nbest) for each, text in grouped]
+        texts_found = zip(grouped(found, parts), parts, strict=True)
+        return [join_translations(each, [end for _, end in text], nbest) for each, text in texts_found]
 
-    def look(
-        self,
-        texts: Sequence[str],
-        *,
-        beam: int | None = None,
-        nbest: int = 1,
-        length_penalty: float | None = None,
-        sampling: Sampling | None = None,
-        split_sentences: bool | None = None,
-        prefix: str | Sequence[str | None] | None = None,
-        prefix_tokens: Sequence[str] | Sequence[Sequence[str] | None] | None = None,
-        ban: Sequence[str] = (),
-        mbr: bool = False,
-    ) -> list[Look]:
-        """Translate each text, and return where every head looked; arguments and errors are those of `translate`."""
-        options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
-        parts = self._parts(texts, split_sentences)
-        grouped = zip(_grouped(self.engine.attend(self._search(parts, options)), parts), parts, strict=True)
-        return [join_looks(each, [end for _, end in text], nbest) for each, text in grouped]
+    def look(self, texts: Sequence[str], options: Options = DEFAULTS) -> list[Look]:
+        """Translate each text, and return where every head looked; options and errors are those of `translate`."""
+        parts = self._parts(texts, options.split_sentences)
+        found = grouped(self.engine.attend(self._search(parts, options)), parts)
+        return [
+            join_looks(each, [end for _, end in text], options.nbest) for each, text in zip(found, parts, strict=True)
+        ]
 
     def next_tokens(self, text: str, tokens: Sequence[str] = (), count: int = 5) -> list[NextToken]:
         """Return the likeliest tokens after the first tokens of a translation, the likeliest first.
@@ -214,98 +205,12 @@ class Translator:
     def _search(self, texts: list[list[Part]], options: Options) -> list[Outcome]:
         """Search for the translations of all sentences, name their unknown words, and say which are unsure."""
         sentences = [part.text for text in texts for part in text]
-        outcomes = list(chain.from_iterable(self._search_texts(texts, options)))
+        outcomes = list(chain.from_iterable(search_texts(self.engine, texts, options)))
         if self.engine.writes_unknown:
-            outcomes = self._name_unknown(sentences, outcomes)
+            outcomes = self.engine.name_unknown(sentences, outcomes)
 
         # what a user has shaped or was drawn at random is never likely
         is_free = not (options.sampling or options.prefix or options.prefix_tokens or options.ban or options.mbr)
         if self.confidence and is_free:
-            doubts = map(self._doubt, sentences, outcomes)
-            outcomes = [each._replace(unsure=doubt) for each, doubt in zip(outcomes, doubts, strict=True)]
+            outcomes = [self.confidence.mark(*each, self.tokenizers) for each in zip(sentences, outcomes, strict=True)]
         return outcomes
-
-    def _search_texts(self, texts: list[list[Part]], options: Options) -> list[list[Outcome]]:
-        """Search for the translations of the sentences of each text, under the constraints that the options ask for."""
-        sources = self.engine.encode([part.text for text in texts for part in text])
-        prefixes = per_text(options.prefix, len(texts), str, "prefix")
-        pieces = per_text(options.prefix_tokens, len(texts), list, "prefix_tokens")
-        config = self.search
-        if not any((options.ban, config.no_repeat_ngram, config.min_length, *prefixes, *pieces)):
-            return _grouped(self.engine.hypothesize(sources, options), texts)
-
-        # what each sentence obeys, as far as that is known before the search
-        spelling, grouped = self.engine.spelling, _grouped(sources, texts)
-        ban = Ban(spelling, options.ban) if options.ban else None
-        shared = Constraint(spelling, (), None, ban, config.no_repeat_ngram, config.min_length)
-        rules, begun = list[Constraint](), []
-        for number, (text, source) in enumerate(zip(texts, grouped, strict=True)):
-            of_text, full = [shared] * len(text), [i for i, ids in enumerate(source) if ids]
-            for i, ids in zip(full, sentences_of(spelling, pieces[number] or [], len(full)), strict=False):
-                of_text[i] = replace(shared, tokens=ids)
-            rest = begin(spelling, text, source, prefixes[number] or "")
-            for i, prefix in islice(rest, 1):  # the first sentence, if there is a prefix
-                of_text[i] = replace(shared, prefix=prefix)
-                begun.append((number, i, rest))
-            rules += of_text
-        outcomes = _grouped(self.engine.hypothesize(sources, options, rules), texts)
-
-        # where a sentence ends within the prefix, the next one begins with the rest
-        decode = self.tokenizers.tgt.decode
-        for number, i, rest in begun:
-            found = outcomes[number]
-            with suppress(StopIteration):
-                while True:
-                    written = decode(found[i].hypotheses[0].tokens)
-                    following, prefix = rest.send(written)
-                    alike = [h for h in found[i].hypotheses if decode(h.tokens) == written]
-                    found[i], i = found[i]._replace(hypotheses=alike), following
-                    rule = replace(shared, prefix=prefix)
-                    (found[i],) = self.engine.hypothesize([grouped[number][i]], options, [rule])
-        return outcomes
-
-    def _name_unknown(self, sentences: Sequence[str], outcomes: Sequence[Outcome]) -> list[Outcome]:
-        """Write, in place of each unknown word, the source word that it looks at most."""
-        # where the hypotheses with unknown words look
-        src, tgt = self.tokenizers.src, self.tokenizers.tgt
-        marked = [(i, h) for i, outcome in enumerate(outcomes) for h in outcome.hypotheses if UNK in h.tokens]
-        weighed = self.engine.weigh([Outcome(outcomes[i].source, [h]) for i, h in marked])
-
-        # their texts
-        named = dict[tuple[int, ...], str]()
-        for (i, h), (_, decoder, _) in zip(marked, weighed, strict=True):
-            assert isinstance(src, WordTokenizer)
-            words = list(src.words(normalize(sentences[i])))[: len(outcomes[i].source) - 1]
-            seen = decoder.mean(0)[:-1, : len(words)].argmax(1).tolist()
-            each = zip(h.tokens, tgt.pieces(h.tokens), seen, strict=True)
-            named[i, *h.tokens] = normalize(" ".join(words[at] if id == UNK else word for id, word, at in each))
-        return [
-            outcome._replace(texts=[named.get((i, *h.tokens), tgt.decode(h.tokens)) for h in outcome.hypotheses])
-            for i, outcome in enumerate(outcomes)
-        ]
-
-    def _doubt(self, text: str, outcome: Outcome) -> str | None:
-        if not (outcome.source and self.confidence):
-            return None
-        if text.strip() and not self.tokenizers.tgt.decode(outcome.hypotheses[0].tokens).strip():
-            return "the translation is empty"
-        return self.confidence.doubt(text, outcome.source, outcome.hypotheses[0], self.tokenizers.src)
-
-
-def must_be_texts(texts: Any) -> list[str]:
-    """Return the texts; raise UserError if they are no list of them, or if one of them is none, with its index."""
-    if isinstance(texts, (str, bytes)):
-        raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
-    if not isinstance(texts, Iterable):
-        raise UserError(f"texts are {texts!r:.40}; write a list of lines")
-    texts = list(texts)
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise UserError(f"texts[{index}] is {text!r:.40}, not a string; leave it out, or write it as one")
-    return texts
-
-
-def _grouped(items: Iterable[Item], texts: Sequence[Sequence[Part]]) -> list[list[Item]]:
-    """Return the items of each text, of which there is one for each part."""
-    each = iter(items)
-    return [list(islice(each, len(text))) for text in texts]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.build import build_model, count_parameters, must_fit
+from seq2seq.build import build_model, count_parameters
 from seq2seq.config import Config
 from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
@@ -25,10 +25,11 @@ from seq2seq.doctor.findings import ADVICE, Diagnosis, Split, diagnose, diagnose
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
+from seq2seq.runs.fitting import must_fit
 from seq2seq.scratch import temporary_folder
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers
-from seq2seq.training.update import loss_sum
+from seq2seq.training.update import losses
 from seq2seq.training.validation import Validation
 
 SAMPLE = 1000  # training pairs in which the hint looks for Hangul
@@ -137,7 +138,7 @@ def _describe_model(model: Seq2Seq, batch: Batch, device: torch.device) -> Itera
 
     # one forward step
     with torch.no_grad():
-        loss = loss_sum(model.to(device), batch).item() / batch.tokens
+        loss = losses(model.to(device), batch).loss.item() / batch.tokens
     uniform = float(np.log(model.decoder.W_y.out_features))
     shown = f"on {device}: loss {loss:.2f} nats a token; a uniform guess has {uniform:.2f}"
     yield Fact("one_step", [("one step", shown)], {"device": str(device), "loss": loss, "uniform": uniform})

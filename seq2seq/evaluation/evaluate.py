@@ -101,7 +101,7 @@ def evaluate(
     rewritten = [rewrite_references(lines, translator.tokenizers) for lines in normalized]
     counts = count_all(hypotheses, rewritten, lowercase, bleu, with_ter=True)
     measures = {name: replace(each.measure(), interval=each.interval()) for name, each in counts.items()}
-    rewriting = translator.tokenizers.rewriting
+    rewriting = rewriting_of(translator.tokenizers)
     blind = blind_spot([line for lines in normalized for line in lines], tokenize)
     return Evaluation(
         sentences=len(hypotheses),
@@ -213,3 +213,10 @@ def rewrite_references(references: Sequence[str], tokenizers: Tokenizers) -> lis
     The references go the same way, so that both sides are measured alike.
     """
     return [tokenizers.tgt.rewrite(line) for line in references]
+
+
+def rewriting_of(tokenizers: Tokenizers) -> str:
+    """Return what to add to the signature of a measure: the tokenizer that has rewritten the references, if one has."""
+    if tokenizers.types[1] == "word" and tokenizers.word_tokenizer != "split":
+        return f"|words:{tokenizers.word_tokenizer}"
+    return f"|normalizer:{tokenizers.normalizer}" * (tokenizers.normalizer != "identity")

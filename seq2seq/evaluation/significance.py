@@ -16,7 +16,7 @@ from sacrebleu.significance import PairedTest
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.choice import blind_spot, make_bleu
-from seq2seq.evaluation.evaluate import split_texts
+from seq2seq.evaluation.evaluate import rewriting_of, split_texts
 from seq2seq.evaluation.measures import SAMPLES
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
@@ -104,11 +104,11 @@ def compare_runs(paths: Sequence[Path], split: str | None = None, device: str | 
     references = [[normalize(line) for line in lines] for lines in texts.references]
     tokenize = runs[0].config().evaluation.bleu_tokenize
     blind = blind_spot(references[0], tokenize)
-    rewriting = {t.tokenizers.rewriting: t.tokenizers.tgt for t in translators}
+    rewriting = {rewriting_of(t.tokenizers): t.tokenizers.tgt for t in translators}
     for name, tokenizer in rewriting.items():
         references = [[tokenizer.rewrite(line) for line in lines] for lines in references]
         for translator, lines in zip(translators, hypotheses, strict=True):
-            if translator.tokenizers.rewriting != name:
+            if rewriting_of(translator.tokenizers) != name:
                 lines[:] = [tokenizer.rewrite(line) for line in lines]
 
     # test

@@ -21,6 +21,7 @@ from time import perf_counter
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
+from torch.func import functional_call
 
 from seq2seq import fast
 from seq2seq.errors import UserError
@@ -134,6 +135,26 @@ def recurrent_dtype(weight: torch.Tensor) -> torch.dtype:
     mkldnn: Any = torch.backends.mkldnn
     bf16 = mkldnn.rnn.fp32_precision == "bf16"
     return torch.bfloat16 if bf16 and weight.device.type == "cpu" and weight.dtype == torch.float32 else weight.dtype
+
+
+def run_recurrent(layer: Any, x: Any, start: tuple[torch.Tensor, ...] | None) -> tuple[Any, tuple[torch.Tensor, ...]]:
+    """Call one of torch's recurrent layers on a tensor or a packed sequence, in the type of `recurrent_dtype`.
+
+    The state is a tuple: h, and in an LSTM c. The results are in the type of the weights.
+    """
+    weight = layer.weight_hh_l0
+    dtype = recurrent_dtype(weight)
+    if start is not None:
+        start = tuple(part.to(dtype) for part in start)
+    state = start if start is None or len(start) == 2 else start[0]
+    with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
+        if dtype == weight.dtype:
+            x, end = layer(x.to(dtype), state)
+        else:
+            weights = {name: parameter.to(dtype) for name, parameter in layer.named_parameters()}
+            x, end = functional_call(layer, weights, (x.to(dtype), state))
+    parts = end if isinstance(end, tuple) else (end,)
+    return x.to(weight.dtype), tuple(part.to(weight.dtype) for part in parts)
 
 
 def _cpu_has_bf16() -> bool:

@@ -83,7 +83,7 @@ class Attention(nn.Module):
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
         """Compute keys and values, which depend only on the source: once per sentence, not in every step."""
-        return Memory(self._heads(self.keys(states)), self._heads(self.values(states)), mask[:, None, None, :])
+        return Memory(self._heads(self.keys(states)), self._heads(self.W_v(states)), mask[:, None, None, :])
 
     def forward(
         self,
@@ -135,10 +135,6 @@ class Attention(nn.Module):
     def keys(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src key"]:
         """Return the keys W_k k_i, which are compared with the queries."""
         return self.W_k(states)
-
-    def values(self, states: Float[Tensor, "batch src hidden"]) -> Float[Tensor, "batch src value"]:
-        """Return the values W_v v_i, which are summed."""
-        return self.W_v(states)
 
     def query(self, query: Float[Tensor, "batch tgt hidden"]) -> Float[Tensor, "batch tgt key"]:
         """Return the queries W_q h_t, which are compared with the keys."""

@@ -68,17 +68,12 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         self.embedding, self.recurrent, self.attention, self.W_y = embedding, recurrent, attention, W_y
-        self.upper = upper
+        self.upper, self.stacks = upper, [recurrent] if upper is None else [recurrent, upper]  # the lower one first
         self.state_shape = (sum(len(each.layers) for each in self.stacks), recurrent.parts, recurrent.hidden_size)
         self.W_c = nn.Linear(attention.context_size + recurrent.hidden_size, W_y.in_features)
         self.bridge = nn.Linear(summary_size, math.prod(self.state_shape))
         self.dropout = nn.Dropout(dropout)
         self.input_feeding = input_feeding
-
-    @property
-    def stacks(self) -> list[Recurrent]:
-        """The layers in one stack; with layers above the attention in two, the lower one first."""
-        return [self.recurrent] if self.upper is None else [self.recurrent, self.upper]
 
     def memorize(self, states: Float[Tensor, "batch src hidden"], mask: Bool[Tensor, "batch src"]) -> Memory:
         """Compute the memory that the decoder looks at, once per sentence."""

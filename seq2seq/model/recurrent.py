@@ -4,10 +4,9 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils.rnn import PackedSequence
 
-from seq2seq.fast.precision import recurrent_dtype
+from seq2seq.fast.precision import run_recurrent
 from seq2seq.shapes import Float
 
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
@@ -20,14 +19,8 @@ RecurrentState = Float[Tensor, "batch layer part hidden"]
 class Recurrent(nn.Module):
     """Layers of tanh RNN, GRU or LSTM with dropout between them.
 
-    Args:
-        cell: `rnn`, `gru` or `lstm`.
-        input_size: size of an input vector.
-        hidden_size: size of an output vector; with two directions, each direction makes half of it.
-        num_layers: the number of layers.
-        bidirectional: read the sequence from both ends.
-        dropout: probability of zeroing a number between two layers.
-        residual: from the second layer on, add a layer's input to its output (the first layer changes the size).
+    `hidden_size` is the size of an output vector; each of two directions makes half. With `residual`, the input of a
+    layer is added to its output, from the second layer on (the first changes the size).
     """
 
     def __init__(
@@ -76,26 +69,9 @@ class Recurrent(nn.Module):
         self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
     ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
         """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
-        # inputs and state in torch's form
-        weight = layer.get_parameter("weight_hh_l0")
-        dtype = recurrent_dtype(weight)
-        start: Tensor | tuple[Tensor, ...] | None = None
-        if state is not None:
-            start = tuple(part[None].contiguous() for part in state.to(dtype).unbind(1))
-            start = start if self.parts == 2 else start[0]
-
-        # the layer, with its weights in bfloat16 where that is the precision
-        with torch.autocast(weight.device.type, enabled=False):  # CUDA would run this in half precision, not in bf16
-            if dtype == weight.dtype:
-                x, end = layer(x.to(dtype), start)
-            else:
-                weights = {name: parameter.to(dtype) for name, parameter in layer.named_parameters()}
-                x, end = functional_call(layer, weights, (x.to(dtype), start))
-
-        # outputs and state in our form
-        parts = end if self.parts == 2 else (end,)
-        state = torch.stack([part.transpose(0, 1).flatten(1) for part in parts], dim=1)
-        return x.to(weight.dtype), state.to(weight.dtype)
+        start = None if state is None else tuple(part[None].contiguous() for part in state.unbind(1))
+        x, end = run_recurrent(layer, x, start)
+        return x, torch.stack([part.transpose(0, 1).flatten(1) for part in end], dim=1)
 
 
 def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:

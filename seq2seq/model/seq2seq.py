@@ -37,13 +37,7 @@ class Output(NamedTuple):
 
 
 class Seq2Seq(nn.Module):
-    """An encoder, and a decoder that looks at the encoder's states.
-
-    Args:
-        encoder: its last layer makes the states.
-        decoder: what it looks at, it computes from the states.
-        dropout: probability of zeroing a number of a state before the decoder sees it.
-    """
+    """An encoder, and a decoder that looks at the encoder's states. Dropout is applied to the states in between."""
 
     def __init__(
         self, encoder: Encoder | SelfAttentionEncoder, decoder: Decoder | TransformerDecoder, dropout: float = 0.0

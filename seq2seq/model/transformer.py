@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seq2seq.model.attention import Memory, MultiHead, Sizes
+from seq2seq.model.attention import Attention, Memory, MultiHead, Sizes
 from seq2seq.model.decoder import Decoded
 from seq2seq.shapes import Bool, Float, Int
 
@@ -112,12 +112,12 @@ class DecoderLayer(nn.Module):
     """Self-attention to the target so far, attention to the source, a feed-forward part; each with a residual.
 
     With the same weights it equals `torch.nn.TransformerDecoderLayer(size, num_heads, 4 * size, norm_first=True)`. The
-    attention to the source has heads of its own.
+    self-attention has as many heads as the attention to the source.
     """
 
-    def __init__(self, size: int, num_heads: int, attention: MultiHead, dropout: float = 0.0):
+    def __init__(self, size: int, attention: Attention, dropout: float = 0.0):
         super().__init__()
-        self.self_attention = MultiHead(Sizes(size, size, num_heads))
+        self.self_attention = MultiHead(Sizes(size, size, attention.num_heads))
         self.attention = attention
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(size), nn.LayerNorm(size), nn.LayerNorm(size)

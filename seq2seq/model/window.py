@@ -21,12 +21,6 @@ class Window(nn.Module):
         super().__init__()
         self.D = D
 
-    def center(
-        self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
-    ) -> Shaped[Tensor, "batch tgt"]:
-        """Return the center p_t of the window of each query; the whole sentence has none."""
-        raise NotImplementedError
-
     def forward(
         self, query: Float[Tensor, "batch tgt hidden"], t: Int[Tensor, "batch tgt"], mask: Mask
     ) -> tuple[Mask, Focus]:

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from safetensors import SafetensorError
 
 from seq2seq.archives import is_archive, unpack
-from seq2seq.build import build_model, must_fit
+from seq2seq.build import build_model
 from seq2seq.config import Config, load_config, resolve_paths
 from seq2seq.errors import UserError, resume_command
 from seq2seq.fast.precision import FP32, Precision
@@ -51,6 +51,7 @@ from seq2seq.files import (
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import PAUSE, TRIES, WEIGHTS, Checkpoint, Checkpoints
 from seq2seq.runs.environment import describe_environment
+from seq2seq.runs.fitting import must_fit
 from seq2seq.runs.metrics import Metrics
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import Tokenizers

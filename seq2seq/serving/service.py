@@ -43,10 +43,10 @@ class Search:
 
     def __call__(self, texts: Sequence[str]) -> list[Look]:
         """Translate texts."""
-        options = vars(self.options)
         if self.look:
-            return self.translator.look(texts, **options)
-        return [Look(each, [], None, None) for each in self.translator.translate(texts, attention=False, **options)]
+            return self.translator.look(texts, self.options)
+        found = self.translator.translate(texts, attention=False, **vars(self.options))
+        return [Look(each, [], None, None) for each in found]
 
 
 class WholeSearch(Search):

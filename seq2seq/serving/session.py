@@ -121,8 +121,8 @@ class Session:
         if not (self.last and self.last[1].source_tokens):
             raise UserError("there is no translation yet; type a sentence first")
         line, best = self.last
-        split = self.options.split_sentences
-        (look,) = self.translator.look([line], beam=1, split_sentences=split, prefix_tokens=best.tokens)
+        options = Options(beam=1, split_sentences=self.options.split_sentences, prefix_tokens=best.tokens)
+        (look,) = self.translator.look([line], options)
         return line, look
 
     # -------------------------------------------------------------------------------------------------- the commands

@@ -82,14 +82,10 @@ class SubwordTokenizer:
         """Return what `encode` returns for each line; sentencepiece takes a thread for each processor."""
         return self.processor.encode([self.folding(line) for line in lines], num_threads=-1)
 
-    def is_byte(self, id: int) -> bool:
-        """Return whether a token is a byte of a character that the vocabulary lacks."""
-        return bool(self.processor.is_byte(id))
-
     @cached_property
     def missing(self) -> frozenset[int]:
         """The ids of the tokens that stand for what the vocabulary lacks: bytes and `<unk>`."""
-        return frozenset([UNK, *filter(self.is_byte, range(len(self)))])
+        return frozenset([UNK, *filter(self.processor.is_byte, range(len(self)))])
 
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of the ids; special ones are left out, bytes that form no character become U+FFFD."""
@@ -115,7 +111,7 @@ class SubwordTokenizer:
             b""
             if self.processor.is_control(i) or i <= EOS
             else bytes.fromhex(piece[3:5])
-            if self.is_byte(i)
+            if self.processor.is_byte(i)
             else piece.replace(_SPACE_MARK, " ").encode()
             for i, piece in enumerate(pieces)
         ]
@@ -146,13 +142,6 @@ class Tokenizers:
     def joint(self) -> bool:
         """Whether both sides share one vocabulary."""
         return self.src is self.tgt
-
-    @property
-    def rewriting(self) -> str:
-        """What to add to the signature of a measure: the tokenizer that has rewritten the references, if one has."""
-        if self.types[1] == "word" and self.word_tokenizer != "split":
-            return f"|words:{self.word_tokenizer}"
-        return f"|normalizer:{self.normalizer}" * (self.normalizer != "identity")
 
 
 def of_both_sides(type: TokenizerType | Types) -> Types:

@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from seq2seq.config import TrainingConfig
@@ -48,8 +48,6 @@ class Progress:
     reductions: int = 0  # how often the learning rate was reduced
     skipped: int = 0  # updates whose loss or gradient was not finite
     skipped_in_a_row: int = 0  # consecutive skipped updates so far
-
-    # ------------------------------------------------------------------------------------------------------ counting
 
     def count_update(self, result: UpdateResult, seconds: float, training: TrainingConfig) -> None:
         """Count an update.
@@ -126,8 +124,6 @@ class Progress:
         losses = {"loss": window.nats / window.tokens, "cross_entropy": window.cross_entropy / window.tokens}
         return losses | {"tokens_per_second": window.tokens / max(window.seconds, 1e-9)}
 
-    # ---------------------------------------------------------------------------------------------------- what is due
-
     def record_is_due(self, training: TrainingConfig) -> bool:
         """Say whether the metrics get a record now: ten from one validation to the next, and one at the end."""
         every = max(1, training.validate_every // RECORDS)
@@ -153,14 +149,8 @@ class Progress:
             return f"no better {LABELS[training.early_stopping_metric]} in {self.stale} validations"
         return None
 
-    # ---------------------------------------------------------------------------------------------------- checkpoints
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return plain numbers, for a checkpoint."""
-        return asdict(self)
-
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
-        """Return the progress that `as_dict` turned into numbers."""
+        """Return the progress that `asdict` turned into numbers."""
         parts = {"position": Position(**numbers["position"]), "window": Window(**numbers["window"])}
         return cls(**(numbers | parts))

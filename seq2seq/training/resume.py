@@ -4,6 +4,7 @@ import hashlib
 import json
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +50,7 @@ def collect_state(
 ) -> TrainingState:
     """Collect everything that resuming needs besides the weights. Every process must call this."""
     return {
-        "progress": progress.as_dict(),
+        "progress": asdict(progress),
         "optimizer": optimizer.state_dict(),
         "metrics_bytes": metrics_bytes,
         "processes": processes.size,

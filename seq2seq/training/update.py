@@ -16,7 +16,7 @@ from seq2seq.fast.loss import cross_entropy
 from seq2seq.fast.precision import FP32, Precision
 from seq2seq.model.past import coverage_loss
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.shapes import Float, Int64
+from seq2seq.shapes import Float
 from seq2seq.text.tokenizer import PAD
 from seq2seq.training.processes import ALONE, Processes
 
@@ -81,36 +81,24 @@ class Losses(NamedTuple):
 
 
 def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
-    """Return the losses of a batch: the cross entropy with label smoothing, and with a weight the coverage loss."""
+    """Return the losses of a batch: the cross entropy with label smoothing, and with a weight the coverage loss.
+
+    The cross entropy without smoothing needs no logits of its own. With z_t = W_y s_t + b_y it is smaller, for each
+    token, by epsilon (z_ty - mean_v z_tv), and the mean of the logits is the product with the mean of the rows of W_y.
+    """
     attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
     real = batch.tgt_out != PAD
-    s = model.decoder.dropout(attentional[real])
-    loss, nats = cross_entropies(model.decoder.W_y, s, batch.tgt_out[real], label_smoothing)
+    s, y = model.decoder.dropout(attentional[real]), batch.tgt_out[real]
+    W, b = model.decoder.W_y.weight, model.decoder.W_y.bias
+    loss = cross_entropy(s, W, b, y, label_smoothing)
+    nats = loss.detach()
+    if label_smoothing:
+        with torch.no_grad():
+            above_mean = (s * W[y]).sum() + b[y].sum() - (s.sum(0, dtype=W.dtype) * W.mean(0)).sum() - len(y) * b.mean()
+        nats = nats - label_smoothing * above_mean
     if coverage:
         loss = loss + coverage * coverage_loss(weights.mean(1))[real].sum()
     return Losses(loss, nats)
-
-
-def loss_sum(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Float[Tensor, ""]:
-    """Return the loss of `losses` alone."""
-    return losses(model, batch, label_smoothing, coverage).loss
-
-
-def cross_entropies(
-    W_y: nn.Linear, s: Float[Tensor, "rows attentional"], y: Int64[Tensor, " rows"], label_smoothing: float = 0.0
-) -> Losses:
-    """Return the cross entropy with and without label smoothing, of the real tokens y and the states that predict them.
-
-    The second needs no logits of its own. With z_t = W_y s_t + b_y, without smoothing the loss of a token is smaller by
-    epsilon (z_ty - mean_v z_tv), and the mean of the logits is the product with the mean of the rows of W_y.
-    """
-    W, b = W_y.weight, W_y.bias
-    loss = cross_entropy(s, W, b, y, label_smoothing)
-    if not label_smoothing:
-        return Losses(loss, loss.detach())
-    with torch.no_grad():
-        above_mean = (s * W[y]).sum() + b[y].sum() - (s.sum(0, dtype=W.dtype) * W.mean(0)).sum() - len(y) * b.mean()
-    return Losses(loss, loss.detach() - label_smoothing * above_mean)
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -16,9 +16,9 @@ from seq2seq.evaluation.choice import make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.evaluation.measures import measure
+from seq2seq.fast.loss import cross_entropy
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import PAD
-from seq2seq.training.update import cross_entropies
 
 BATCH_TOKENS = 4096  # batch size for the loss; it affects memory and speed, not the result
 
@@ -58,14 +58,14 @@ class Validation:
         assert isinstance(model, Seq2Seq)
 
         # loss and attention, under the references
-        nats = tokens = 0.0
+        W_y, nats, tokens = model.decoder.W_y, 0.0, 0
         sums = torch.zeros(4, 2, dtype=torch.float64)
         with torch.inference_mode(), self._translator.engine.exact.settings():
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
                 attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
                 real = batch.tgt_out != PAD
-                nats += cross_entropies(model.decoder.W_y, attentional[real], batch.tgt_out[real]).loss.item()
+                nats += cross_entropy(attentional[real], W_y.weight, W_y.bias, batch.tgt_out[real]).item()
                 tokens += batch.tokens
                 sums += health_sums(weights, batch.src_lengths, real.sum(1))
         loss, health = nats / tokens, Health.of(sums)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +10,12 @@ from seq2seq.model.seq2seq import Decoding, Output, Seq2Seq
 from seq2seq.shapes import Float, Int, Int64
 
 
-class Decodings(NamedTuple):
+class Decodings(tuple[Decoding, ...]):
     """The memory and the state of every model, which search passes from step to step."""
-
-    parts: tuple[Decoding, ...]
 
     def select(self, rows: Int[Tensor, " rows"], sentences: Int[Tensor, " sentences"] | None) -> "Decodings":
         """Return the given hypotheses, in that order; keep the memory of the given sentences (None: of all)."""
-        return Decodings(tuple(part.select(rows, sentences) for part in self.parts))
+        return Decodings(part.select(rows, sentences) for part in self)
 
 
 class Ensemble(nn.Module):
@@ -35,7 +32,7 @@ class Ensemble(nn.Module):
 
     def encode(self, src: Int[Tensor, "batch src"], lengths: Int[Tensor, " batch"]) -> Decodings:
         """Return what each model looks at, and its first state."""
-        return Decodings(tuple(model.encode(src, lengths) for model in self.models))
+        return Decodings(model.encode(src, lengths) for model in self.models)
 
     def step(
         self, tokens: Int[Tensor, " rows"], decoding: Decodings, running: Int[Tensor, " running"]
@@ -52,7 +49,7 @@ class Ensemble(nn.Module):
         self, steps: Sequence[Callable[..., tuple[Tensor, Decoding]]], tokens: Tensor, decoding: Decodings, rows: Tensor
     ) -> tuple[Tensor, Decodings]:
         log_probs, after = zip(
-            *(step(tokens, part, rows) for step, part in zip(steps, decoding.parts, strict=True)), strict=True
+            *(step(tokens, *each, rows) for step, *each in zip(steps, decoding, strict=True)), strict=True
         )
         return log_mean(log_probs), Decodings(after)
 
