@@ -10,9 +10,8 @@ from seq2seq.decoding.search import Hypothesis
 from seq2seq.shapes import Array, Float
 
 ORDER, BETA = 6, 2  # of chrF: letters in a row, and how much more recall counts than precision
-SHARPNESS = (
-    0.5  # chosen on dev: with 1 the likeliest hypothesis outweighs the others, with 0 unlikely ones count too much
-)
+# chosen on dev: with 1 the likeliest hypothesis outweighs the others, with 0 unlikely ones count too much
+SHARPNESS = 0.5
 
 
 def most_alike(pool: Sequence[Hypothesis], decode: Callable[[list[int]], str]) -> list[Hypothesis]:

@@ -275,9 +275,8 @@ def _read(
         findings += _finding("header", split.name, "", np.arange(len(marks)) == 0, "names of languages or columns")
     for side, (language, lines) in enumerate(zip(split.files, novel, strict=True)):
         most = sorted(lines, key=lambda character: (-lines[character], character))
-        listed = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in most[:NOVEL]) + " ..." * (
-            len(most) > NOVEL
-        )
+        listed = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in most[:NOVEL])
+        listed += " ..." * (len(most) > NOVEL)
         counts = marks["novel"][:, side] * look_up
         findings += _finding("novel", split.name, language, counts > 0, f"train never has {listed}", counts)
     return marks, findings

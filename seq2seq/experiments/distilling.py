@@ -22,11 +22,11 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.report import repeats
 from seq2seq.files import delete, fingerprint, must_write, publish, read_small, write_json
+from seq2seq.runs.checkpoints import WEIGHTS
 from seq2seq.runs.environment import git_commit
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 
-WEIGHTS = ("model.safetensors",)
 BATCHES = 16  # of the translator: lines that are sorted by length together
 TIMES, MORE = 3, 20  # a side may have three times as many characters as the other, and twenty more
 

@@ -98,9 +98,8 @@ class Product:
         if not self._learns:
             return torch.addmm(self._b, rows, self._W.t()).to(x.dtype)
         self._inputs.append(rows.detach())
-        return torch.addmm(self._copies.pop(), rows, self._W.t()).to(
-            x.dtype
-        )  # the last first, as inputs lie in reverse
+        b = self._copies.pop()  # the last first, as inputs lie in reverse
+        return torch.addmm(b, rows, self._W.t()).to(x.dtype)
 
 
 class _Copies(torch.autograd.Function):

@@ -5,10 +5,9 @@ from pathlib import Path
 
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint, is_file, must_write, write_json
-from seq2seq.runs.checkpoints import Checkpoint
+from seq2seq.runs.checkpoints import WEIGHTS, Checkpoint
 from seq2seq.runs.run import Run
 
-WEIGHTS = ("model.safetensors",)
 KEPT = ("sentences.json", "confidence.json", "shortlist.safetensors")  # files of a run that hold for the new one too
 
 
