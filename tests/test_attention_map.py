@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from seq2seq.decoding.attention_map import AttentionMap, beside, readable
+from seq2seq.plots import make_views
 
 ROWS, ROW_WORDS = ["▁der", "▁Leh", "rer", "</s>"], [0, 1, 1, 2]
 COLUMNS, COLUMN_WORDS = ["▁the", "▁tea", "ch", "er", "</s>"], [0, 1, 1, 1, 2]
@@ -69,6 +70,23 @@ def test_merging_twice_or_before_the_mean_changes_nothing():
 def test_only_a_merged_map_has_whole_words():
     assert not random_map().has_whole_words()
     assert random_map().words().has_whole_words()
+
+
+@pytest.mark.parametrize(
+    ("columns", "column_words", "is_spelled"),
+    [
+        (["▁", "h", "ú", "s", "</s>"], [0, 0, 0, 0, 1], True),
+        (["▁hel", "lo", "</s>"], [0, 0, 1], False),  # pieces
+        (["▁", "a", "▁", "b", "</s>"], [0, 0, 1, 1, 2], False),  # two words
+        (["▁hús", "</s>"], [0, 1], False),  # one token
+    ],
+)
+def test_a_side_may_be_one_word_that_is_spelled(columns, column_words, is_spelled):
+    weights = np.ones((1, 3, len(columns))) / len(columns)
+    map = AttentionMap(["h", "uː", "</s>"], columns, ["attention"], weights, [0, 1, 2], column_words)
+    assert map.has_spelled_word() is is_spelled
+    first, *_ = make_views(map)[0]["maps"]
+    assert first == ("tokens" if is_spelled else "words")
 
 
 def test_bytes_of_an_unknown_character_are_merged_into_the_character():

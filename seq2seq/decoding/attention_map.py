@@ -106,6 +106,14 @@ class AttentionMap:
         """Return whether every token is a word, so that `words` merges nothing."""
         return all(len(set(words)) == len(words) for words in (self.row_words, self.column_words))
 
+    def has_spelled_word(self) -> bool:
+        """Return whether a side is one word, letter by letter: merged into that word, its weights say nothing."""
+        sides = ((self.rows, self.row_words), (self.columns, self.column_words))
+        return any(
+            len(set(words)) == 2 < len(words) and 2 * sum(len(token) == 1 for token in tokens) > len(tokens)
+            for tokens, words in sides
+        )
+
     def words(self) -> "AttentionMap":
         """Merge pieces into words: a word looks with the mean of its pieces, and receives the sum of their weights."""
         row_pieces, column_pieces = _word_by_token(self.row_words), _word_by_token(self.column_words)

@@ -69,15 +69,18 @@ def make_views(decoder: AttentionMap | None, encoder: AttentionMap | None = None
     """Return what the reader of a page can choose to see, as its script reads it: a view for each map that there is.
 
     A view holds its map in words and, where those differ from the words in any of the views, in tokens, and the number
-    of the word that each token belongs to.
+    of the word that each token belongs to. The page shows the first: words, unless a side is one word that is spelled.
     """
-    shows_tokens = not all(map.has_whole_words() for map in (decoder, encoder) if map)
+    maps = [map for map in (decoder, encoder) if map]
+    units = ["words"] if all(map.has_whole_words() for map in maps) else ["words", "tokens"]
+    if any(map.has_spelled_word() for map in maps):
+        units.reverse()
     return [
         {
             "name": name,
             "rows": rows,
             "columns": columns,
-            "maps": {"words": _plain(map.words())} | ({"tokens": _plain(map)} if shows_tokens else {}),
+            "maps": {unit: _plain(map.words() if unit == "words" else map) for unit in units},
             "row_words": list(map.row_words),
             "column_words": list(map.column_words),
         }

@@ -100,7 +100,8 @@ export class Picture {
 	}
 
 	get view() { return this.views.find(({ name }) => name === this.chosen.view) ?? this.views[0]; }
-	get unit() { return this.view && this.chosen.unit in this.view.maps ? this.chosen.unit : "words"; }
+	get units() { return Object.keys(this.view?.maps ?? { words: 0 }); }
+	get unit() { return this.units.find((unit) => unit === this.chosen.unit) ?? this.units[0]; }
 	get map() { return this.view.maps[this.unit]; }
 	get head() { return Math.max(0, this.map.heads.indexOf(this.chosen.head)); }
 	get spot() { return this.hovered ?? this.focused ?? this.pinned ?? WHOLE; }
@@ -140,7 +141,7 @@ export class Picture {
 		const { view, map } = this;
 		Object.assign(this, { weights: map.weights[this.head], hovered: null, focused: null, pinned: null });
 		this.offer("view", this.views.map(({ name }) => name), view.name);
-		this.offer("unit", Object.keys(view.maps), this.unit);
+		this.offer("unit", this.units, this.unit);
 		this.headField.hidden = map.heads.length < 2;
 		this.heads.replaceChildren(...map.heads.map((name) => make("option", { value: name }, name)));
 		this.heads.value = map.heads[this.head];
