@@ -10,7 +10,8 @@ not be resumed to the same bits. No piece goes beyond a word, so each word is dr
 import math
 import re
 from collections.abc import Sequence
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from itertools import groupby
 from random import Random
 from typing import NamedTuple
@@ -28,7 +29,8 @@ class Scored(NamedTuple):
     score: float  # unigram: its log-probability; bpe: the higher, the earlier it is merged
 
 
-class Pieces(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Pieces:
     """The tokens of a vocabulary."""
 
     unbroken: frozenset[int]  # those that are never cut in another way: symbols, bytes, `<unk>`
@@ -45,6 +47,7 @@ def pieces_of(tokenizer: SubwordTokenizer) -> Pieces:
 
 
 WORD = re.compile("▁?[^▁]+|▁")  # sentencepiece writes ▁ for a space
+WORDS_KEPT = 50_000  # of which the segmentations are remembered
 
 
 def draw_subwords(
@@ -60,12 +63,12 @@ def draw_subwords(
 def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], seed: int) -> list[list[int]]:
     """Draw new tokens for one side, without EOS."""
     assert isinstance(tokenizer, SubwordTokenizer), tokenizer  # the config says so
-    unbroken, pieces = pieces_of(tokenizer)
+    pieces = pieces_of(tokenizer)
     draw_word, random = {"unigram": draw_unigram, "bpe": draw_bpe}[type], Random(seed)
     drawn = []
     for row in rows:
         ids: list[int] = []
-        for is_unbroken, run in groupby(row, unbroken.__contains__):
+        for is_unbroken, run in groupby(row, pieces.unbroken.__contains__):
             if is_unbroken:
                 ids += run
                 continue
@@ -75,40 +78,44 @@ def draw(tokenizer: Tokenizer, type: str, alpha: float, rows: list[list[int]], s
     return drawn
 
 
-def draw_unigram(word: str, pieces: dict[str, Scored], alpha: float, random: Random) -> list[int]:
+def draw_unigram(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
     """Draw the ids of a word by forward filtering and backward sampling."""
-    # forward: the log of the summed weights of all segmentations of word[:end], by their last piece
-    totals, last_pieces = [0.0], []
-    for end in range(1, len(word) + 1):
-        found = [(begin, *pieces[word[begin:end]]) for begin in range(end) if word[begin:end] in pieces]
-        weighted = [(totals[begin] + alpha * score, begin, id) for begin, id, score in found]
-        largest = max((weight for weight, _, _ in weighted), default=-math.inf)
-        total = sum(math.exp(weight - largest) for weight, _, _ in weighted if weight > -math.inf)
-        totals.append(largest + math.log(total) if total else -math.inf)
-        last_pieces.append(weighted)
-
-    # backward: draw the last piece, then the one before it
-    ids, end = [], len(word)
+    ids, end, ends = [], len(word), last_pieces(word, pieces, alpha)
     while end:
-        weights = [math.exp(weight - totals[end]) for weight, _, _ in last_pieces[end - 1]]
-        ((_, end, id),) = random.choices(last_pieces[end - 1], weights)
+        choices, weights = ends[end - 1]
+        ((end, id),) = random.choices(choices, weights)
         ids.append(id)
     return ids[::-1]
 
 
-def draw_bpe(word: str, pieces: dict[str, Scored], alpha: float, random: Random) -> list[int]:
+@lru_cache(maxsize=WORDS_KEPT)
+def last_pieces(word: str, pieces: Pieces, alpha: float) -> list[tuple[list[tuple[int, int]], list[float]]]:
+    """Return what each beginning of a word may end with: (where the piece begins, its id), and their probabilities."""
+    totals, ends = [0.0], []  # the log of the summed weights of all segmentations of word[:end]
+    for end in range(1, len(word) + 1):
+        found = [(begin, *pieces.scored[word[begin:end]]) for begin in range(end) if word[begin:end] in pieces.scored]
+        weights = [totals[begin] + alpha * score for begin, _, score in found]
+        largest = max(weights, default=-math.inf)
+        total = sum(math.exp(weight - largest) for weight in weights if weight > -math.inf)
+        totals.append(largest + math.log(total) if total else -math.inf)
+        probabilities = [math.exp(weight - totals[end]) if total else 0.0 for weight in weights]
+        ends.append(([(begin, id) for begin, id, _ in found], probabilities))
+    return ends
+
+
+def draw_bpe(word: str, pieces: Pieces, alpha: float, random: Random) -> list[int]:
     """Merge the letters of a word, the best pair first, and leave out each merge with probability alpha."""
-    parts, left_out = [*word], set()
+    parts, left_out, scored = [*word], set(), pieces.scored
     while True:
         # find the pairs that form a piece; the position of its middle identifies a pair
         pairs, middle = [], 0
         for i in range(1, len(parts)):
             middle += len(parts[i - 1])
             merged = parts[i - 1] + parts[i]
-            if merged in pieces and (middle, merged) not in left_out:
-                pairs.append((-pieces[merged].score, middle, merged, i))
+            if merged in scored and (middle, merged) not in left_out:
+                pairs.append((-scored[merged].score, middle, merged, i))
         if not pairs:
-            return [pieces[part].id for part in parts]
+            return [scored[part].id for part in parts]
 
         # merge the best, or leave it out
         _, middle, merged, i = min(pairs)
