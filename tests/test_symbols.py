@@ -12,6 +12,7 @@ from seq2seq.config import load_config
 from seq2seq.data.sampling import draw
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
+from seq2seq.evaluation.evaluate import rewriting_of
 from seq2seq.text.own_models import import_model, import_tokenizers
 from seq2seq.text.sentences import Sentences
 from seq2seq.text.tokenizer import EOS, SPECIALS, UNK, train_tokenizers
@@ -109,7 +110,7 @@ def test_an_own_model_cuts_as_before_and_has_our_special_tokens(tmp_path, type, 
     made = import_tokenizers([path], False, False, [])
     save_tokenizers(made, tmp_path / "saved")
     ours = load_tokenizers(tmp_path / "saved")
-    assert (ours.type, ours.normalizer, ours.joint) == (type, "nmt_nfkc", True)
+    assert (ours.types, ours.normalizer, ours.joint) == ((type, type), "nmt_nfkc", True)
     assert ours.src.pieces(range(4)) == SPECIALS
     for text in ("the cat sees", "eine Katze ½", "cat x"):
         ids = ours.src.encode(text)
@@ -121,7 +122,7 @@ def test_an_own_model_cuts_as_before_and_has_our_special_tokens(tmp_path, type, 
         assert (UNK in ids) == (text == "cat x")
         assert EOS not in ids
     assert ours.src.rewrite("Katze ½") == "Katze 1⁄2"  # as a perfect translation would be written
-    assert ours.rewriting == "|normalizer:nmt_nfkc"
+    assert rewriting_of(ours) == "|normalizer:nmt_nfkc"
 
 
 def test_a_file_that_is_no_model_of_subwords_is_an_error(tmp_path):
