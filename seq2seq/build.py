@@ -92,10 +92,13 @@ def _transformer_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear
 
 
 def _attention(config: Config) -> Attention:
-    model, wanted, longest = config.model, config.model.attention, config.data.max_length + 1  # and </s>
+    model, attention = config.model, config.model.attention
+    max_positions = config.data.max_length + 1  # and </s>
     states = model.decoder.hidden_size, model.encoder.hidden_size
-    sizes = Sizes(*states, wanted.num_heads, longest, wanted.chunk_size)
-    return build_attention(wanted.score, sizes, wanted.window, wanted.window_size, wanted.past, wanted.temperature)
+    sizes = Sizes(*states, attention.num_heads, max_positions, attention.chunk_size)
+    return build_attention(
+        attention.score, sizes, attention.window, attention.window_size, attention.past, attention.temperature
+    )
 
 
 def _draw_weights(model: Seq2Seq) -> None:

@@ -55,7 +55,7 @@ class Reader:
         self.characters: set[str] = set()
         self.quoted = self.doubled = 0  # pairs with a cell in quotation marks, and with doubled ones in it
         self._lines, self._words, self._letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
-        self._signs: tuple[set[str], set[str]] = set(), set()  # different words of each side, some more than MANY_SIGNS
+        self._signs: tuple[set[str], set[str]] = set(), set()  # different words of each side, as far as they count
 
     def mark(self, row: Row) -> tuple[int, int, bool]:
         """Return the hashes of a pair, and whether a side is blank."""
@@ -78,12 +78,16 @@ class Reader:
     def types(self) -> tuple[str, str] | None:
         """The types of tokenizers for lines that are words, letter by letter: `char`, or `word` for signs with spaces
         between them. None: lines are sentences."""
-        types = []
-        for words, letters, signs in zip(self._words, self._letters, self._signs, strict=True):
-            are_words = words < 1.1 * self._lines and letters <= SPELLED_WORD * self._lines
-            are_signs = not are_words and letters < SPELLED_SIGN * words
-            types += ["word" if are_signs and len(signs) <= MANY_SIGNS else "char"] * (are_words or are_signs)
-        return (types[0], types[1]) if self._lines and len(types) == 2 else None
+        src, tgt = self._type(0), self._type(1)
+        return (src, tgt) if src and tgt else None
+
+    def _type(self, side: int) -> str | None:
+        words, letters = self._words[side], self._letters[side]
+        if words < 1.1 * self._lines and letters <= SPELLED_WORD * self._lines:
+            return "char"
+        if letters < SPELLED_SIGN * words:
+            return "word" if len(self._signs[side]) <= MANY_SIGNS else "char"
+        return None
 
     @property
     def tokens(self) -> int:

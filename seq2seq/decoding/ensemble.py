@@ -49,7 +49,7 @@ class Ensemble(nn.Module):
         self, steps: Sequence[Callable[..., tuple[Tensor, Decoding]]], tokens: Tensor, decoding: Decodings, rows: Tensor
     ) -> tuple[Tensor, Decodings]:
         log_probs, after = zip(
-            *(step(tokens, *each, rows) for step, *each in zip(steps, decoding, strict=True)), strict=True
+            *(step(tokens, part, rows) for step, part in zip(steps, decoding, strict=True)), strict=True
         )
         return log_mean(log_probs), Decodings(after)
 
