@@ -55,7 +55,7 @@ class Reader:
         self.characters: set[str] = set()
         self.quoted = self.doubled = 0  # pairs with a cell in quotation marks, and with doubled ones in it
         self._lines, self._words, self._letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
-        self._signs: tuple[set[str], set[str]] = set(), set()  # different words of each side, as far as they count
+        self._signs: tuple[set[str], set[str]] = set(), set()  # the different words of each side, until there are many
 
     def mark(self, row: Row) -> tuple[int, int, bool]:
         """Return the hashes of a pair, and whether a side is blank."""
