@@ -162,7 +162,16 @@ def test_given_pairs_are_aligned_by_word_or_by_token(plain, run, folder, capsys)
         assert capsys.readouterr().out.splitlines() == expected
 
 
-def test_given_pairs_are_columns_of_a_table_which_is_never_overwritten(plain, folder, capsys):
+def test_links_of_spelled_words_come_with_a_hint(run, folder, capsys):
+    (folder / "words.tsv").write_text("cat\tKatze\nthe dog\tder Hund\n", encoding="utf-8")
+    aligning = ["align", run, "--data", str(folder / "words.tsv")]
+    assert main(aligning) == 0
+    assert "1 line has one word, spelled in letters: --by token links the letters" in capsys.readouterr().err
+    assert main([*aligning, "--by", "word"]) == 0
+    assert "spelled" not in capsys.readouterr().err
+
+
+def test_given_pairs_are_columns_of_a_table_which_is_never_overwritten(run, folder, capsys):
     (folder / "pairs.tsv").write_text("the cat\tdie Katze\n", encoding="utf-8")
     (folder / "table.tsv").write_text("x\ty\tz\n1\tdie Katze\tthe cat\n", encoding="utf-8")
     chosen = ["align", plain, "--data", str(folder / "table.tsv"), "--columns", "z,y"]

@@ -5,10 +5,15 @@ Pharaoh format: `1-2` means that word 2 of the translation looks at word 1 of th
 
 import argparse
 import logging
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
+from typing import TYPE_CHECKING
 
 from seq2seq.commands import console, options
 from seq2seq.errors import UserError
+
+if TYPE_CHECKING:
+    from seq2seq.decoding.attention_map import AttentionMap
 
 HELP = "write word alignments of translations, or of given pairs, in Pharaoh format"
 
@@ -54,5 +59,15 @@ def run(args: argparse.Namespace) -> None:
         lines = console.read_batches(args.input, translator.search.batch_size)
         looks = (look for batch in lines for look in translator.look(batch, Options(beam=args.beam)))
     maps = (look.decoder and look.decoder.select(args.head) for look in looks)
-    by = args.by or "word"
-    console.write_output(args.output, (f"{map.pharaoh(by) if map else ''}\n" for map in maps))
+    console.write_output(args.output, (f"{link}\n" for link in link_lines(maps, args.by)))
+
+
+def link_lines(maps: "Iterable[AttentionMap | None]", by: str | None) -> Iterator[str]:
+    """Yield the links of each map, by word unless said otherwise; warn if a word is spelled, for all links are alike."""
+    spelled = 0
+    for map in maps:
+        spelled += by is None and map is not None and map.has_spelled_word()
+        yield map.pharaoh(by or "word") if map else ""
+    if spelled:
+        lines = f"{spelled:,} {'line has' if spelled == 1 else 'lines have'}"
+        logging.getLogger("seq2seq").warning("%s one word, spelled in letters: --by token links the letters", lines)
