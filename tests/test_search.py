@@ -8,7 +8,8 @@ import pytest
 import torch
 from random_model import SENTENCES, batch_of, random_model
 
-from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty, sample
+from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty
 from seq2seq.decoding.translation import Sampling
 from seq2seq.fast.topk import blockwise_topk
 from seq2seq.model.attention import SCORES

@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def link_lines(maps: "Iterable[AttentionMap | None]", by: str | None) -> Iterator[str]:
-    """Yield the links of each map, by word unless said otherwise; warn if a word is spelled, for all links are alike."""
+    """Yield the links of each map, by word unless said otherwise; warn of spelled words."""
     spelled = 0
     for map in maps:
         spelled += by is None and map is not None and map.has_spelled_word()

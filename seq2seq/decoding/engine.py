@@ -17,7 +17,8 @@ from seq2seq.decoding.constraints import Constraint, Spelling
 from seq2seq.decoding.ensemble import Decodings, Ensemble
 from seq2seq.decoding.looking import Look, map_sentence, name_decoder_heads, name_encoder_heads
 from seq2seq.decoding.mbr import most_alike
-from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search, sample
+from seq2seq.decoding.sampling import sample
+from seq2seq.decoding.search import Hypothesis, Limits, Rule, beam_search
 from seq2seq.decoding.translation import NOT_FINITE, NOT_OBEYED, Alternative, NextToken, Options, Translation
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision, Products, choose_precision

@@ -1,4 +1,4 @@
-"""Beam search and sampling. Both work on tokens and log-probabilities only.
+"""Beam search. It works on tokens and log-probabilities only, as sampling does (sampling.py).
 
 The model appears as a `step` function. It takes the last token of every row, the state before that token, and the
 indices of the rows whose hypotheses still run. It returns the log-probabilities of the next token for these rows, which
@@ -16,7 +16,6 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from seq2seq.decoding.translation import Sampling
 from seq2seq.fast.topk import topk
 from seq2seq.shapes import Bool, Float, Int
 
@@ -94,7 +93,7 @@ def beam_search(
     """
     # begin with one hypothesis per sentence, which holds only the begin token
     count, device = len(limits.max_lengths), limits.max_lengths.device
-    dtype = _score_dtype(device)
+    dtype = score_dtype(device)
     penalties = [length_penalty(length, alpha) for length in range(int(limits.max_lengths.max()) + 1)]
     beams = _Beams(
         sentence=torch.arange(count, device=device),
@@ -113,7 +112,7 @@ def beam_search(
         log_probs, state = step(beams.tokens[:, :, -1].flatten(), state, running_rows)
 
         # forbid tokens
-        _forbid(log_probs, limits, beams.sentence[running_rows // width], beams.tokens.flatten(0, 1)[running_rows])
+        forbid(log_probs, limits, beams.sentence[running_rows // width], beams.tokens.flatten(0, 1)[running_rows])
 
         # keep the best continuations of each sentence
         best = _best_continuations(beams.scores, running_rows, log_probs, beam)
@@ -157,58 +156,12 @@ def beam_search(
     return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
-def sample(
-    step: Step[S], state: S, limits: Limits, sampling: Sampling, generator: torch.Generator
-) -> list[list[Hypothesis]]:
-    """Draw one hypothesis for each sentence, token by token from softmax(logits / temperature).
-
-    Scores are the model's own log-probabilities, before the temperature and the truncation that `Sampling` describes.
-    """
-    device = limits.max_lengths.device
-    finished: list[list[Hypothesis]] = [[] for _ in limits.max_lengths]
-    sentence = torch.arange(len(finished), device=device)  # the sentences that are still in the batch
-    tokens = torch.full((len(finished), 1), limits.bos, device=device)
-    scores = torch.zeros(len(finished), dtype=_score_dtype(device), device=device)
-
-    for _ in range(int(limits.max_lengths.max())):
-        # score the next tokens, and forbid some
-        log_probs, state = step(tokens[:, -1], state, torch.arange(len(tokens), device=device))
-        _forbid(log_probs, limits, sentence, tokens)
-
-        # the probabilities of the tokens to draw from, 0 for all others; rows need not sum to 1
-        probs, ranked = (log_probs / sampling.temperature).softmax(-1).sort(dim=-1, descending=True, stable=True)
-        keep = probs.cumsum(-1) - probs < sampling.top_p  # the mass of the more probable tokens
-        if sampling.top_k > 0:
-            keep[:, sampling.top_k :] = False
-        probs = torch.zeros_like(probs).scatter(1, ranked, probs * keep)
-
-        # draw a token for each sentence; without numbers there is nothing to draw from
-        if probs.isnan().any():
-            break
-        drawn = torch.multinomial(probs, 1, generator=generator)
-        scores = scores + log_probs.gather(1, drawn).squeeze(1)
-        tokens = torch.cat([tokens, drawn], dim=1)
-
-        # set finished hypotheses aside
-        ended = tokens[:, -1] == limits.eos
-        for i in ended.nonzero().flatten().tolist():
-            score = scores[i].item()
-            finished[int(sentence[i])].append(Hypothesis(tokens[i, 1:-1].tolist(), score, score))
-
-        # drop finished sentences
-        if ended.all():
-            break
-        kept = (~ended).nonzero().flatten()
-        state = state.select(kept, kept if ended.any() else None)
-        sentence, tokens, scores = sentence[kept], tokens[kept], scores[kept]
-    return finished
-
-
-def _score_dtype(device: torch.device) -> torch.dtype:
+def score_dtype(device: torch.device) -> torch.dtype:
+    """Return the type of sums of log-probabilities."""
     return torch.float32 if device.type == "mps" else torch.float64  # Apple's GPUs have no double precision
 
 
-def _forbid(
+def forbid(
     log_probs: Float[Tensor, "rows vocab"],
     limits: Limits,
     sentence: Int[Tensor, " rows"],
