@@ -46,13 +46,12 @@ def assemble(config: Config, tokenizers: Tokenizers) -> Seq2Seq:
 
 def _encoder(model: ModelConfig, embedding: nn.Embedding) -> Encoder | SelfAttentionEncoder:
     """Build an encoder: recurrent layers, self-attention layers, or self-attention on top of recurrent layers."""
-    encoder = model.encoder
-    below, count = None, encoder.num_layers
+    encoder, below, count = model.encoder, None, model.encoder.num_layers
     if encoder.type == "rnn":
-        recurrent = _recurrent(model, encoder, model.embedding_size, count, encoder.bidirectional)
+        recurrent = _recurrent(model, encoder, model.embedding_size, encoder.num_layers, encoder.bidirectional)
         below, count = Encoder(embedding, recurrent, model.dropout), encoder.self_attention_layers
-        if not count:
-            return below
+    if below and not count:
+        return below
     layers = [EncoderLayer(encoder.hidden_size, encoder.num_heads, model.dropout) for _ in range(count)]
     return SelfAttentionEncoder(embedding, layers, below, model.dropout)
 
@@ -69,12 +68,12 @@ def _recurrent_decoder(config: Config, embedding: nn.Embedding, W_y: nn.Linear, 
     if decoder.type == "bahdanau":
         input_size += attention.context_size
 
-    # the layers, and the step around them
-    layers, upper = decoder.num_layers, None
+    # the layers, and the step around them; Google's decoder looks at the source between its lowest layer and the others
+    lower, upper = decoder.num_layers, None
     if decoder.type == "gnmt":
-        above = layers - 1
-        layers, upper = 1, _recurrent(model, decoder, decoder.hidden_size + attention.context_size, above)
-    recurrent = _recurrent(model, decoder, input_size, layers)
+        lower = 1
+        upper = _recurrent(model, decoder, decoder.hidden_size + attention.context_size, decoder.num_layers - 1)
+    recurrent = _recurrent(model, decoder, input_size, lower)
     return kind(embedding, recurrent, attention, W_y, summary_size, model.dropout, decoder.input_feeding, upper)
 
 
@@ -105,13 +104,14 @@ def _draw_weights(model: Seq2Seq) -> None:
     """Draw weights with which numbers keep their size from layer to layer (Glorot and Bengio 2010), matrix by matrix.
 
     torch's own weights are smaller. With them s_t = tanh(W_c [c_t; h_t]) starts near zero, the decoder learns to write
-    before it learns to look, and looks at `</s>` alone (docs/performance.md). Layers that start at zero stay at zero.
+    before it learns to look, and looks at `</s>` alone (docs/performance.md). Layers that start at zero stay at zero,
+    and W_y as it was drawn, like embeddings.
     """
     for module in model.modules():
         if isinstance(module, nn.RNNBase):
             for name, weight in module.named_parameters():
                 if name.startswith("weight"):
-                    for gate in weight.detach().split(module.hidden_size):
+                    for gate in weight.detach().split(module.hidden_size):  # a matrix for each gate
                         nn.init.xavier_uniform_(gate)
         elif isinstance(module, nn.Linear) and module is not model.decoder.W_y and module.weight.any():
             nn.init.xavier_uniform_(module.weight)
@@ -126,8 +126,3 @@ def _embedding(tokenizer: Tokenizer, model: ModelConfig) -> Embedding:
     nn.init.normal_(embedding.weight, std=model.embedding_size**-0.5)
     nn.init.zeros_(embedding.weight.detach()[PAD])
     return embedding
-
-
-def count_parameters(model: nn.Module) -> int:
-    """Count the numbers that a model learns; tied ones count once."""
-    return sum(parameter.numel() for parameter in model.parameters())

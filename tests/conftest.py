@@ -14,6 +14,7 @@ install_import_hook(
         "seq2seq.training.update",
         "seq2seq.data.batch",
         "seq2seq.data.batches",
+        "seq2seq.data.flat",
         "seq2seq.data.store",
         "seq2seq.text.vectors",
     ],

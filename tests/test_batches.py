@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from seq2seq.data import batches as module
 from seq2seq.data.batches import Batches, Position, make_batch
 from seq2seq.data.dataset import padding_share
-from seq2seq.data.store import flatten
+from seq2seq.data.flat import flatten
 from seq2seq.text.tokenizer import BOS, EOS, PAD
 
 LENGTHS = st.lists(st.tuples(st.integers(1, 12), st.integers(1, 12)), min_size=1, max_size=40)

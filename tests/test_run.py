@@ -16,14 +16,14 @@ import torch
 from faults import before_the_first, largest_file
 from tiny import write_config
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model
 from seq2seq.config import load_config
 from seq2seq.data.dataset import data_digests, learn_tokenizers
 from seq2seq.devices import choose_device, free_memory
 from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
 from seq2seq.runs.checkpoints import Checkpoint
-from seq2seq.runs.fitting import must_fit
+from seq2seq.runs.fitting import count_parameters, must_fit
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train

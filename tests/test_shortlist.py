@@ -17,7 +17,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig, load_config
 from seq2seq.data import dataset
 from seq2seq.data.dataset import shortlist_of
-from seq2seq.data.store import flatten
+from seq2seq.data.flat import flatten
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.decoding.translation import Sampling
 from seq2seq.decoding.translator import Translator

@@ -10,7 +10,7 @@ from torch import nn
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.model.attention import Memory, MultiHead, Sizes
 from seq2seq.model.encoder import SelfAttentionEncoder
-from seq2seq.model.transformer import DecoderLayer, EncoderLayer, TransformerDecoder, add_positions
+from seq2seq.model.transformer import Cache, DecoderLayer, EncoderLayer, TransformerDecoder, add_positions
 
 LENGTHS = (5, 3, 1)
 TGT = torch.tensor([[2, 5, 7, 9, 6], [2, 8, 8, 4, 0], [2, 11, 0, 0, 0]])
@@ -106,7 +106,7 @@ def test_a_decoder_layer_equals_that_of_torch(num_heads):
     x = torch.randn(3, 6, 8, dtype=torch.float64)
     nothing = x.new_zeros(3, num_heads, 0, 8 // num_heads)
     first = torch.zeros(3, dtype=torch.long)
-    z = ours(x, ours.attention.memorize(states, mask), nothing, nothing, first).states
+    z = ours(x, ours.attention.memorize(states, mask), Cache(nothing, nothing, first)).states
     causal = nn.Transformer.generate_square_subsequent_mask(6, dtype=torch.float64)
     torch.testing.assert_close(z, theirs(x, states, tgt_mask=causal, memory_key_padding_mask=~mask))
 
@@ -244,6 +244,6 @@ def test_gradients_of_a_decoder_layer_are_the_numerical_ones():
     nothing, first = x.new_zeros(2, 2, 0, 2), torch.zeros(2, dtype=torch.long)
 
     def output(x, *_):
-        return layer(x, layer.attention.memorize(states, mask), nothing, nothing, first).states
+        return layer(x, layer.attention.memorize(states, mask), Cache(nothing, nothing, first)).states
 
     assert torch.autograd.gradcheck(output, (x, *layer.parameters()))

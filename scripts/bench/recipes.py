@@ -137,11 +137,12 @@ def main() -> None:
     # choose a checkpoint on dev; measure it on test
     def score(checkpoint: Path, split: str) -> dict[str, float]:
         texts = [join(line) for line in toolkit.translate(checkpoint, folder / f"{split}.src")]
-        scores = {"chrF": sacrebleu.corpus_chrf, "BLEU": sacrebleu.corpus_bleu}
-        return {name: round(measure(texts, [references[split]]).score, 2) for name, measure in scores.items()}
+        measures = (sacrebleu.corpus_chrf, sacrebleu.corpus_bleu)
+        found = [measure(texts, [references[split]]) for measure in measures]
+        return {each.name: round(each.score, 2) for each in found}
 
     dev = {checkpoint: score(checkpoint, "dev") for checkpoint in checkpoints}
-    best = max(dev, key=lambda checkpoint: dev[checkpoint]["chrF"])
+    best = max(dev, key=lambda checkpoint: dev[checkpoint]["chrF2"])
     found = {"dev": dev[best], "test": score(best, "test")}
     print(json.dumps({"recipe": args.recipe.stem, "checkpoint": best.name, "minutes": round(minutes, 1)} | found))
 

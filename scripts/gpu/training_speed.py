@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seq2seq.fast.loss
 import seq2seq.model.decoder
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model
 from seq2seq.config import parse_config
 from seq2seq.config.keys import TrainingConfig
 from seq2seq.data.batches import Batch, Batches, Position
@@ -31,6 +31,7 @@ from seq2seq.model.encoder import real_positions
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS
 from seq2seq.profiling.parts import profile_updates, synchronized_time
+from seq2seq.runs.fitting import count_parameters
 from seq2seq.text.tokenizer import EOS, PAD, Tokenizers, WordTokenizer
 from seq2seq.training.update import make_optimizer, update
 

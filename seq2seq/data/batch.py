@@ -28,7 +28,7 @@ class Batch(NamedTuple):
 
 def make_batch(pairs: Sequence[EncodedPair]) -> Batch:
     """Pad pairs of token ids, both sides ending in EOS, into one batch, in the order given."""
-    sources, targets = ([[*pair[side]] for pair in pairs] for side in (0, 1))
+    sources, targets = [src for src, _ in pairs], [tgt for _, tgt in pairs]
     tgt_in = _pad([[BOS, *target[:-1]] for target in targets])
     lengths = torch.tensor([len(source) for source in sources])
     return Batch(_pad(sources), lengths, tgt_in, _pad(targets), sum(map(len, targets)))

@@ -10,14 +10,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from seq2seq.data.batch import Batch, make_batch
 from seq2seq.data.corpus import EncodedPair
-from seq2seq.data.store import flatten
-from seq2seq.shapes import Int, Int64, Integer
-from seq2seq.text.tokenizer import BOS, PAD
+from seq2seq.data.flat import InMemory, cut_pairs, pad_pairs
+from seq2seq.shapes import Int, Integer
 
 PART = 32  # chunks at most, which are planned together and held in memory; in a store these are 262,144 pairs
 
@@ -40,15 +37,6 @@ class Chunks(Protocol):
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
         """Return the number of source and of target ids of each pair of a chunk."""
-
-
-class _InMemory:
-    def __init__(self, pairs: Sequence[EncodedPair]):
-        self._lengths, self.tokens = flatten(pairs, np.dtype(np.int32))
-        self.begins = [0]
-
-    def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
-        return self._lengths
 
 
 class Plan(NamedTuple):
@@ -80,7 +68,7 @@ class Batches:
         seed: int,
         sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
     ):
-        self._chunks = _InMemory(pairs) if isinstance(pairs, Sequence) else pairs
+        self._chunks = InMemory(pairs) if isinstance(pairs, Sequence) else pairs
         self._parts = -(-len(self._chunks.begins) // PART)
         self._size, self._batch_type, self._seed, self._sampling = size, batch_type, seed, sampling
 
@@ -97,18 +85,17 @@ class Batches:
         `rank`, and the position after all of them. The last batches of an epoch may go together with the first of
         the next epoch, so no batch is left out.
         """
-        turn = 0  # the rank whose batch is next
+        dealt: list[tuple[Plan, int]] = []  # the batches of the first ranks, until every process has one
         while True:
             epoch, part = position.epoch, position.part
             plan = self._plan(epoch, part)
             next_part = Position(epoch, part=part + 1) if part + 1 < self._parts else Position(epoch + 1)
             for index in range(position.index, len(plan.batches)):
-                if turn == rank:
-                    mine = plan, index
-                turn = (turn + 1) % size
-                if turn == 0:  # every process has a batch
+                dealt.append((plan, index))
+                if len(dealt) == size:
                     is_last = index + 1 == len(plan.batches)
-                    yield next_part if is_last else Position(epoch, index + 1, part), self._make(*mine)
+                    yield next_part if is_last else Position(epoch, index + 1, part), self._make(*dealt[rank])
+                    dealt = []
             position = next_part
 
     def plans(self, epoch: int) -> Iterator[Plan]:
@@ -127,9 +114,10 @@ class Batches:
         by_chunk = [self._chunks.lengths(chunk) for chunk in chosen.tolist()]
         lengths, starts = np.concatenate(by_chunk), []
         for chunk, sizes in zip(chosen, (each.sum(axis=1) for each in by_chunk), strict=True):
-            starts.append(self._chunks.begins[chunk] + np.cumsum(sizes) - sizes)
+            starts.append(self._chunks.begins[chunk] + np.cumsum(sizes) - sizes)  # the sum of the sizes before
 
-        # shuffle, then sort by the longer side, then by source and target; pairs of equal lengths stay shuffled
+        # shuffle, then sort by the longer side, then by source and target (for `lexsort` the last key is the first);
+        # pairs of equal lengths stay shuffled; where sentences are counted, each is one wide
         shuffled = rng.permutation(len(lengths))
         src, tgt = lengths[shuffled].T
         widths = np.maximum(src, tgt) if self._batch_type == "tokens" else np.ones(len(lengths), dtype=int)
@@ -151,32 +139,8 @@ class Batches:
         rows, tokens = plan.batches[index], self._chunks.tokens
         starts, lengths = plan.starts[rows], plan.lengths[rows]
         if self._sampling is None:
-            return _pad_pairs(tokens, starts, lengths)
+            return pad_pairs(tokens, starts, lengths)
 
         # draw new tokens for the same texts
-        middles, ends = starts + lengths[:, 0], starts + lengths.sum(axis=1)
-        bounds = zip(starts.tolist(), middles.tolist(), ends.tolist(), strict=True)
-        pairs = [(tokens[start:middle].tolist(), tokens[middle:end].tolist()) for start, middle, end in bounds]
+        pairs = cut_pairs(tokens, starts, lengths)
         return make_batch(self._sampling(pairs, (self._seed, plan.epoch, plan.part, index)))
-
-
-def _pad_pairs(
-    tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, "batch 2"]
-) -> Batch:
-    """Make a batch of the pairs that start at `starts` in `tokens`: many times faster than from lists."""
-    src, tgt = lengths.T
-    tgt_in = _pad(tokens, starts + src - 1, tgt)  # the target, one token later
-    tgt_in[:, 0] = BOS
-    src_lengths = torch.from_numpy(src.astype(np.int64))
-    return Batch(_pad(tokens, starts, src), src_lengths, tgt_in, _pad(tokens, starts + src, tgt), int(tgt.sum()))
-
-
-def _pad(
-    tokens: Integer[np.ndarray, " tokens"], starts: Int[np.ndarray, " batch"], lengths: Int[np.ndarray, " batch"]
-) -> Int64[Tensor, "batch length"]:
-    """Copy a row of tokens from each start, as many as `lengths` says, padded with PAD."""
-    columns = np.arange(lengths.max())
-    real = columns < lengths[:, None]
-    padded = np.full(real.shape, PAD, dtype=np.int64)
-    padded[real] = tokens[(starts[:, None] + columns)[real]]
-    return torch.from_numpy(padded)

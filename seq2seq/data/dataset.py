@@ -14,8 +14,9 @@ from tqdm import tqdm
 from seq2seq.config import Config
 from seq2seq.config.keys import DataConfig
 from seq2seq.data.batches import Batches, Chunks
-from seq2seq.data.corpus import EncodedPair, Pair, Report, encode_pairs, is_too_long, read_pairs
+from seq2seq.data.corpus import EncodedPair, Pair, encode_pairs, is_too_long, read_pairs
 from seq2seq.data.formats import Form, Row, corpus_files, describe_table, stream_pairs
+from seq2seq.data.report import Report
 from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
 from seq2seq.errors import UserError

@@ -9,24 +9,25 @@ A chunk is `CHUNK` pairs of text, which are tokenized, checked and shuffled toge
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import accumulate, chain, islice
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from pydantic import BaseModel, NonNegativeInt
 
-from seq2seq.data.corpus import EncodedPair, Report, encode_pairs
+from seq2seq.data.corpus import encode_pairs
+from seq2seq.data.flat import LENGTH, flatten
 from seq2seq.data.formats import Row
+from seq2seq.data.report import Report
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, read_json, replace_text, replacing_folder
-from seq2seq.shapes import Int, Integer
+from seq2seq.shapes import Int
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vocabularies import load_tokenizers, vocabulary_digests
 
 CHUNK = 8192  # pairs
-_LENGTH = np.dtype("<i4")
 
 
 class Inputs(BaseModel, strict=True, extra="forbid"):
@@ -83,7 +84,7 @@ class Store:
 
         # map the files
         self.tokens = self._map("tokens.bin", np.dtype(self.inputs.dtype), tokens)
-        self._lengths = self._map("lengths.bin", _LENGTH, 2 * pairs).reshape(-1, 2)
+        self._lengths = self._map("lengths.bin", LENGTH, 2 * pairs).reshape(-1, 2)
 
     def lengths(self, chunk: int) -> Int[np.ndarray, "pairs 2"]:
         """Return the lengths of the pairs of a chunk; at its first use, raise UserError if its bytes are damaged."""
@@ -163,14 +164,6 @@ def _write(folder: Path, rows: Iterator[Row], tokenizers: Tokenizers, inputs: In
 
     store.report().must_keep_a_pair()
     replace_text(folder / "store.json", store.model_dump_json(indent=1) + "\n")
-
-
-def flatten(
-    pairs: Sequence[EncodedPair], dtype: np.dtype
-) -> tuple[Int[np.ndarray, "pairs 2"], Integer[np.ndarray, " n"]]:
-    """Return the lengths of pairs of token ids, and all their ids in a row: a source, its target, the next source."""
-    lengths = np.array([(len(src), len(tgt)) for src, tgt in pairs], _LENGTH).reshape(-1, 2)
-    return lengths, np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), dtype, int(lengths.sum()))
 
 
 def _digest(data: bytes) -> str:

@@ -1,5 +1,6 @@
 """The doubt of a translator: a translation is marked as unsure where a signal is lower than on nearly all of dev."""
 
+import logging
 import math
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
@@ -14,6 +15,8 @@ from seq2seq.files import is_file, read_json
 from seq2seq.runs.run import Run
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer, Tokenizers
+
+log = logging.getLogger("seq2seq")
 
 FALSE_ALARMS = 0.01  # share of dev that all signals together may mark
 DEVIATIONS = 2.5  # a floor is at least so many standard deviations below the mean: of few lines the lowest says little
@@ -52,10 +55,16 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         return blank.model_copy(update={"floors": floors})
 
     @classmethod
-    def of_run(cls, run: Run) -> "Confidence | None":
-        """Read what was calibrated at the end of a training; None if nothing was."""
+    def of_run(cls, run: Run, tokenizers: Tokenizers) -> "Confidence | None":
+        """Read what was calibrated at the end of a training; None if nothing was, or for another vocabulary."""
         file = run.folder / "confidence.json"
-        return read_json(file, cls, "delete it: then no translation is marked as unsure") if is_file(file) else None
+        if not is_file(file):
+            return None
+        confidence = read_json(file, cls, "delete it: then no translation is marked as unsure")
+        if len(confidence.counts) == len(tokenizers.src):
+            return confidence
+        log.warning("%s: of another vocabulary; no translation is marked", run.path / "confidence.json")
+        return None
 
     def signals(self, source: list[int], hypothesis: Hypothesis) -> Signals:
         """Return the signals of a translation; `source` are token ids with `</s>`, at least one before it."""

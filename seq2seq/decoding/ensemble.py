@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from seq2seq.errors import UserError
 from seq2seq.model.seq2seq import Decoding, Output, Seq2Seq
+from seq2seq.runs.run import Run
 from seq2seq.shapes import Float, Int, Int64
+from seq2seq.text.vocabularies import vocabulary_digests
 
 
 class Decodings(tuple[Decoding, ...]):
@@ -69,6 +73,17 @@ class Ensemble(nn.Module):
     def logits(self, log_probs: Float[Tensor, "*rows vocab"]) -> Float[Tensor, "*rows vocab"]:
         """Return what `forward` returned: log-probabilities are logits, whose softmax is p(y_t)."""
         return log_probs
+
+
+def load_ensemble(model: Seq2Seq, run: Run, others: Sequence[str | Path], device: torch.device) -> Ensemble:
+    """Join a run's model with the best models of other runs; raise UserError if one has other vocabularies."""
+    models, vocabularies = [model], vocabulary_digests(run.folder / "tokenizer")
+    for other in map(Run.open, others):
+        if vocabulary_digests(other.folder / "tokenizer") != vocabularies:
+            fix = "train them from one config with different seeds, or one from the other with --from"
+            raise UserError(f"{other.path}: its vocabularies are not those of {run.path}, as in an ensemble; {fix}")
+        models.append(other.load_model(device=device)[0])
+    return Ensemble(models)
 
 
 def log_mean(log_probs: Sequence[Float[Tensor, "*rows vocab"]]) -> Float[Tensor, "*rows vocab"]:

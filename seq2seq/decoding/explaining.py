@@ -183,12 +183,12 @@ def _explain_recurrent_step(calls: Calls, decoder: Decoder, t: int, head: int, s
     h = _line("h_t", written("h_t", "h_t"), where, call.arguments[0][0, i, decoder.attention.context_size :])
 
     # the attention; its query is h_t, or what the decoder has before it has h_t
-    attention = _explain_attention(calls, decoder.attention, t, head, src, kind.query)
-    if kind.query == "h_t":
+    attention = _explain_attention(calls, decoder.attention, t, head, src, kind.query_name)
+    if kind.query_name == "h_t":
         return [h, *attention]
     call, i = _at(calls[decoder.attention, "forward"], t)
-    query = written(kind.query, f"{kind.query}, the query")
-    return [_line(kind.query, query, where, call.arguments[0][0, i]), *attention, h]
+    query = written(kind.query_name, f"{kind.query_name}, the query")
+    return [_line(kind.query_name, query, where, call.arguments[0][0, i]), *attention, h]
 
 
 def _explain_attention(calls: Calls, attention: Attention, t: int, head: int, src: list[str], query: str) -> list[Line]:

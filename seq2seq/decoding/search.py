@@ -151,8 +151,8 @@ def beam_search(
     # rank the finished hypotheses of each sentence
     found: list[list[Hypothesis]] = [[] for _ in range(count)]
     for at_one_length in finished:
-        for sentence, *hypothesis in zip(*(field.tolist() for field in at_one_length), strict=True):
-            found[sentence].append(Hypothesis(*hypothesis))
+        for sentence, ids, score, normalized in zip(*(field.tolist() for field in at_one_length), strict=True):
+            found[sentence].append(Hypothesis(ids, score, normalized))
     return [sorted(each, key=lambda h: (-h.normalized_score, h.tokens))[:nbest] for each in found]
 
 
@@ -202,7 +202,7 @@ def _best_continuations(
 
     `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
-    # the best tokens of each hypothesis; if there is a tie for the last place, the smaller ids win
+    # the best tokens of each hypothesis, and one more to see a tie for the last place, in which the smaller ids win
     values, tokens = topk(log_probs, min(beam + 1, log_probs.size(1)))
     tied = ((values[:, beam - 1 : beam] == values[:, beam:]) & (values[:, beam:] > -torch.inf)).any(1)
     if tied.any():

@@ -1,6 +1,5 @@
 """The translator, from raw texts to translations. All commands, the session and the server use it."""
 
-import logging
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
@@ -9,7 +8,7 @@ from seq2seq.config import SearchConfig
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.constraints import Ban, begin, sentences_of
 from seq2seq.decoding.engine import DEFAULTS, Engine, Outcome
-from seq2seq.decoding.ensemble import Ensemble
+from seq2seq.decoding.ensemble import Ensemble, load_ensemble
 from seq2seq.decoding.looking import Look, join_looks
 from seq2seq.decoding.steering import grouped, search_texts
 from seq2seq.decoding.translation import (
@@ -30,9 +29,6 @@ from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.run import Run
 from seq2seq.text.sentences import Part, Sentences
 from seq2seq.text.tokenizer import EOS, Tokenizers
-from seq2seq.text.vocabularies import vocabulary_digests
-
-log = logging.getLogger("seq2seq")
 
 
 class Translator:
@@ -94,21 +90,10 @@ class Translator:
         model, tokenizers = first.load_model(checkpoint, opened)
         wanted = config.search.shortlist if shortlist is None else shortlist
         search = config.search.model_copy(update={"precision": precision} if precision else {})
-        listed, confidence = first.shortlist() if wanted else None, Confidence.of_run(first)
-        if confidence and len(confidence.counts) != len(tokenizers.src):
-            log.warning("%s: of another vocabulary; no translation is marked", first.path / "confidence.json")
-            confidence = None
-        if not others:
-            return cls(model, tokenizers, search, listed, first.sentences(), confidence)
-
-        # several runs: what marks a translation of one as unsure does not hold for the scores of all
-        models, vocabularies = [model], vocabulary_digests(first.folder / "tokenizer")
-        for other in map(Run.open, others):
-            if vocabulary_digests(other.folder / "tokenizer") != vocabularies:
-                fix = "train them from one config with different seeds, or one from the other with --from"
-                raise UserError(f"{other.path}: its vocabularies are not those of {run}, as in an ensemble; {fix}")
-            models.append(other.load_model(device=opened)[0])
-        return cls(Ensemble(models), tokenizers, search, listed, first.sentences())
+        listed, confidence = first.shortlist() if wanted else None, Confidence.of_run(first, tokenizers)
+        if others:  # what marks a translation of one model as unsure does not hold for the scores of all
+            return cls(load_ensemble(model, first, others, opened), tokenizers, search, listed, first.sentences())
+        return cls(model, tokenizers, search, listed, first.sentences(), confidence)
 
     def translate(
         self,
@@ -160,8 +145,8 @@ class Translator:
         # weigh what was found, and put the texts together
         weighed = self.engine.weigh(outcomes) if attention else []
         found = [each.translation for each in weighed] if attention else map(self.engine.decode, outcomes)
-        texts_found = zip(grouped(found, parts), parts, strict=True)
-        return [join_translations(each, [end for _, end in text], nbest) for each, text in texts_found]
+        by_text = zip(grouped(found, parts), parts, strict=True)
+        return [join_translations(sentences, [end for _, end in text], nbest) for sentences, text in by_text]
 
     def look(self, texts: Sequence[str], options: Options = DEFAULTS) -> list[Look]:
         """Translate each text, and return where every head looked; options and errors are those of `translate`."""
@@ -183,7 +168,7 @@ class Translator:
         """
         if count < 1:
             raise UserError(f"count is {count}; write 1 or more")
-        ((parts),) = self._parts([text], None)
+        (parts,) = self._parts([text], None)
         sources = [source for source in self.engine.encode([part.text for part in parts]) if source]
         begun = [list(each) for each in sentences_of(self.engine.spelling, tokens, len(sources))]
         ended = sum(each[-1] == EOS for each in begun)

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model
 from seq2seq.config import Config
 from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
@@ -25,7 +25,7 @@ from seq2seq.doctor.findings import ADVICE, Diagnosis, Split, diagnose, diagnose
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
-from seq2seq.runs.fitting import must_fit
+from seq2seq.runs.fitting import count_parameters, must_fit
 from seq2seq.scratch import temporary_folder
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.text.vocabularies import save_tokenizers

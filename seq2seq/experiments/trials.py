@@ -20,7 +20,6 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from seq2seq.build import count_parameters
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
 from seq2seq.config.dialect import Loader
 from seq2seq.data.dataset import data_digests, read_dev, training_text
@@ -29,6 +28,7 @@ from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
 from seq2seq.experiments.table import Result, Row, Table, TrialRecord
 from seq2seq.files import is_file, locked, must_write, read_json, write_json
+from seq2seq.runs.fitting import count_parameters
 from seq2seq.runs.run import DataDigests, Run
 from seq2seq.training.train import train
 

@@ -76,6 +76,7 @@ class Attention(nn.Module):
         super().__init__()
         self.query_size, self.state_size = sizes.query, sizes.state
         self.key_size = self.context_size = sizes.state
+        # each is a module of its own; the list around them gives them the type Module, so that a score may replace them
         self.W_q, self.W_k, self.W_v, self.W_o = nn.ModuleList(nn.Identity() for _ in range(4))
         self.window = Window(sizes.query)
         self.past: Past | None = None
@@ -110,7 +111,7 @@ class Attention(nn.Module):
             memory = memory.repeat(rows // memory.mask.size(0))
             memory = memory._replace(keys=memory.keys + self._heads(self.past(past)))  # k_i + W_f f_ti
 
-        # put the hypotheses of a sentence on the query axis, so that they share its memory
+        # put the hypotheses of a sentence side by side on the query axis, (batch, beam * tgt): they share its memory
         t = torch.arange(tgt, device=query.device) + (0 if position is None else position[:, None])
         t = _join_beams(t.expand(rows, tgt), memory.keys.size(0))
         query = _join_beams(query, memory.keys.size(0))
@@ -161,7 +162,7 @@ def _join_beams(x: Shaped[Tensor, "rows tgt *size"], sentences: int) -> Shaped[T
 
 
 def _part_beams(x: Float[Tensor, "batch *head queries size"], tgt: int) -> Float[Tensor, "rows *head tgt size"]:
-    """Give each hypothesis a row of its own again."""
+    """Give each hypothesis a row of its own again: (batch, head, beam * tgt) becomes (batch * beam, head, tgt)."""
     return x.unflatten(-2, (-1, tgt)).movedim(-3, 1).flatten(0, 1)
 
 
@@ -171,7 +172,6 @@ class NoAttention(Attention):
     def forward(
         self, query: Tensor, memory: Memory, position: Tensor | None = None, past: Tensor | None = None
     ) -> Attended:
-        """Return zeros as context and weights."""
         rows, tgt, _ = query.shape
         context = query.new_zeros(rows, tgt, self.context_size)
         return Attended(context, query.new_zeros(rows, 1, tgt, memory.mask.size(-1)), past)
@@ -181,7 +181,6 @@ class Dot(Attention):
     """e_ti = h_t . k_i (Luong et al. 2015). Query and key have the same size."""
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return Q K^T."""
         return q @ k.mT
 
 
@@ -189,7 +188,6 @@ class ScaledDot(Attention):
     """e_ti = h_t . k_i / sqrt(d_k) (Vaswani et al. 2017): scores keep unit variance when queries and keys have it."""
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return Q K^T / sqrt(d_k)."""
         return q @ k.mT / math.sqrt(k.size(-1))
 
 
@@ -204,15 +202,12 @@ class Cosine(Attention):
         self.beta = nn.Parameter(torch.tensor(math.sqrt(sizes.state)))
 
     def keys(self, states: Tensor) -> Tensor:
-        """Return k_i / |k_i|, once per sentence."""
         return F.normalize(states, dim=-1)
 
     def query(self, query: Tensor) -> Tensor:
-        """Return h_t / |h_t|."""
         return F.normalize(query, dim=-1)
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return beta Q K^T, where all vectors have length 1."""
         return self.beta * (q @ k.mT)
 
 
@@ -225,7 +220,6 @@ class General(Dot):
         self.W_a = nn.Linear(sizes.state, sizes.query, bias=False)
 
     def keys(self, states: Tensor) -> Tensor:
-        """Return W_a k_i, once per sentence."""
         return self.W_a(states)
 
 
@@ -246,7 +240,6 @@ class Concat(Attention):
         self.chunk_size = sizes.chunk_size
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
-        """Return v_a^T tanh(Q + K) for every query with every key."""
         if not 0 < self.chunk_size < q.size(-2):
             return self._formula(q, k)
         chunks = q.split(self.chunk_size, dim=-2)
@@ -268,7 +261,7 @@ class Location(Attention):
 
     def score(self, q: Tensor, k: Tensor) -> Tensor:
         """Return W_a Q. Only the number of keys matters, not their content."""
-        beyond = k.size(-2) - self.W_a.out_features  # if negative, W_a has more rows than needed, and they are cut off
+        beyond = k.size(-2) - self.W_a.out_features  # if negative, W_a has rows to spare, which `pad` cuts off
         return F.pad(self.W_a(q), (0, beyond), value=-math.inf)
 
 

@@ -13,7 +13,7 @@ from seq2seq.model.attention import Attention, Memory
 from seq2seq.model.recurrent import Recurrent, RecurrentState
 from seq2seq.shapes import Bool, Float, Int
 
-Read = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # the recurrent layers: (inputs, state) to (outputs, state)
+Layers = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # recurrent layers: (inputs, state) to (outputs, state)
 
 
 class Decoded(NamedTuple):
@@ -53,7 +53,7 @@ class Decoder(nn.Module):
     """
 
     stepwise = False  # True if a step needs the result of the previous step, and so takes one position at a time
-    query = "h_t"  # its name in the equations
+    query_name = "h_t"  # in the equations
 
     def __init__(
         self,
@@ -68,7 +68,8 @@ class Decoder(nn.Module):
     ):
         super().__init__()
         self.embedding, self.recurrent, self.attention, self.W_y = embedding, recurrent, attention, W_y
-        self.upper, self.stacks = upper, [recurrent] if upper is None else [recurrent, upper]  # the lower one first
+        self.upper = upper
+        self.stacks = [recurrent] if upper is None else [recurrent, upper]  # a plain list: both are registered above
         self.state_shape = (sum(len(each.layers) for each in self.stacks), recurrent.parts, recurrent.hidden_size)
         self.W_c = nn.Linear(attention.context_size + recurrent.hidden_size, W_y.in_features)
         self.bridge = nn.Linear(summary_size, math.prod(self.state_shape))
@@ -80,7 +81,7 @@ class Decoder(nn.Module):
         return self.attention.memorize(states, mask)
 
     def start(self, summary: Float[Tensor, "batch summary"], mask: Bool[Tensor, "batch src"]) -> State:
-        """Return the state before the first position; the bridge computes it from the encoder's summary."""
+        """Return the state before the first position, where h_0 (in an LSTM with c_0) = W summary + b, the bridge."""
         rnn = self.bridge(summary).unflatten(-1, self.state_shape)
         attentional = rnn.new_zeros(rnn.size(0), 1, self.W_c.out_features)
         return State(rnn, attentional, rnn.new_zeros(rnn.size(0), dtype=torch.long), self.attention.start(mask))
@@ -96,7 +97,8 @@ class Decoder(nn.Module):
         one_by_one = self.stepwise or self.input_feeding or self.attention.past is not None
         chunk = 1 if one_by_one else tgt.size(1)
         quick = chunk == 1 and fast.is_on_for(embedded)
-        stacks = [OneAtATime(stack, *tgt.shape) if quick else stack for stack in self.stacks]
+        rows, steps = tgt.shape
+        stacks = [OneAtATime(stack, rows, steps) if quick else stack for stack in self.stacks]
 
         # step after step
         attentional, weights = [], []
@@ -109,9 +111,9 @@ class Decoder(nn.Module):
         return Decoded(torch.cat(attentional, dim=1), torch.cat(weights, dim=2), state)
 
     def advance(
-        self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, stacks: Sequence[Read]
+        self, y: Float[Tensor, "batch tgt input"], memory: Memory, state: State, stacks: Sequence[Layers]
     ) -> Decoded:
-        """Compute the equations of a step, for all positions of y."""
+        """Compute the equations of a step, for all positions of y; `stacks` are the recurrent layers, lower first."""
         raise NotImplementedError
 
 
@@ -124,8 +126,7 @@ class LuongDecoder(Decoder):
     p(y_t) = softmax(W_y s_t + b_y)        computed outside the loop, once, for real tokens only
     """
 
-    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
-        """Compute the equations for all positions of y."""
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Layers]) -> Decoded:
         (recurrent,) = stacks
         h, rnn = recurrent(y, state.rnn)  # h_t = RNN(y_{t-1}, h_{t-1})
         c, a, past = self.attention(h, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
@@ -142,12 +143,11 @@ class BahdanauDecoder(Decoder):
     """
 
     stepwise = True
-    query = "h_{t-1}"
+    query_name = "h_{t-1}"
 
-    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
-        """Compute the equations for one position."""
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Layers]) -> Decoded:
         (recurrent,) = stacks
-        query = state.rnn[:, -1, 0, None]  # h_{t-1} of the top layer
+        query = state.rnn[:, -1, 0, None]  # h_{t-1} of the top layer, with a time axis
         c, a, past = self.attention(query, memory, state.position, state.past)  # c_t = sum_i a_ti v_i
         h, rnn = recurrent(torch.cat([y, c], dim=-1), state.rnn)  # h_t = RNN([y_{t-1}; c_t], h_{t-1})
         s = torch.tanh(self.W_c(torch.cat([c, h], dim=-1)))  # s_t = tanh(W_c [c_t; h_t] + b_c)
@@ -163,10 +163,9 @@ class GnmtDecoder(Decoder):
     s_t = tanh(W_c [c_t; h_t] + b_c)       as in Luong's decoder, where the paper has h_t alone
     """
 
-    query = "h'_t"
+    query_name = "h'_t"
 
-    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Read]) -> Decoded:
-        """Compute the equations for all positions of y."""
+    def advance(self, y: Tensor, memory: Memory, state: State, stacks: Sequence[Layers]) -> Decoded:
         lowest, upper = stacks
         query, below = lowest(y, state.rnn[:, :1])  # h'_t = RNN_1(y_{t-1}, h'_{t-1})
         c, a, past = self.attention(query, memory, state.position, state.past)  # c_t = sum_i a_ti v_i

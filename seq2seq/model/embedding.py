@@ -18,5 +18,5 @@ class Embedding(nn.Embedding):
         self.word_dropout = word_dropout
 
     def forward(self, tokens: Int[Tensor, "batch time"]) -> Float[Tensor, "batch time size"]:
-        """Return the vectors of the tokens."""
+        # dropout1d drops a whole row of the last axis at a time, which here is the vector of a token
         return F.dropout1d(super().forward(tokens), self.word_dropout, self.training)

@@ -42,8 +42,9 @@ class Encoder(nn.Module):
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         packed, last = self.recurrent(packed)
         states, _ = pad_packed_sequence(packed, batch_first=True, total_length=src.size(1))
+        summary = last[:, -1].flatten(1)  # of the top layer: h, and of an LSTM c
         no_weights = states.new_zeros(states.size(0), 0, src.size(1), src.size(1))
-        return Encoded(states, last[:, -1].flatten(1), no_weights)
+        return Encoded(states, summary, no_weights)
 
 
 class SelfAttentionEncoder(nn.Module):

@@ -37,11 +37,9 @@ class Coverage(Past):
     """Coverage f_ti = sum of a_t'i over t' < t: how much position i has been looked at (Tu 2016, See 2017)."""
 
     def feature(self, past: Tensor) -> Tensor:
-        """Return the sum of the earlier weights."""
         return past.mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """Add the weights of one more step to the sum."""
         return past + weights
 
 
@@ -58,12 +56,10 @@ class Convolution(Past):
         self.F = nn.Conv1d(1, self.features, kernel_size=11, padding=5, bias=False)
 
     def feature(self, past: Tensor) -> Tensor:
-        """Return F * a_{t-1}, with zeros beyond both ends."""
         return self.F(past).mT
 
     def next(self, past: Tensor, weights: Tensor) -> Tensor:
-        """Return the weights of this step; older ones are forgotten."""
-        return weights
+        return weights  # older ones are forgotten
 
 
 PASTS: dict[str, type[Past] | None] = {"none": None, "coverage": Coverage, "convolution": Convolution}
@@ -71,5 +67,5 @@ PASTS: dict[str, type[Past] | None] = {"none": None, "coverage": Coverage, "conv
 
 def coverage_loss(weights: Float[Tensor, "batch tgt src"]) -> Float[Tensor, "batch tgt"]:
     """Return sum_i min(a_ti, sum of a_t'i over t' < t): a penalty on looking at a place again (See 2017, eq. 12)."""
-    before = F.pad(weights.cumsum(1)[:, :-1], (0, 0, 1, 0))
+    before = F.pad(weights.cumsum(1)[:, :-1], (0, 0, 1, 0))  # the running sum, one step later: over t' < t
     return weights.minimum(before).sum(-1)

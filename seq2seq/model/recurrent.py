@@ -11,7 +11,7 @@ from seq2seq.shapes import Float
 
 LAYERS: dict[str, type[nn.RNN | nn.GRU | nn.LSTM]] = {"rnn": nn.RNN, "gru": nn.GRU, "lstm": nn.LSTM}
 
-Sequence = Tensor | PackedSequence
+Steps = Tensor | PackedSequence  # the vectors of all positions
 RecurrentState = Float[Tensor, "batch layer part hidden"]
 """The last state of every layer: part 0 is h; part 1, of an LSTM, is c. Two directions lie side by side in hidden."""
 
@@ -49,7 +49,7 @@ class Recurrent(nn.Module):
             if cell == "lstm" and "bias_ih" in name:
                 nn.init.ones_(bias.detach().chunk(4)[1])  # the gates in torch's order: input, forget, cell, output
 
-    def forward(self, x: Sequence, state: RecurrentState | None = None) -> tuple[Sequence, RecurrentState]:
+    def forward(self, x: Steps, state: RecurrentState | None = None) -> tuple[Steps, RecurrentState]:
         """Return the outputs of the top layer, and the last state of every layer.
 
         Args:
@@ -58,23 +58,17 @@ class Recurrent(nn.Module):
         """
         last = []
         for i, layer in enumerate(self.layers):
+            # torch's state of a layer is (direction, batch, hidden / directions), contiguous, in an LSTM a pair (h, c)
             below = x if i == 0 else _each(self.dropout, x)
-            x, end = self._read(layer, below, None if state is None else state[:, i])
-            last.append(end)
+            before = None if state is None else tuple(part[None].contiguous() for part in state[:, i].unbind(1))
+            x, after = run_recurrent(layer, below, before)
+            last.append(torch.stack([part.transpose(0, 1).flatten(1) for part in after], dim=1))
             if self.residual and i > 0:
                 x = _each(torch.add, x, below)
         return x, torch.stack(last, dim=1)
 
-    def _read(
-        self, layer: nn.Module, x: Sequence, state: Float[Tensor, "batch part hidden"] | None
-    ) -> tuple[Sequence, Float[Tensor, "batch part hidden"]]:
-        """Call one of torch's layers. Its state is (direction, batch, hidden / directions), and a pair in an LSTM."""
-        start = None if state is None else tuple(part[None].contiguous() for part in state.unbind(1))
-        x, end = run_recurrent(layer, x, start)
-        return x, torch.stack([part.transpose(0, 1).flatten(1) for part in end], dim=1)
 
-
-def _each(function: Callable[..., Tensor], x: Sequence, *others: Sequence) -> Sequence:
+def _each(function: Callable[..., Tensor], x: Steps, *others: Steps) -> Steps:
     """Apply an elementwise function to tensors or to packed sequences."""
     if isinstance(x, PackedSequence):
         return x._replace(data=function(x.data, *(other.data for other in others)))

@@ -34,7 +34,7 @@ def add_positions(
     """
     size = x.size(-1)
     t = torch.arange(x.size(1), device=x.device) + (0 if first is None else first[:, None])
-    frequency = torch.exp(torch.arange(0, size, 2, device=x.device) * (-math.log(10_000) / size))
+    frequency = torch.exp(torch.arange(0, size, 2, device=x.device) * (-math.log(10_000) / size))  # 1 / 10000^(2i/d)
     angle = t[..., None] * frequency
     return math.sqrt(size) * x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(x.dtype)
 
@@ -56,7 +56,6 @@ class FeedForward(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
-        """Apply the two layers to each position."""
         return self.W_2(self.dropout(torch.relu(self.W_1(x))))
 
 
@@ -88,10 +87,13 @@ class EncoderLayer(nn.Module):
 
 
 class Cache(NamedTuple):
-    """The state of a Transformer decoder: keys and values of all positions so far, and the number of positions."""
+    """The state of a Transformer decoder: keys and values of all positions so far, and the number of positions.
 
-    keys: Float[Tensor, "batch layer head before key"]
-    values: Float[Tensor, "batch layer head before value"]
+    The cache of one layer has no layer axis.
+    """
+
+    keys: Float[Tensor, "batch *layer head before key"]
+    values: Float[Tensor, "batch *layer head before value"]
     position: Int[Tensor, " batch"]
 
     def select(self, rows: Int[Tensor, " rows"]) -> "Cache":
@@ -104,8 +106,7 @@ class LayerOutput(NamedTuple):
 
     states: Float[Tensor, "batch tgt size"]
     weights: Float[Tensor, "batch head tgt src"]  # on the source
-    keys: Float[Tensor, "batch head now key"]  # of all target positions so far, and those of x
-    values: Float[Tensor, "batch head now value"]
+    cache: Cache  # of all target positions so far, and those of x
 
 
 class DecoderLayer(nn.Module):
@@ -125,35 +126,24 @@ class DecoderLayer(nn.Module):
         zero(self.attention.W_o)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch tgt size"],
-        memory: Memory,
-        keys: Float[Tensor, "batch head before key"],
-        values: Float[Tensor, "batch head before value"],
-        position: Int[Tensor, " batch"],
-    ) -> LayerOutput:
-        """Return the states, the weights on the source, and the keys and values, to which those of x are appended.
-
-        x are the states of the layer below. The keys and values are those of the target positions before x, and
-        `position` is the first position of x.
-        """
-        # self-attention: x looks at the positions before it and at itself
+    def forward(self, x: Float[Tensor, "batch tgt size"], memory: Memory, cache: Cache) -> LayerOutput:
+        """Return states, weights on the source, and the cache with x appended; x are the states of the layer below."""
+        # self-attention: each position of x looks at those before x, at those of x before it, and at itself
         X = self.norm_1(x)
         tgt = X.size(1)
         new = self.self_attention.memorize(X, X.new_ones(X.shape[:2], dtype=torch.bool))
-        keys, values = torch.cat([keys, new.keys], dim=2), torch.cat([values, new.values], dim=2)
+        keys, values = torch.cat([cache.keys, new.keys], dim=2), torch.cat([cache.values, new.values], dim=2)
         past_and_present = X.new_ones(tgt, keys.size(2), dtype=torch.bool).tril(keys.size(2) - tgt)
         Z, _, _ = self.self_attention(X, Memory(keys, values, past_and_present[None, None]))
         x = x + self.dropout(Z)
 
         # attention to the source
-        c, a, _ = self.attention(self.norm_2(x), memory, position)
+        c, a, _ = self.attention(self.norm_2(x), memory, cache.position)
         x = x + self.dropout(c)
 
         # feed-forward
         x = x + self.dropout(self.feed_forward(self.norm_3(x)))
-        return LayerOutput(x, a, keys, values)
+        return LayerOutput(x, a, Cache(keys, values, cache.position + tgt))
 
 
 class TransformerDecoder(nn.Module):
@@ -181,19 +171,17 @@ class TransformerDecoder(nn.Module):
         return Cache(empty, empty, summary.new_zeros(summary.size(0), dtype=torch.long))
 
     def forward(self, tgt: Int[Tensor, "batch tgt"], memory: Memory, state: Cache) -> Decoded:
-        """Return s_t for every position of `tgt`, the weights on the source (all heads of all layers), and the cache.
-
-        Training passes the whole target; search passes the last token.
-        """
+        """Return s_t for each position of `tgt`, the weights on the source (all heads of all layers), and the cache."""
         # layer by layer
         x = self.dropout(add_positions(self.embedding(tgt), state.position))
-        outputs = []
+        weights, caches = [], []
         for i, layer in enumerate(self.layers):
             source = Memory(memory.keys[:, i], memory.values[:, i], memory.mask)
-            outputs.append(layer(x, source, state.keys[:, i], state.values[:, i], state.position))
-            x = outputs[-1].states
+            x, a, cache = layer(x, source, Cache(state.keys[:, i], state.values[:, i], state.position))
+            weights.append(a)
+            caches.append(cache)
 
         # the keys and values of all positions, for the next call
-        _, weights, keys, values = zip(*outputs, strict=True)
-        cache = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1), state.position + tgt.size(1))
-        return Decoded(self.norm(x), torch.cat(weights, dim=1), cache)
+        keys, values, positions = zip(*caches, strict=True)
+        state = Cache(torch.stack(keys, dim=1), torch.stack(values, dim=1), positions[0])
+        return Decoded(self.norm(x), torch.cat(weights, dim=1), state)

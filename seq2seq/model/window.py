@@ -11,7 +11,7 @@ from seq2seq.shapes import Bool, Float, Int, Shaped
 WINDOW_SIZE = 10  # D in Luong et al. 2015
 
 Mask = Bool[Tensor, "#batch 1 #tgt src"]  # True where a query may look
-Focus = Float[Tensor, "*#weights"]  # multiplies the weights after the softmax
+Focus = Float[Tensor, "*#weights"]  # multiplies the weights after the softmax; broadcasts to their shape
 
 
 class Window(nn.Module):
@@ -28,19 +28,17 @@ class Window(nn.Module):
 
         Positions t count from 0. The weights are not renormalized after the multiplication by this factor.
         """
-        return mask, query.new_ones(())
+        return mask, query.new_ones(())  # a factor of 1
 
 
 class LocalM(Window):
     """The `local_m` window, monotonic: [p_t - D, p_t + D] around p_t = min(t, S - 1)."""
 
     def center(self, query: Tensor, t: Tensor, mask: Tensor) -> Tensor:
-        """Return p_t."""
-        S = mask.sum(-1).squeeze(-1)
+        S = mask.sum(-1).squeeze(-1)  # (batch, 1)
         return torch.minimum(t, S - 1)  # p_t = min(t, S - 1)
 
     def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the window around t; the weights inside stay as they are."""
         p = self.center(query, t, mask)
         return mask & (_distance(p, mask).abs() <= self.D), query.new_ones(())
 
@@ -57,14 +55,12 @@ class LocalP(Window):
         self.v_p = nn.Linear(query_size, 1, bias=False)
 
     def center(self, query: Tensor, t: Tensor, mask: Tensor) -> Tensor:
-        """Return p_t."""
-        S = mask.sum(-1).squeeze(-1)
+        S = mask.sum(-1).squeeze(-1)  # (batch, 1)
         with torch.autocast(query.device.type, enabled=False):  # half precision cannot tell far positions apart
             query = query.to(self.W_p.weight.dtype)
             return S * torch.sigmoid(self.v_p(torch.tanh(self.W_p(query)))).squeeze(-1)  # p_t
 
     def forward(self, query: Tensor, t: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the window around the predicted center, and the factor that falls off from it."""
         distance = _distance(self.center(query, t, mask), mask)
         sigma = self.D / 2
         return mask & (distance.abs() <= self.D), torch.exp(-(distance**2) / (2 * sigma**2))

@@ -16,7 +16,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seq2seq.archives import is_archive
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model
 from seq2seq.config import Config, ModelConfig, load_config
 from seq2seq.data.batches import Batch, Batches, Position
 from seq2seq.data.corpus import encode_pairs
@@ -29,7 +29,7 @@ from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.profiling.operations import FORMULAS, square_rate
 from seq2seq.profiling.parts import data_range, profile_updates, synchronized_time
 from seq2seq.profiling.profile import Profile, parts_of
-from seq2seq.runs.fitting import must_fit
+from seq2seq.runs.fitting import count_parameters, must_fit
 from seq2seq.runs.run import Run
 from seq2seq.training.update import make_optimizer, update
 

@@ -14,12 +14,12 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel
 
 from seq2seq import __version__, archives
-from seq2seq.build import count_parameters
 from seq2seq.config import without_paths
 from seq2seq.errors import UserError, resume_command
 from seq2seq.files import is_file, must_write, read_json, read_small, replacing, status
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import WEIGHTS, Checkpoint
+from seq2seq.runs.fitting import count_parameters
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import Tokenizers
 

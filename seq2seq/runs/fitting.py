@@ -1,15 +1,21 @@
-"""Whether a model fits into memory, before it is built."""
+"""The size of a model, and whether it fits into memory, before it is built."""
 
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from seq2seq.build import assemble, count_parameters
+from seq2seq.build import assemble
 from seq2seq.config import Config
 from seq2seq.devices import free_memory
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import Tokenizers
+
+
+def count_parameters(model: nn.Module) -> int:
+    """Count the numbers that a model learns; tied ones count once."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def must_fit(config: Config, tokenizers: Tokenizers, device: torch.device, *, training: bool) -> None:

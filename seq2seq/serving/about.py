@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import islice
 from statistics import median
 
-from seq2seq.build import count_parameters
 from seq2seq.data.corpus import Pair
 from seq2seq.data.dataset import form_of
 from seq2seq.data.formats import stream_pairs
@@ -13,6 +12,7 @@ from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.files import is_folder, read_json
 from seq2seq.runs.exporting import Card
+from seq2seq.runs.fitting import count_parameters
 from seq2seq.runs.run import Run
 from seq2seq.text.languages import language_code, language_name
 

@@ -102,7 +102,7 @@ class SubwordTokenizer:
     def word_numbers(self, ids: Sequence[int]) -> list[int]:
         """Return the number of the word, from 0, that each token belongs to; eos is a word of its own."""
         begins = [i == EOS or piece.startswith("▁") for i, piece in zip(ids, self.pieces(ids), strict=True)]
-        return list(accumulate(begins[1:], initial=0))
+        return list(accumulate(begins[1:], initial=0))  # the beginnings of words after the first token, counted so far
 
     def spellings(self) -> list[bytes]:
         """Return the bytes that each token adds to a text in UTF-8; a space at the start of a text is dropped later."""

@@ -1,5 +1,6 @@
-"""What a training saw, in a line or two at its end: whether to go on, and how."""
+"""The end of a training: whether it is reached, and in a line or two what was seen: whether to go on, and how."""
 
+import logging
 import math
 import shlex
 from collections.abc import Sequence
@@ -9,10 +10,31 @@ from typing import Any
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import resume_command
 from seq2seq.evaluation.choice import LABELS
+from seq2seq.runs.run import Run
 from seq2seq.training.progress import Progress
+from seq2seq.training.start import Start
+
+log = logging.getLogger("seq2seq")
 
 RISEN = 1.01  # times the lowest dev loss: a smaller rise may be noise
 FIXED_LENGTH = ("cosine", "one_cycle")  # schedules whose learning rate is 0 at the end
+
+
+def is_complete(start: Start, progress: Progress, pause: int) -> bool:
+    """Return whether a resumed run has nothing left to train or to validate before its pause, and log where it is."""
+    records = start.run.metrics.records()
+    validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
+    complete = validated and (progress.finished(start.settings) is not None or progress.update >= pause)
+    if start.checkpoint:
+        log.info("%s after update %s", "finished" if complete else "going on", f"{progress.update:,}")
+    return complete
+
+
+def log_advice(run: Run, progress: Progress, training: TrainingConfig) -> None:
+    """Log the advice about a finished training."""
+    source = run.environment().get("from", {}).get("run")
+    for line in advise(run.metrics.records(), progress, training, run.path, source):
+        log.info(line)
 
 
 def advise(

@@ -19,7 +19,7 @@ RECORDS = 10  # records in the metrics from one validation to the next
 
 
 @dataclass
-class Window:
+class Interval:
     """The updates since the last record in the metrics."""
 
     nats: float = 0.0  # the loss, summed over target tokens
@@ -35,7 +35,7 @@ class Progress:
     update: int = 0
     seconds: float = 0.0  # training time, including the time before a resume
     position: Position = field(default_factory=Position)  # of the next batch
-    window: Window = field(default_factory=Window)
+    window: Interval = field(default_factory=Interval)
     validation: int = 0  # the update of the last validation
     metric: str = ""  # the measure that decides which checkpoint is the best
     yardstick: str = ""  # the digest of dev set and measure with which the best checkpoint was found
@@ -103,7 +103,8 @@ class Progress:
         if score == 0 and sign == 1:
             ties.append(-scores["loss"] if math.isfinite(scores["loss"]) else -math.inf)
         is_first = self.best is None or math.isnan(self.best)
-        if not is_first and not [sign * score, *ties] > [sign * (self.best or 0), *self.best_ties]:
+        is_better = [sign * score, *ties] > [sign * (self.best or 0), *self.best_ties]  # never with a score that is nan
+        if not is_first and not is_better:
             return False
         self.best, self.best_ties, self.best_update = score, ties, update
         return True
@@ -120,7 +121,7 @@ class Progress:
 
     def close_window(self) -> dict[str, float]:
         """Return the mean losses (nats a target token) and the speed since the last record, and begin a new window."""
-        window, self.window = self.window, Window()
+        window, self.window = self.window, Interval()
         losses = {"loss": window.nats / window.tokens, "cross_entropy": window.cross_entropy / window.tokens}
         return losses | {"tokens_per_second": window.tokens / max(window.seconds, 1e-9)}
 
@@ -152,5 +153,5 @@ class Progress:
     @classmethod
     def from_dict(cls, numbers: dict[str, Any]) -> "Progress":
         """Return the progress that `asdict` turned into numbers."""
-        parts = {"position": Position(**numbers["position"]), "window": Window(**numbers["window"])}
+        parts = {"position": Position(**numbers["position"]), "window": Interval(**numbers["window"])}
         return cls(**(numbers | parts))

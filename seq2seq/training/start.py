@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from seq2seq.build import build_model, count_parameters
+from seq2seq.build import build_model
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
@@ -21,7 +21,7 @@ from seq2seq.evaluation.choice import Choice, choose_metric
 from seq2seq.fast.precision import Precision, choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.runs.checkpoints import Checkpoint
-from seq2seq.runs.fitting import must_fit
+from seq2seq.runs.fitting import count_parameters, must_fit
 from seq2seq.runs.run import Run
 from seq2seq.text.tokenizer import Tokenizers
 from seq2seq.text.vectors import start_from_vectors

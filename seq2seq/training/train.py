@@ -14,14 +14,14 @@ from tqdm.auto import tqdm
 from seq2seq.config import Config
 from seq2seq.runs.run import Run
 from seq2seq.training.calibration import calibrate
-from seq2seq.training.ending import advise
+from seq2seq.training.ending import is_complete, log_advice
 from seq2seq.training.keeping import Keeper
 from seq2seq.training.processes import join_processes
 from seq2seq.training.progress import Progress
 from seq2seq.training.resume import restore_state
 from seq2seq.training.schedule import learning_rate_at
 from seq2seq.training.source import Source
-from seq2seq.training.start import Start, prepare
+from seq2seq.training.start import prepare
 from seq2seq.training.stop import Stop, Stopped
 from seq2seq.training.stopwatch import Stopwatch
 from seq2seq.training.update import make_optimizer, update
@@ -59,9 +59,9 @@ def train(
         progress = Progress(validation=-1 if start.source else 0)  # the weights of a source are validated first
         if start.state:
             progress = restore_state(start.state, start.changes, optimizer, processes, device)
-        another_race = progress.yardstick not in ("", start.yardstick)  # than the one that found the best checkpoint
+        is_new_yardstick = progress.yardstick not in ("", start.yardstick)  # not the one that found the best checkpoint
         pause = settings.max_updates if until is None else until
-        if is_complete(start, progress, pause) and not another_race:
+        if is_complete(start, progress, pause) and not is_new_yardstick:
             if progress.finished(settings):
                 processes.on_first(lambda: calibrate(run, config, device, again=False))
             return run
@@ -69,10 +69,10 @@ def train(
         progress.metric, progress.yardstick = settings.early_stopping_metric, start.yardstick
 
         # train; on a terminal or in a notebook the first process shows a bar
-        silent, length = True if processes.rank else None, settings.max_updates
+        silent, length = True if processes.rank else None, settings.max_updates  # None: silent unless on a terminal
         bar = tqdm(total=length, initial=progress.update, unit="update", dynamic_ncols=True, disable=silent)
         with stop.deferred(), bar:
-            if another_race:  # another dev set or measure: compare the checkpoints again
+            if is_new_yardstick:  # another dev set or measure: compare the checkpoints again
                 keeper.measure_again()
             try:
                 run_updates(keeper, bar, pause)
@@ -83,11 +83,9 @@ def train(
         # at its end: advice, and what the finished model is unsure of
         if ended := progress.finished(settings):
             log.info("training ended: %s", ended)
-            source_run = run.environment().get("from", {}).get("run")
-            for line in advise(run.metrics.records(), progress, settings, run.path, source_run):
-                log.info(line)
-        if ended and not stop.asked:
-            processes.on_first(lambda: calibrate(run, config, device))
+            log_advice(run, progress, settings)
+            if not stop.asked:
+                processes.on_first(lambda: calibrate(run, config, device))
         if stop.asked:
             raise Stopped(stop.asked, "at its end")
     return run
@@ -127,8 +125,9 @@ def run_updates(keeper: Keeper, bar: "tqdm[Any]", pause: int) -> None:
             if start.average:
                 start.average.update_parameters(model)
 
-            # count; of several processes, the one that was paused knows how long the update took
-            progress.count_update(result, -processes.max(began - clock.seconds()), settings)
+            # count; the shortest time of all processes counts, since the others waited while one was paused
+            shortest = -processes.max(-(clock.seconds() - began))
+            progress.count_update(result, shortest, settings)
             bar.update()
 
             # log
@@ -151,13 +150,3 @@ def run_updates(keeper: Keeper, bar: "tqdm[Any]", pause: int) -> None:
     # end between two validations
     if progress.validation < progress.update:
         keeper.validate_at_the_end(record)
-
-
-def is_complete(start: Start, progress: Progress, pause: int) -> bool:
-    """Return whether a resumed run has nothing left to train or to validate before its pause, and log where it is."""
-    records = start.run.metrics.records()
-    validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
-    complete = validated and (progress.finished(start.settings) is not None or progress.update >= pause)
-    if start.checkpoint:
-        log.info("%s after update %s", "finished" if complete else "going on", f"{progress.update:,}")
-    return complete

@@ -49,7 +49,7 @@ def update(
     If the loss or the gradient is not finite, there is no step, so weights and optimizer stay as they are.
     """
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
-    total = nats = 0.0
+    loss_sum = cross_entropy_sum = 0.0
     optimizer.zero_grad()
     with precision.settings():
         for batch in micro_batches:
@@ -59,25 +59,26 @@ def update(
                 loss = sums.loss / tokens
             # backward
             loss.backward()
-            total += loss.item()
-            nats += sums.cross_entropy.item()
+            loss_sum += loss.item()
+            cross_entropy_sum += sums.cross_entropy.item()
 
     # sum over the processes, clip
     processes.sum_gradients(model.parameters())
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
 
     # step
-    result = UpdateResult(processes.sum(total), norm, tokens, processes.sum(nats) / tokens)
+    result = UpdateResult(processes.sum(loss_sum), norm, tokens, processes.sum(cross_entropy_sum) / tokens)
     if result.is_finite:
         optimizer.step()
     return result
 
 
 class Losses(NamedTuple):
-    """The losses of a batch in nats, summed over real tokens."""
+    """The losses of a batch in nats, summed over real tokens, and where the model looked."""
 
     loss: Float[Tensor, ""]  # what is minimized
     cross_entropy: Float[Tensor, ""]  # what is shown; it has no gradient
+    weights: Float[Tensor, "batch head tgt src"]
 
 
 def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
@@ -98,7 +99,7 @@ def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage:
         nats = nats - label_smoothing * above_mean
     if coverage:
         loss = loss + coverage * coverage_loss(weights.mean(1))[real].sum()
-    return Losses(loss, nats)
+    return Losses(loss, nats, weights)
 
 
 def make_optimizer(training: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:

@@ -16,9 +16,9 @@ from seq2seq.evaluation.choice import make_bleu
 from seq2seq.evaluation.evaluate import cut_references, rewrite_references
 from seq2seq.evaluation.health import Health, health_sums
 from seq2seq.evaluation.measures import measure
-from seq2seq.fast.loss import cross_entropy
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.text.tokenizer import PAD
+from seq2seq.training.update import losses
 
 BATCH_TOKENS = 4096  # batch size for the loss; it affects memory and speed, not the result
 
@@ -58,16 +58,14 @@ class Validation:
         assert isinstance(model, Seq2Seq)
 
         # loss and attention, under the references
-        W_y, nats, tokens = model.decoder.W_y, 0.0, 0
-        sums = torch.zeros(4, 2, dtype=torch.float64)
+        nats, tokens, sums = 0.0, 0, torch.zeros(4, 2, dtype=torch.float64)  # the last: `health.Sums`
         with torch.inference_mode(), self._translator.engine.exact.settings():
             for batch in self._batches.iterate(epoch=0):
                 batch = batch.to(self._translator.device)
-                attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
-                real = batch.tgt_out != PAD
-                nats += cross_entropy(attentional[real], W_y.weight, W_y.bias, batch.tgt_out[real]).item()
+                found = losses(model, batch)
+                nats += found.cross_entropy.item()
                 tokens += batch.tokens
-                sums += health_sums(weights, batch.src_lengths, real.sum(1))
+                sums += health_sums(found.weights, batch.src_lengths, (batch.tgt_out != PAD).sum(1))
         loss, health = nats / tokens, Health.of(sums)
 
         # translations
@@ -76,6 +74,7 @@ class Validation:
         hypotheses = [translation.text for translation in translations]
         measures = measure(hypotheses, [self._references], self._translator.tokenizers.lowercase, self._bleu)
 
+        # the scores, and the first line as an example; exp of more than 709 overflows
         scores = {"loss": loss, "perplexity": math.exp(min(loss, 700))}
         scores |= {name: found.score for name, found in measures.items()}
         scores |= health.scores() if health else {}
