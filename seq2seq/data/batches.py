@@ -69,7 +69,7 @@ class Batches:
         sampling: Callable[[Sequence[EncodedPair], Sequence[int]], list[EncodedPair]] | None = None,
     ):
         self._chunks = InMemory(pairs) if isinstance(pairs, Sequence) else pairs
-        self._parts = -(-len(self._chunks.begins) // PART)
+        self._parts = -(-len(self._chunks.begins) // PART)  # rounded up
         self._size, self._batch_type, self._seed, self._sampling = size, batch_type, seed, sampling
 
     def iterate(self, epoch: int) -> Iterator[Batch]:

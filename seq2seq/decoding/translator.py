@@ -194,7 +194,7 @@ class Translator:
         if self.engine.writes_unknown:
             outcomes = self.engine.name_unknown(sentences, outcomes)
 
-        # what a user has shaped or was drawn at random is never likely
+        # mark no translation that the user has shaped or that was drawn at random: these are unlikely by themselves
         is_free = not (options.sampling or options.prefix or options.prefix_tokens or options.ban or options.mbr)
         if self.confidence and is_free:
             outcomes = [self.confidence.mark(*each, self.tokenizers) for each in zip(sentences, outcomes, strict=True)]

@@ -268,6 +268,9 @@ class Location(Attention):
 class MultiHead(ScaledDot):
     """e_ti = q_t . k_i / sqrt(d_k): n heads, each with projections W_q, W_k, W_v; then W_o (Vaswani et al. 2017).
 
+    Z_j = softmax(Q_j K_j^T / sqrt(d_k)) V_j             head j: its part of W_q h_t + b_q, W_k k_i + b_k, W_v k_i + b_v
+    c_t = W_o [Z_1; ...; Z_n] + b_o
+
     With the same weights it equals `torch.nn.MultiheadAttention(query, n, kdim=state, vdim=state)`.
     """
 

@@ -39,7 +39,7 @@ def add_positions(
     return math.sqrt(size) * x + torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2).to(x.dtype)
 
 
-def zero(layer: nn.Module) -> nn.Module:
+def start_at_zero(layer: nn.Module) -> nn.Module:
     """Set all weights of a layer to zero and return it."""
     for weight in layer.parameters():
         nn.init.zeros_(weight)
@@ -52,7 +52,7 @@ class FeedForward(nn.Module):
     def __init__(self, size: int, dropout: float):
         super().__init__()
         self.W_1 = nn.Linear(size, EXPANSION * size)
-        self.W_2 = zero(nn.Linear(EXPANSION * size, size))
+        self.W_2 = start_at_zero(nn.Linear(EXPANSION * size, size))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch time size"]) -> Float[Tensor, "batch time size"]:
@@ -70,7 +70,7 @@ class EncoderLayer(nn.Module):
         self.self_attention = MultiHead(Sizes(size, size, num_heads))
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2 = nn.LayerNorm(size), nn.LayerNorm(size)
-        zero(self.self_attention.W_o)
+        start_at_zero(self.self_attention.W_o)
         self.dropout = nn.Dropout(dropout)
 
     def forward(
@@ -122,8 +122,8 @@ class DecoderLayer(nn.Module):
         self.attention = attention
         self.feed_forward = FeedForward(size, dropout)
         self.norm_1, self.norm_2, self.norm_3 = nn.LayerNorm(size), nn.LayerNorm(size), nn.LayerNorm(size)
-        zero(self.self_attention.W_o)
-        zero(self.attention.W_o)
+        start_at_zero(self.self_attention.W_o)
+        start_at_zero(self.attention.W_o)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Float[Tensor, "batch tgt size"], memory: Memory, cache: Cache) -> LayerOutput:

@@ -5,6 +5,7 @@ import unicodedata
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff]+")
 _SURROGATES = re.compile("[\ud800-\udfff]")
+# what `is_broken` finds: what `normalize` removes, without tabs, line ends and all kinds of spaces
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
 
 

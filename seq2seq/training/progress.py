@@ -35,7 +35,7 @@ class Progress:
     update: int = 0
     seconds: float = 0.0  # training time, including the time before a resume
     position: Position = field(default_factory=Position)  # of the next batch
-    window: Interval = field(default_factory=Interval)
+    window: Interval = field(default_factory=Interval)  # checkpoints have this name
     validation: int = 0  # the update of the last validation
     metric: str = ""  # the measure that decides which checkpoint is the best
     yardstick: str = ""  # the digest of dev set and measure with which the best checkpoint was found
@@ -55,6 +55,7 @@ class Progress:
         Raises:
             UserError: the loss or the gradient was not finite in `MAX_SKIPPED` updates in a row.
         """
+        # count it
         self.update += 1
         self.seconds += seconds
         if result.is_finite:

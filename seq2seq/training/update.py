@@ -49,7 +49,7 @@ def update(
     If the loss or the gradient is not finite, there is no step, so weights and optimizer stay as they are.
     """
     tokens = processes.sum(sum(batch.tokens for batch in micro_batches))
-    loss_sum = cross_entropy_sum = 0.0
+    mean_loss, cross_entropy_sum = 0.0, 0.0  # nats a token, nats
     optimizer.zero_grad()
     with precision.settings():
         for batch in micro_batches:
@@ -59,7 +59,7 @@ def update(
                 loss = sums.loss / tokens
             # backward
             loss.backward()
-            loss_sum += loss.item()
+            mean_loss += loss.item()
             cross_entropy_sum += sums.cross_entropy.item()
 
     # sum over the processes, clip
@@ -67,7 +67,7 @@ def update(
     norm = nn.utils.clip_grad_norm_(model.parameters(), training.clip_norm or math.inf).item()
 
     # step
-    result = UpdateResult(processes.sum(loss_sum), norm, tokens, processes.sum(cross_entropy_sum) / tokens)
+    result = UpdateResult(processes.sum(mean_loss), norm, tokens, processes.sum(cross_entropy_sum) / tokens)
     if result.is_finite:
         optimizer.step()
     return result
@@ -84,8 +84,9 @@ class Losses(NamedTuple):
 def losses(model: Seq2Seq, batch: Batch, label_smoothing: float = 0.0, coverage: float = 0.0) -> Losses:
     """Return the losses of a batch: the cross entropy with label smoothing, and with a weight the coverage loss.
 
-    The cross entropy without smoothing needs no logits of its own. With z_t = W_y s_t + b_y it is smaller, for each
-    token, by epsilon (z_ty - mean_v z_tv), and the mean of the logits is the product with the mean of the rows of W_y.
+    The cross entropy without smoothing needs no logits of its own. With z_t = W_y s_t + b_y, token by token:
+
+    -log p(y_t) = smoothed loss - epsilon (z_ty - mean_v z_tv),   mean_v z_tv = (mean row of W_y) s_t + mean of b_y
     """
     attentional, weights, _ = model(batch.src, batch.src_lengths, batch.tgt_in)
     real = batch.tgt_out != PAD

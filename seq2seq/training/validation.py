@@ -43,6 +43,7 @@ class Validation:
     def __init__(self, dev: Sequence[Pair], translator: Translator, bleu_tokenize: str = "13a"):
         self._dev, self._translator = dev, translator
         tokenizers = translator.tokenizers
+        # the references as a perfect model would write them; very long ones are cut
         self._references = rewrite_references(cut_references([pair.tgt for pair in dev]), tokenizers)
         self._bleu = make_bleu(bleu_tokenize, tokenizers.lowercase)
         if not any(pair.src and pair.tgt for pair in dev):
@@ -54,8 +55,8 @@ class Validation:
     def run(self) -> ValidationResult:
         """Measure the model as it is now."""
         start = time.perf_counter()
-        model = self._translator.model.eval()
-        assert isinstance(model, Seq2Seq)
+        model = self._translator.model.eval()  # the loop sets it back to training before each update
+        assert isinstance(model, Seq2Seq)  # not an ensemble
 
         # loss and attention, under the references
         nats, tokens, sums = 0.0, 0, torch.zeros(4, 2, dtype=torch.float64)  # the last: `health.Sums`
