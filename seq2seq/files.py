@@ -326,10 +326,10 @@ def _reason(error: OSError | ValueError) -> str:
 
 
 @contextmanager
-def locked(folder: Path, work: str = "training") -> Iterator[None]:
+def locked(folder: Path, work: str = "training", option: str = "--run DIR") -> Iterator[None]:
     """Lock a folder against other processes. The system releases the lock when the process ends, however it ends.
 
-    `work` says in messages what is done in the folder.
+    Messages say what `work` is done in the folder, and which `option` of the command chooses another.
 
     Raises:
         UserError: another process holds the lock, or the folder cannot be written.
@@ -338,7 +338,7 @@ def locked(folder: Path, work: str = "training") -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         handle = open_own(folder / ".lock", os.O_RDWR | os.O_CREAT)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: cannot be written: {_reason(error)}; choose another with --run DIR") from None
+        raise UserError(f"{folder}: cannot be written: {_reason(error)}; choose another with {option}") from None
     # take the lock, or say who holds it; it lasts until the handle is closed
     try:
         try:
@@ -347,8 +347,7 @@ def locked(folder: Path, work: str = "training") -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise UserError(
-                f"{folder}: another {work} is writing into it; wait for it, stop it, or choose another folder with "
-                "--run DIR"
+                f"{folder}: another {work} is writing into it; wait for it, stop it, or choose another with {option}"
             ) from None
         except (OSError, ImportError):  # a file system or a system (Windows) without such locks
             log.warning("%s: there are no locks here; make sure that no other %s writes there", folder, work)

@@ -116,6 +116,12 @@ def test_a_doubled_key_is_an_error_with_its_line(error):
     assert error("data: {}\n") == "a.yaml:2: the key data appears twice"
 
 
+@pytest.mark.parametrize(("written", "read"), [("010", 8), ("-017", -15), ("1:30", 90), ("1:30.5", 90.5)])
+def test_a_number_that_yaml_reads_as_another_is_an_error(error, written, read):
+    says = f"a.yaml:3: YAML reads {written} as {read}; write {read}, or what you mean; quote it if it is text"
+    assert error(f"training:\n  max_updates: {written}\n") == says
+
+
 def test_a_merged_mapping_may_be_overruled_and_is_no_doubled_key(load):
     config = load("model:\n  encoder: &rnn {cell: gru, num_layers: 2}\n  decoder: {<<: *rnn, cell: lstm}\n")
     assert (config.model.decoder.cell, config.model.decoder.num_layers) == ("lstm", 2)

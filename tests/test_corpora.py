@@ -1,10 +1,12 @@
 """A training text of several corpora with weights."""
 
 import importlib
+import json
 
 import pytest
 from tiny import write_config, write_corpus
 
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.data.dataset import training_text
 from seq2seq.errors import UserError
@@ -28,6 +30,31 @@ def test_a_weight_says_how_often_an_epoch_has_each_pair(tmp_path, weight, copies
     first, second = ((tmp_path / f"{name}.en").read_text().splitlines() for name in ("real", "more"))
     expected = [line for line, n in zip(first, copies, strict=True) for _ in range(n)]
     assert lines(config) == expected + second
+
+
+def test_a_weight_that_takes_no_pair_is_an_error(tmp_path):
+    path = write_corpus(tmp_path, "real", 4, 5)
+    config = write_list(tmp_path, {"path": str(path), "weight": 0.2})
+    with pytest.raises(UserError, match=r"weight 0.2 takes no pair of the 4 of .*real; give a weight of at least 0.25"):
+        lines(config)
+
+
+def test_check_names_the_files_and_lines_of_several_corpora_and_reads_each_once(tmp_path, capsys):
+    names = {"real": ["a", "b", "c"], "more": ["d", "e &amp; f", "g"], "held": ["g", "h", "i"]}
+    for name, texts in names.items():
+        for language, sign in (("en", ""), ("de", "!")):
+            (tmp_path / f"{name}.{language}").write_text("".join(f"{text} {sign}\n" for text in texts))
+    listed = [{"path": str(tmp_path / "real"), "weight": 3}, {"path": str(tmp_path / "more"), "weight": 1.5}]
+    config = write_config(tmp_path, data={"train": listed, "dev": str(tmp_path / "held")})
+    assert main(["check", str(config)]) == 0
+    shown = capsys.readouterr().out
+    assert "6 sentence pairs, 6 different" in shown
+    assert "more.en:2  e &amp; f" in shown
+    assert "held.en:1 = more.en:3" in shown
+    assert "duplicate" not in shown
+    assert main(["check", str(config), "--json"]) == 0
+    findings = json.loads(capsys.readouterr().out)["findings"]
+    assert [each["places"] for each in findings if (each["kind"], each["side"]) == ("entity", "en")] == [["more.en:2"]]
 
 
 def test_one_corpus_in_a_list_is_that_corpus(tmp_path):

@@ -81,6 +81,8 @@ def test_normalized_text_is_one_clean_line_of_utf_8(text):
         ("a\ud800b", "a\ufffdb"),
         ("… ½ ﬁ", "… ½ ﬁ"),
         ("\u3000\u00a0", ""),
+        ("\u200b \u200e", ""),
+        ("ខ\u200bគ", "ខ\u200bគ"),
     ],
 )
 def test_normalize_cleans_spaces_and_composes_but_rewrites_nothing_else(text, clean):
@@ -99,6 +101,13 @@ def test_only_line_feeds_end_lines(tmp_path_factory, lines):
 def test_a_lone_carriage_return_does_not_end_a_line(tmp_path):
     (tmp_path / "text").write_bytes(b"a\rb\r\nc")
     assert list(stream_lines(tmp_path / "text")) == ["a\rb", "c"]
+
+
+def test_a_file_whose_lines_end_in_carriage_returns_alone_is_an_error(tmp_path):
+    (tmp_path / "text").write_bytes(b"a\rb\r")
+    assert "its lines end in carriage returns" in mistake(lambda: list(stream_lines(tmp_path / "text")))
+    (tmp_path / "text").write_bytes(b"a\r")
+    assert list(stream_lines(tmp_path / "text")) == ["a"]
 
 
 def test_the_byte_order_mark_is_removed(tmp_path):

@@ -11,6 +11,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.experiments.distilling import fault
+from seq2seq.files import locked
 from seq2seq.training.train import train
 
 
@@ -81,6 +82,26 @@ def test_lines_of_a_file_are_translated_and_normalized(run, tmp_path):
     (tmp_path / "in").write_text("the  cat\nthe old dog\n", encoding="utf-8")
     assert main(["distill", str(run), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]) == 0
     assert (tmp_path / "out.en").read_text(encoding="utf-8") == "the cat\nthe old dog\n"
+
+
+def test_what_a_person_has_put_there_is_not_replaced_and_two_do_not_write_one_corpus(run, tmp_path, capsys):
+    (tmp_path / "in").write_text("the cat\n", encoding="utf-8")
+    distilling = ["distill", str(run), "--input", str(tmp_path / "in"), "--output", str(tmp_path / "out")]
+    (tmp_path / "out.parts").mkdir()  # a stopped call has left it
+    (tmp_path / "out.en").write_text("my own text\n", encoding="utf-8")
+    assert main(distilling) == 2
+    assert "out.en: holds other text already; move it, or choose another prefix" in capsys.readouterr().err
+    assert (tmp_path / "out.en").read_text(encoding="utf-8") == "my own text\n"
+    (tmp_path / "out.en").unlink()
+
+    # while another call writes
+    with locked(tmp_path / "out.parts"):
+        assert main(distilling) == 2
+        assert "another distillation is writing into it; wait for it, stop it, or choose another with --output" in (
+            capsys.readouterr().err
+        )
+    assert main(distilling) == 0
+    assert not (tmp_path / "out.parts").exists()
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from seq2seq.doctor import findings as doctor
 from seq2seq.doctor.findings import (
     LISTED,
     SHOWN,
+    Part,
     Split,
     diagnose,
     diagnose_tokens,
@@ -45,7 +46,7 @@ def sentences(begin, end, words=DE):
 
 
 def split(name, pairs, languages=("en", "de")):
-    return Split(name, {language: f"{name}.{language}" for language in languages}, lambda: iter(pairs))
+    return Split(name, [Part({language: f"{name}.{language}" for language in languages})], lambda: iter(pairs))
 
 
 def found(*splits):
@@ -78,7 +79,10 @@ def test_the_toy_corpus_is_clean(prefix, languages):
     rows = {
         name: partial(stream_pairs, ROOT / f"data/toy/{prefix}{name}", *languages) for name in ("train", "dev", "test")
     }
-    assert diagnose([Split(name, dict.fromkeys(languages, name), read) for name, read in rows.items()]).findings == []
+    assert (
+        diagnose([Split(name, [Part(dict.fromkeys(languages, name))], read) for name, read in rows.items()]).findings
+        == []
+    )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -235,11 +239,11 @@ def test_spaces_accents_and_signs_are_not_broken(sound):
 
 def test_findings_do_not_depend_on_how_python_hashes():
     code = """if True:
-        from seq2seq.doctor.findings import Split, diagnose
+        from seq2seq.doctor.findings import Part, Split, diagnose
         pairs = [(f"{i * i % 97} and {i % 13}", f"{i * i % 97} und {i % 13}") for i in range(300)]
         files = {"en": "en", "de": "de"}
         dev = [*pairs[9:50], ("äöü", "ß€")]
-        print(diagnose([Split("train", files, lambda: pairs), Split("dev", files, lambda: dev)]))"""
+        print(diagnose([Split("train", [Part(files)], lambda: pairs), Split("dev", [Part(files)], lambda: dev)]))"""
     outputs = {
         subprocess.run(
             [sys.executable, "-c", code],
@@ -265,8 +269,8 @@ def test_texts_are_read_once_and_once_more_as_far_as_they_are_shown():
     train = plant(sentences(0, 300), {5, 12, 20, 250}, lambda src, _: (src, src))
     languages = {"en": "en", "de": "de"}
     splits = [
-        Split("train", languages, lambda: rows("train", train)),
-        Split("dev", languages, lambda: rows("dev", sentences(400, 430))),
+        Split("train", [Part(languages)], lambda: rows("train", train)),
+        Split("dev", [Part(languages)], lambda: rows("dev", sentences(400, 430))),
     ]
     findings = diagnose(splits).findings
     assert read == {"train": 300, "dev": 30}
@@ -280,7 +284,7 @@ def test_memory_grows_by_marks_and_not_by_texts():
             return ((f"{number} {'long ' * 400}", f"{number} {'lang ' * 400}") for number in range(lines))
 
         tracemalloc.start()
-        diagnose([Split("train", {"en": "en", "de": "de"}, rows)])
+        diagnose([Split("train", [Part({"en": "en", "de": "de"})], rows)])
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most
@@ -289,10 +293,12 @@ def test_memory_grows_by_marks_and_not_by_texts():
 
 
 def test_a_finding_lists_some_lines_and_counts_all():
-    (finding,) = diagnose([split("train", plant(sentences(0, 300), range(1, 201), lambda src, _: (src, "")))]).findings
+    train = split("train", plant(sentences(0, 300), range(1, 201), lambda src, _: (src, "")))
+    (finding,) = diagnose([train]).findings
     assert finding.count == 200
     assert finding.lines == list(range(1, LISTED + 1))
-    assert finding.as_dict()["share"] == pytest.approx(2 / 3)
+    assert finding.as_dict(train)["share"] == pytest.approx(2 / 3)
+    assert finding.as_dict(train)["places"][:2] == ["train.en:1", "train.en:2"]
     text = shown([finding], split("train", sentences(0, 300)))
     assert text.count("train.en:") == SHOWN
 

@@ -15,7 +15,7 @@ from seq2seq.config.reading import parse_config
 from seq2seq.data.corpus import read_pairs
 from seq2seq.data.formats import stream_column
 from seq2seq.decoding.translator import Translator
-from seq2seq.doctor.findings import Split, diagnose
+from seq2seq.doctor.findings import Part, Split, diagnose
 from seq2seq.errors import UserError
 from seq2seq.text.tokenizer import train_tokenizers
 
@@ -113,7 +113,7 @@ def test_one_column_of_a_table_is_read(tmp_path, name, text, column, expected):
 
 def test_letters_of_private_use_are_no_fault_and_those_of_a_wrong_decoding_are():
     rows = [("va\ue5dc", "van"), ("gÃ¼t", "gut"), ("e\ufffd", "er")]
-    findings = diagnose([Split("train", {"old": "a", "new": "b"}, lambda: rows)]).findings
+    findings = diagnose([Split("train", [Part({"old": "a", "new": "b"})], lambda: rows)]).findings
     assert [(f.kind, f.lines) for f in findings if f.kind == "broken"] == [("broken", [2, 3])]
 
 

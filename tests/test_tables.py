@@ -87,6 +87,16 @@ READ = {  # the file, its text, columns, header; whether a header is found
         True,
     ),
     "empty cells at the end": ("t.tsv", PLAIN.replace("\n", "\t\n", 1).replace(".\n", ".\tx\n"), [1, 2], "auto", False),
+    "semicolons, and a comma in every text": (
+        "t.csv",
+        "".join(f"{s};{t}\n" for s, t in [("Meier, Anna", "Anna Meier"), ("3,5", "three, no, five")]),
+        None,
+        "auto",
+        False,
+    ),
+    "the same, quoted": ("t.csv", '"a,b";"c,d"\n"e,f";"g,h"\n', None, "auto", False),
+    "a header in the languages themselves": ("t.tsv", "Français\tEnglish\nb\ta\n", None, "auto", True),
+    "a header of which one name is understood": ("t.tsv", "Français\tAnglais\nb\ta\n", None, True, True),
     "two keys": (
         "t.jsonl",
         "".join(json.dumps({"a": s, "b": t, "n": 1}) + "\n" for s, t in PAIRS),
@@ -104,11 +114,19 @@ READ = {  # the file, its text, columns, header; whether a header is found
 }
 
 
+OTHER_PAIRS = {  # of some of these
+    "semicolons, and a comma in every text": [("Meier, Anna", "Anna Meier"), ("3,5", "three, no, five")],
+    "the same, quoted": [("a,b", "c,d"), ("e,f", "g,h")],
+    "a header in the languages themselves": [("a", "b")],
+    "a header of which one name is understood": [("a", "b")],
+}
+
+
 @pytest.mark.parametrize("case", READ)
 def test_a_table_is_read_by_its_columns_and_its_header_is_no_pair(tmp_path, case):
     name, text, columns, header, has_header = READ[case]
     form, file = Form("en", "fr", columns, header), write(tmp_path, name, text)
-    assert read_pairs(file, *form) == PAIRS
+    assert read_pairs(file, *form) == OTHER_PAIRS.get(case, PAIRS)
     assert (describe_table(file, form) is not None) == has_header
 
 
@@ -204,6 +222,18 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
         ": not plain text in UTF-8: it is packed by gzip",
     ),
     "a spreadsheet": ("t.csv", "PK\x03\x04", None, "auto", "save the table as CSV in UTF-8"),
+    "two separators": ("t.csv", "a,b;c\nd,e;f\n", None, "auto", "say which in a first line of its own: sep=, or sep=;"),
+    "lines that end in CR": (
+        "t.tsv",
+        "a\tb\rc\td\r",
+        None,
+        "auto",
+        ": its lines end in carriage returns",
+    ),
+    "PO": ("t.po", 'msgid "a"', None, "auto", ": the file exists, but PO holds more than pairs: convert it"),
+    "XLIFF": ("t.en.xliff", "<xliff>", None, "auto", ": the file exists, but XLIFF is mark-up: convert it"),
+    "OpenDocument": ("t.ods", "PK", None, "auto", "a spreadsheet must be saved as CSV in UTF-8"),
+    "xz": ("t.tsv.xz", "\xfd7zXZ", None, "auto", "of packed files only .gz is read: unpack it"),
     "TMX": ("t.tmx", "<tmx>", None, "auto", ": the file exists, but TMX is mark-up: convert it"),
     "SGM": ("t.en.sgm", "<seg>", None, "auto", ": the file exists, but SGM is mark-up"),
     "an unknown ending": ("t.dat", PLAIN, None, "auto", "the name of a table ends in .tsv, .jsonl, .csv, .txt"),

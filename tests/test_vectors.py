@@ -101,8 +101,9 @@ def test_another_file_is_told_for_what_it_is(tmp_path, words, content, message):
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path, words):
-    for path in (tmp_path / "missing", tmp_path):
-        with pytest.raises(UserError, match=f"{path}: no such file; give a local file of word vectors"):
+    problems = {tmp_path / "missing": "no such file", tmp_path: "not an ordinary file"}
+    for path, problem in problems.items():
+        with pytest.raises(UserError, match=f"{path}: {problem}; give a local file of word vectors"):
             load_vectors(path, words)
     with (
         without_permission(write(tmp_path, LINES)),

@@ -28,8 +28,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Translate, filter, write."""
+    from seq2seq.data.dataset import each_once
     from seq2seq.decoding.translation import Options
-    from seq2seq.experiments.distilling import training_sources, write_corpus
+    from seq2seq.experiments.distilling import write_corpus
     from seq2seq.runs.run import Run
 
     # check the options, before the work
@@ -48,7 +49,10 @@ def run(args: argparse.Namespace) -> None:
 
     # translate
     batches = console.read_batches(args.input, translator.search.batch_size) if args.input else ()
-    lines = (line for batch in batches for line in batch) if args.input else training_sources(runs[0])
+    lines = (line for batch in batches for line in batch)
+    if not args.input:
+        runs[0].must_be_a_folder("it holds no text; give the lines to translate with --input")
+        lines = (src for src, _ in each_once(runs[0].config()))
     written = write_corpus(translator, runs, lines, args.output, **search)
     left_out = "; ".join(f"{reason}: {count:,}" for reason, count in written.dropped.items())
     say(f"{written.pairs:,} pairs of {written.lines:,} lines are in {args.output}.{data.src} and .{data.tgt}")

@@ -6,14 +6,14 @@ from typing import Any, NoReturn
 import yaml
 
 _EXPONENT = re.compile(r"[-+]?([0-9][0-9_]*(\.[0-9_]*)?|\.[0-9][0-9_]*)[eE][-+]?[0-9]+$")
-
+_MISREAD = re.compile(r"[-+]?(0[0_]*[1-7][0-7_]*|[0-9][0-9_]*(:[0-5]?[0-9])+(\.[0-9_]*)?)")  # octal, or in base 60
 
 LARGEST, DEEPEST = 2000, 30  # values in a text, and levels of nesting; a config with every key has 150 and 4
 LONGEST_NUMBER = 100  # characters
 
 
 class Loader(yaml.SafeLoader):
-    """A reader of YAML 1.1 in which `1e-3` is a number, and a key that appears twice is an error.
+    """A reader of YAML 1.1 in which `1e-3` is a number; a key that appears twice, 010 and 1:30 are errors.
 
     A few aliases (`*a`) of values with aliases can stand for millions of values. So an alias counts as all the values
     that it stands for, and a text of more than `LARGEST` is refused before any value is made.
@@ -54,7 +54,12 @@ class Loader(yaml.SafeLoader):
         try:
             if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
                 raise ValueError("a long number takes long to read")
-            return super().construct_object(node, deep)
+            value = super().construct_object(node, deep)
+            if kind in ("int", "float") and _MISREAD.fullmatch(node.value):
+                _fail(
+                    f"YAML reads {node.value} as {value}; write {value}, or what you mean; quote it if it is text", node
+                )
+            return value
         except (ValueError, ArithmeticError, LookupError, AttributeError):
             _fail(f"{node.value!r:.40} is not a valid {kind}", node)
 

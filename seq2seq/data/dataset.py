@@ -72,8 +72,19 @@ def training_text(config: Config, digests: Mapping[str, str] | None = None) -> I
 def _weighted_pairs(config: Config) -> Iterator[Row]:
     """Yield the pairs of all corpora; of pair i, counted from 0, floor((i + 1) weight) - floor(i weight) copies."""
     for corpus in config.data.corpora:
-        for i, row in enumerate(stream_pairs(corpus.path, *form_of(config))):
-            yield from repeat(row, floor((i + 1) * corpus.weight) - floor(i * corpus.weight))
+        count = 0
+        for count, row in enumerate(stream_pairs(corpus.path, *form_of(config)), start=1):
+            yield from repeat(row, floor(count * corpus.weight) - floor((count - 1) * corpus.weight))
+        if floor(count * corpus.weight) == 0:
+            least = f"give a weight of at least {1 / count:.2g}, or leave the corpus out"
+            raise UserError(
+                f"data.train: weight {corpus.weight} takes no pair of the {count:,} of {corpus.path}; {least}"
+            )
+
+
+def each_once(config: Config) -> Iterator[Row]:
+    """Yield the training pairs, each corpus once, whatever its weight, with the bar of `training_text`."""
+    yield from with_bar(row for corpus in config.data.corpora for row in stream_pairs(corpus.path, *form_of(config)))
 
 
 def with_bar(rows: Iterator[Row]) -> Iterator[Row]:

@@ -81,6 +81,9 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
                 raise UserError(f"{name}:{number}: a line of over {LONGEST_LINE:,} bytes; write a sentence a line")
             # a file of another kind; one that holds nothing but a byte order mark is empty
             if number == 1:
+                if b"\r" in line.rstrip(b"\r") and not line.endswith(b"\n"):
+                    fix = "convert the file, for example with tr '\\r' '\\n'"
+                    raise UserError(f"{name}: its lines end in carriage returns (CR), without a line feed; {fix}")
                 _must_be_utf_8(line, name)
                 line = line.removeprefix(b"\xef\xbb\xbf")
                 if not line:
@@ -211,8 +214,13 @@ _CONVERT = {  # how to make a table, or two files, of a file with another ending
     ".sgm": "SGM is mark-up: keep what stands inside <seg>; for WMT's test sets, sacrebleu --echo prints it",
     ".xml": "XML is mark-up: convert it to a table, or to two files with a sentence a line",
     ".json": "JSON must have one object a line, and the name must end in .jsonl",
-    ".xlsx": "a spreadsheet must be saved as CSV in UTF-8",
-    ".zip": "an archive must be unpacked",
+    ".xlf": "XLIFF is mark-up: convert it to a table, for example with xliff2po and po2csv of the Translate Toolkit",
+    ".po": "PO holds more than pairs: convert it to a table, for example with po2csv of the Translate Toolkit",
+    ".parquet": "Parquet must be written as JSON lines",
+    **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet must be saved as CSV in UTF-8"),
+    **dict.fromkeys((".docx", ".odt", ".pdf", ".html"), "a document must be saved as plain text, a sentence a line"),
+    **dict.fromkeys((".zip", ".tar", ".tgz", ".7z", ".rar"), "an archive must be unpacked"),
+    **dict.fromkeys((".bz2", ".xz", ".zst"), "of packed files only .gz is read: unpack it"),
 }
 
 
@@ -222,7 +230,7 @@ def _why_not(file: str, src: str, tgt: str) -> str:
         return f"that is a folder; {Path(file) / 'NAME'} means NAME.{src} and NAME.{tgt} in it, or NAME.tsv"
     ending = Path(file.lower().removesuffix(".gz")).suffix
     expected = f"the name of a table ends in {', '.join(TABLES)}, and then .gz if it is packed; rename it"
-    return f"the file exists, but {_CONVERT.get(ending.replace('sgml', 'sgm'), expected)}"
+    return f"the file exists, but {_CONVERT.get(ending.replace('sgml', 'sgm').replace('xliff', 'xlf'), expected)}"
 
 
 def table_ending(file: str) -> str:
@@ -289,8 +297,8 @@ class Choice(NamedTuple):
 _SOURCE = {"source", "src", "input", "original"}
 _TARGET = {"target", "tgt", "trg", "output", "translation"}
 _OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "pronunciation", "phonemes"}
-_LANGUAGE_NAMES = {name for name, _ in LANGUAGES.values()}
-COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | _LANGUAGE_NAMES
+_LANGUAGE_NAMES = {name: code for code, names in LANGUAGES.items() for name in (names.name, names.own_name)}
+COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | set(_LANGUAGE_NAMES)
 """Names that a column often has, as `fold_name` returns them."""
 
 
@@ -301,7 +309,8 @@ def fold_name(name: str) -> str:
 
 def _names_side(name: str, code: str, usual: set[str]) -> bool:
     """Return whether a folded name is that of a side's column: for French `fr`, `fr fr`, `french`, `french text`."""
-    known = usual | {code, LANGUAGES.get(code.split()[0], (code,))[0]}
+    language = LANGUAGES.get(code.split()[0])
+    known = usual | {code} | ({language.name, language.own_name} if language else set())
     return name == code or _without_text(name) in known or (len(name.split()) == 2 and name.split()[0] == code)
 
 
@@ -348,7 +357,8 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
         sum(_names_side(names[n], *side) for n, side in zip(order, sides, strict=True))
         for order in ((src, tgt), (tgt, src))
     )
-    both_languages = names[src] != names[tgt] and {_without_text(names[n]) for n in found} <= _LANGUAGE_NAMES
+    named = {_LANGUAGE_NAMES.get(_without_text(names[n])) for n in found}
+    both_languages = len(named) == 2 and None not in named
     is_header = by_name or both_languages or max(straight, turned) == 2 if form.header == "auto" else form.header
     if is_header and turned > straight and columns is None:
         src, tgt = tgt, src
@@ -472,7 +482,7 @@ def _read_csv(path: str) -> Iterator[Cells]:
     lines = (line.replace("\r", " ") + "\n" for line in stream_lines(path))
     sample = list(islice(lines, 100))
     is_named = bool(sample and re.fullmatch("sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
-    separator = sample[0][4] if is_named else _separator(sample)
+    separator = sample[0][4] if is_named else _separator(sample, path)
     rows = csv.reader(chain(sample[is_named:], lines), delimiter=separator, strict=True)
     line = 1 + is_named
     try:
@@ -484,16 +494,35 @@ def _read_csv(path: str) -> Iterator[Cells]:
         raise UserError(f"{path}:{line}: not CSV ({error}); {fix}") from None
 
 
-def _separator(sample: Sequence[str]) -> str:
-    """Return what separates the cells of a CSV file: the first that cuts all rows of a sample into equally many."""
+def _separator(sample: Sequence[str], path: str) -> str:
+    """Return what separates the cells of a CSV file: what cuts all rows of a sample into equally many.
+
+    Where several do, it is not one that looks like punctuation: before a space each time, or between digits.
+
+    Raises UserError: several do, and the rows do not say which.
+    """
+    # what cuts all rows alike; the last row of a sample may go on after it
+    found: dict[str, int] = {}
     for separator in _SEPARATORS:
+        rows = csv.reader(sample, delimiter=separator, strict=True)
+        widths: list[int] = []
         try:
-            widths = [len(cells) for cells in csv.reader(sample, delimiter=separator) if cells]
+            widths.extend(len(cells) for cells in rows if cells)
         except csv.Error:
-            continue
+            if rows.line_num < len(sample):
+                continue
         if widths and min(widths[:-1] or widths) == max(widths[:-1] or widths) > 1:
-            return separator
-    return max(_SEPARATORS, key=lambda separator: sample[0].count(separator)) if sample else ","
+            found[separator] = max(widths[:-1] or widths)
+
+    # if it is more than one: which is no punctuation
+    text = "".join(sample)
+    if len(found) > 1:
+        found = {each: width for each, width in found.items() if re.search(rf"{each}(?! )(?<!\d{each}(?=\d))", text)}
+    if len(found) > 1:
+        ways = ", ".join(f"{_SEPARATORS[each]}s cut every row into {width} cells" for each, width in found.items())
+        lines = " or ".join(f"sep={each}" for each in found)
+        raise UserError(f"{path}: what separates its cells? {ways}; say which in a first line of its own: {lines}")
+    return next(iter(found), None) or max(_SEPARATORS, key=lambda each: sample[0].count(each) if sample else 0)
 
 
 def _stream_objects(path: str, form: Form) -> Iterator[Row]:

@@ -17,11 +17,11 @@ from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
 from seq2seq.data.batches import Batch, Batches
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
+from seq2seq.data.formats import Form, corpus_files, describe_table, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
-from seq2seq.doctor.findings import ADVICE, Diagnosis, Split, diagnose, diagnose_tokens, report
+from seq2seq.doctor.findings import ADVICE, Diagnosis, Part, Split, diagnose, diagnose_tokens, report
 from seq2seq.evaluation.choice import choose_metric
 from seq2seq.fast.precision import choose_precision
 from seq2seq.model.seq2seq import Seq2Seq
@@ -101,7 +101,8 @@ def check(config: Config) -> Iterator[Fact]:
 
     # the findings, the most serious first
     findings.sort(key=lambda finding: list(ADVICE).index(finding.kind))
-    yield Fact("findings", list(report(findings, splits)), [finding.as_dict() for finding in findings])
+    named = {split.name: split for split in splits}
+    yield Fact("findings", list(report(findings, splits)), [each.as_dict(named[each.split]) for each in findings])
 
 
 def _describe_text(config: Config, diagnosis: Diagnosis) -> Iterator[Fact]:
@@ -159,17 +160,22 @@ def _hint_at_jamo(config: Config) -> str | None:
 
 
 def _splits(config: Config) -> list[Split]:
-    """Return the splits of a config, `train` first."""
-    data, splits = config.data, []
-    for name in ("train", "dev", "test"):
-        if prefix := data.corpora[0].path if name == "train" else getattr(data, name):
-            # in a table both languages have the same file
-            files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, data.src, data.tgt)]
-            train = partial(dataset.training_text, config)
-            rows = train if name == "train" else partial(stream_pairs, prefix, *dataset.form_of(config))
-            first = 1 if describe_table(prefix, dataset.form_of(config)) is None else 2
-            splits.append(Split(name, {data.src: files[0], data.tgt: files[-1]}, rows, first))
+    """Return the splits of a config, `train` first; of training corpora each pair once, whatever their weights."""
+    data, form = config.data, dataset.form_of(config)
+    paths = [corpus.path for corpus in data.corpora]
+    splits = [Split("train", [_part(path, form, len(paths) > 1) for path in paths], partial(dataset.each_once, config))]
+    for name, prefix in (("dev", data.dev), ("test", data.test)):
+        if prefix:
+            splits.append(Split(name, [_part(prefix, form)], partial(stream_pairs, prefix, *form)))
     return splits
+
+
+def _part(prefix: str, form: Form, count: bool = False) -> Part:
+    """Return the files of a corpus, and with `count` the number of its pairs; in a table both sides have one file."""
+    files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, form.src, form.tgt)]
+    first = 1 if describe_table(prefix, form) is None else 2
+    pairs = sum(1 for _ in stream_pairs(prefix, *form)) if count else 0
+    return Part({form.src: files[0], form.tgt: files[-1]}, first, pairs)
 
 
 def _listed(numbers: dict[str, int]) -> str:

@@ -7,7 +7,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from itertools import chain, combinations, groupby, islice, zip_longest
 from typing import Any, NamedTuple
@@ -97,13 +97,34 @@ Lines = Bool[np.ndarray, " lines"]
 Rows = Shaped[np.ndarray, " lines"] | None
 
 
+class Part(NamedTuple):
+    """A corpus: the whole of a split, or one of several training corpora."""
+
+    files: dict[str, str]  # the name of each language's file, which is printed before a line number; the source's first
+    first: int = 1  # the line of the first pair: 2 after a header
+    pairs: int = 0  # how many there are; needed if another part follows
+
+
 class Split(NamedTuple):
     """A split of the data, which can be read any number of times."""
 
     name: str  # `train`, `dev` or `test`
-    files: dict[str, str]  # the name of each language's file, which is printed before a line number; the source's first
-    rows: Callable[[], Iterable[Row]]  # reads the pairs, not normalized
-    first: int = 1  # the number of the first pair: 2 after a header
+    parts: list[Part]
+    rows: Callable[[], Iterable[Row]]  # reads the pairs of all parts, each once, not normalized
+
+    @property
+    def languages(self) -> list[str]:
+        """The two languages, the source first."""
+        return list(self.parts[0].files)
+
+    def place(self, number: int, language: str) -> str:
+        """Return file and line, in one language, of a pair by its number, from 1 on through all parts."""
+        part, *later = self.parts
+        for following in later:
+            if number <= part.pairs:
+                break
+            number, part = number - part.pairs, following
+        return f"{part.files[language]}:{number + part.first - 1}"
 
 
 @dataclass(frozen=True)
@@ -116,7 +137,7 @@ class Finding:
     count: int  # how many lines
     of: int  # how many lines the split has
     says: str  # what is wrong with the lines
-    lines: list[int]  # the numbers, from 1, of at most `LISTED` of them; the worst first if some are worse than others
+    lines: list[int]  # the numbers of at most `LISTED` pairs, from 1 on; the worst first if some are worse than others
     other: str  # for a repeated line, the split that has it too
     twins: list[int]  # for a repeated line, its number there
 
@@ -125,9 +146,10 @@ class Finding:
         """What to do about the lines. It never is to delete most of a split."""
         return OF_MOST.get(self.kind, ADVICE[self.kind]) if self.count > self.of / 2 else ADVICE[self.kind]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the finding with its share and its advice, for JSON."""
-        return {**asdict(self), "share": self.count / self.of, "advice": self.advice}
+    def as_dict(self, split: Split) -> dict[str, Any]:
+        """Return the finding with its share, its advice and the places of its lines in the files, for JSON."""
+        places = [split.place(number, self.side or split.languages[0]) for number in self.lines]
+        return {**asdict(self), "places": places, "share": self.count / self.of, "advice": self.advice}
 
 
 class Diagnosis(NamedTuple):
@@ -148,7 +170,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False) -> Diagnosis:
     for each in splits:
         seen[each.name], found = _read(each, scripts, alphabets, each is not splits[0], lowercase)
         findings += found
-    train, languages = seen[splits[0].name], list(splits[0].files)
+    train, languages = seen[splits[0].name], splits[0].languages
 
     # compare pairs with each other
     src, tgt = train["length"][_whole(train)].T
@@ -188,7 +210,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False) -> Diagnosis:
             quoted = marks["quoted"][:, side]
             quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
             findings += _finding("quotes", split, language, quotes, "quotation marks of CSV")
-    return Diagnosis(counts, ratio, shares, _numbered(findings, splits))
+    return Diagnosis(counts, ratio, shares, findings)
 
 
 def diagnose_tokens(split: Split, tokenizers: Tokenizers, max_length: int) -> tuple[dict[str, float], list[Finding]]:
@@ -202,7 +224,7 @@ def diagnose_tokens(split: Split, tokenizers: Tokenizers, max_length: int) -> tu
     # count the tokens of each side, without EOS, and the unknown ones
     tokens: Int[np.ndarray, "lines 2 2"] = np.fromiter(map(count, split.rows()), np.dtype((np.int32, (2, 2))))
     total, unknown = tokens.sum(axis=0).T
-    rates = dict(zip(split.files, (unknown / np.maximum(total, 1)).tolist(), strict=True))
+    rates = dict(zip(split.languages, (unknown / np.maximum(total, 1)).tolist(), strict=True))
 
     # long pairs; those of the training text were counted when they were dropped
     findings, longest = [], tokens[:, :, 0].max(axis=1)
@@ -214,7 +236,7 @@ def diagnose_tokens(split: Split, tokenizers: Tokenizers, max_length: int) -> tu
         if rate >= UNKNOWN:
             says, counts = f"unknown tokens: {rate:.1%} of all tokens", tokens[:, side, 1]
             findings += _finding("unknown", split.name, language, counts > 0, says, counts)
-    return rates, _numbered(findings, [split])
+    return rates, findings
 
 
 def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tuple[str, str]]:
@@ -223,7 +245,7 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
     named, texts = {split.name: split for split in splits}, {}
     for split in splits:
         numbers = {number for finding in findings if finding.split == split.name for number in finding.lines[:SHOWN]}
-        rows = enumerate(islice(split.rows(), max(numbers, default=0)), start=split.first) if numbers else ()
+        rows = enumerate(islice(split.rows(), max(numbers, default=0)), start=1) if numbers else ()
         texts[split.name] = {number: row for number, row in rows if number in numbers}
 
     yield "findings", "none of them stops a training" if findings else _NONE
@@ -231,17 +253,18 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
         group = list(each)
         for finding in group:
             # what is wrong, and how often
-            files, where = named[finding.split].files, f"{finding.split} {finding.side}".rstrip()
+            split, where = named[finding.split], f"{finding.split} {finding.side}".rstrip()
+            languages = split.languages
             count, of = finding.count, finding.of
             yield kind, f"{where}: {count:,} of {of:,} lines ({count / of:.2%}): {finding.says}"
 
             # some of the lines
             for number, twin in zip_longest(finding.lines[:SHOWN], finding.twins[:SHOWN]):
-                place = f"{files[finding.side or next(iter(files))]}:{number}"
+                place = split.place(number, finding.side or languages[0])
                 if twin:
-                    place += f" = {next(iter(named[finding.other].files.values()))}:{twin}"
-                sides = dict(zip(files, texts[finding.split][number], strict=True))
-                text = [_shown(sides[side], kind) for side in ([finding.side] if finding.side else files)]
+                    place += f" = {named[finding.other].place(twin, languages[0])}"
+                sides = dict(zip(languages, texts[finding.split][number], strict=True))
+                text = [_shown(sides[side], kind) for side in ([finding.side] if finding.side else languages)]
                 yield "", f"  {place}  {' | '.join(text)}"
         for advice in dict.fromkeys(finding.advice for finding in group):
             yield "", f"> {advice}"
@@ -271,9 +294,9 @@ def _read(
 
     # what was found
     findings = []
-    if len(marks) > 1 and _is_header(first[0], list(split.files)):
+    if len(marks) > 1 and _is_header(first[0], split.languages):
         findings += _finding("header", split.name, "", np.arange(len(marks)) == 0, "names of languages or columns")
-    for side, (language, lines) in enumerate(zip(split.files, novel, strict=True)):
+    for side, (language, lines) in enumerate(zip(split.languages, novel, strict=True)):
         most = sorted(lines, key=lambda character: (-lines[character], character))
         listed = " ".join(c if c.isprintable() else f"U+{ord(c):04X}" for c in most[:NOVEL])
         listed += " ..." * (len(most) > NOVEL)
@@ -317,23 +340,14 @@ def _wrong_column(
         return _finding("columns", split, language, ~letters, "no letters: other data?")
 
     # another script: than the language has, or if it has several or is unknown, than the training text
-    own = LANGUAGES.get(fold_name(language).split()[0], ("", ""))[1]
+    known = LANGUAGES.get(fold_name(language).split()[0])
+    own = known.script if known else ""
     expected = [own] if own else usual
     clear = script > 0
     strange = clear & ~np.isin(script, [scripts.get(name, -1) for name in expected])
     if not expected or strange.sum() <= clear.sum() / 2:
         return []
     return _finding("columns", split, language, strange, f"not in {' or '.join(expected)}")
-
-
-def _numbered(findings: Sequence[Finding], splits: Sequence[Split]) -> list[Finding]:
-    """Return the findings with numbers of lines that count a header."""
-    after = {split.name: split.first - 1 for split in splits} | {"": 0}
-    moved = []
-    for finding in findings:
-        lines, twins = [n + after[finding.split] for n in finding.lines], finding.twins
-        moved.append(replace(finding, lines=lines, twins=[n + after[finding.other] for n in twins]))
-    return moved
 
 
 def _script(text: str) -> str:

@@ -10,18 +10,16 @@ import hashlib
 import json
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seq2seq.data.dataset import form_of, with_bar
-from seq2seq.data.formats import stream_pairs
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.report import repeats
-from seq2seq.files import delete, fingerprint, must_write, publish, read_small, write_json
+from seq2seq.files import delete, fingerprint, locked, must_write, publish, read_small, write_json
 from seq2seq.runs.checkpoints import WEIGHTS
 from seq2seq.runs.environment import git_commit
 from seq2seq.runs.run import Run
@@ -37,19 +35,6 @@ class Written(NamedTuple):
     lines: int  # of text that were read
     pairs: int  # that were written
     dropped: dict[str, int]  # translations that were not, by reason
-
-
-def training_sources(run: Run) -> Iterator[str]:
-    """Yield the source lines of the training text of a run, each corpus once, whatever its weight.
-
-    Raises:
-        UserError: the run is an exported file, or the text cannot be read.
-    """
-    run.must_be_a_folder("it holds no text; give the lines to translate with --input")
-    config = run.config()
-    for corpus in config.data.corpora:
-        for row in with_bar(stream_pairs(corpus.path, *form_of(config))):
-            yield row[0]
 
 
 def write_corpus(
@@ -71,10 +56,11 @@ def write_corpus(
         search: keyword arguments of `Translator.translate`; all of an n-best list are written, in its order.
 
     Raises:
-        UserError: a file cannot be written, or no pair is left.
+        UserError: a file cannot be written, or holds other text already; another process writes this corpus; no pair
+            is left.
     """
     # the files, and what the translations depend on besides the lines
-    data, dropped, read, pairs = runs[0].config().data, Counter[str](), 0, 0
+    data = runs[0].config().data
     src, tgt, record, parts = (
         prefix.parent / f"{prefix.name}.{ending}" for ending in (data.src, data.tgt, "json", "parts")
     )
@@ -83,17 +69,19 @@ def write_corpus(
     engine = translator.engine
     depends_on = [[*weights.values()], settings, engine.precision.name, engine.shortlist is not None]
 
-    # translate, and leave out faults
-    with must_write(src, "choose another with --output"):
-        parts.mkdir(exist_ok=True)
-        new_src, new_tgt = parts / "src", parts / "tgt"
+    # translate
+    new_src, new_tgt = parts / "src", parts / "tgt"
+    with must_write(src, "choose another with --output"), locked(parts, "distillation", "--output PREFIX"):
+        read, pairs, dropped = 0, 0, Counter[str]()
         with open(new_src, "w", encoding="utf-8") as sources, open(new_tgt, "w", encoding="utf-8") as targets:
             size, rest = BATCHES * translator.search.batch_size, iter(lines)
             while texts := [normalize(line) for line in islice(rest, size)]:
                 digest = hashlib.sha256(json.dumps([*depends_on, texts]).encode()).hexdigest()
-                part = parts / f"{digest}.json"
-                for text, translations in zip(texts, _translated(translator, texts, part, search), strict=True):
-                    read += 1
+                found = _translated(translator, texts, parts / f"{digest}.json", search)
+                read += len(texts)
+
+                # leave out faults
+                for text, translations in zip(texts, found, strict=True):
                     for other in dict.fromkeys(translations):
                         if reason := fault(text, other):
                             dropped[reason] += 1
@@ -101,25 +89,22 @@ def write_corpus(
                         pairs += 1
                         sources.write(text + "\n")
                         targets.write(other + "\n")
+        written = Written(read, pairs, dict(dropped))
         if not pairs:
             delete(parts)
-            raise UserError(f"{prefix}: no pair is left of {read:,} lines: {dict(dropped)}; is this the right model?")
+            raise UserError(f"{prefix}: no pair is left of {read:,} lines: {written.dropped}; is this the right model?")
+
+        # the corpus, and where it comes from; a stopped call may have left its own files, but nothing else is replaced
+        for new, file in ((new_src, src), (new_tgt, tgt)):
+            if file.exists() and fingerprint(file)["sha256"] != fingerprint(new)["sha256"]:
+                raise UserError(f"{file}: holds other text already; move it, or choose another prefix with --output")
         publish(new_src, src)
         publish(new_tgt, tgt)
-
-    # where it comes from
-    written = Written(read, pairs, dict(dropped))
-    origin = {
-        "command": sys.argv,
-        "commit": git_commit(),
-        "runs": weights,
-        "search": settings,
-        **written._asdict(),
-        "files": {file.name: fingerprint(file)["sha256"] for file in (src, tgt)},
-    }
-    with must_write(record, "choose another with --output"):
-        write_json(record, origin)
-    delete(parts)
+        origin = {"command": sys.argv, "commit": git_commit(), "runs": weights, "search": settings}
+        origin |= {**written._asdict(), "files": {file.name: fingerprint(file)["sha256"] for file in (src, tgt)}}
+        with must_write(record, "choose another with --output"):
+            write_json(record, origin)
+        delete(parts)
     return written
 
 

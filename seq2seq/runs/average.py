@@ -27,8 +27,9 @@ def average_checkpoints(run: Run, path: Path, last: int | None = None) -> Run:
     # the checkpoints
     checkpoints = run.checkpoints.all()[-(last or 0) :]
     if len(checkpoints) < max(2, last or 0):
-        few = f"{run.path} keeps {len(checkpoints)} checkpoints, and a mean needs {max(2, last or 0)}"
-        raise UserError(f"{few}; train with a higher training.keep (now {run.config().training.keep})")
+        count = "1 checkpoint" if len(checkpoints) == 1 else f"{len(checkpoints)} checkpoints"
+        fix = f"train with a higher training.keep (now {run.config().training.keep})"
+        raise UserError(f"{run.path} keeps {count}, and a mean needs {max(2, last or 0)} of one training; {fix}")
     new = Run(path)
     if new.exists():
         raise UserError(f"{path} already holds a run; choose another folder with --run DIR")

@@ -1,38 +1,52 @@
-"""Some languages: their code, English name, and script, as the names of its letters in Unicode begin."""
+"""Some languages: code, English name, own name, and script, as the names of its letters in Unicode begin."""
 
 import re
+from typing import NamedTuple
 
+# `_` stands for a space
 _KNOWN = """
-af afrikaans Latin, ar arabic Arabic, bg bulgarian Cyrillic, bn bengali Bengali, ca catalan Latin, cs czech Latin,
-cy welsh Latin, da danish Latin, de german Latin, el greek Greek, en english Latin, eo esperanto Latin,
-es spanish Latin, et estonian Latin, eu basque Latin, fa persian Arabic, fi finnish Latin, fr french Latin,
-ga irish Latin, he hebrew Hebrew, hi hindi Devanagari, hr croatian Latin, hu hungarian Latin, id indonesian Latin,
-is icelandic Latin, it italian Latin, ja japanese Han or Kana, ka georgian Georgian, ko korean Hangul, la latin Latin,
-lt lithuanian Latin, lv latvian Latin, mr marathi Devanagari, nl dutch Latin, no norwegian Latin, oc occitan Latin,
-pl polish Latin, pt portuguese Latin, ro romanian Latin, ru russian Cyrillic, sk slovak Latin, sl slovenian Latin,
-sv swedish Latin, sw swahili Latin, ta tamil Tamil, te telugu Telugu, th thai Thai, tr turkish Latin,
-uk ukrainian Cyrillic, ur urdu Arabic, vi vietnamese Latin, zh chinese Han or Kana
+af afrikaans afrikaans Latin, ar arabic العربية Arabic, bg bulgarian български Cyrillic, bn bengali বাংলা Bengali,
+ca catalan català Latin, cs czech čeština Latin, cy welsh cymraeg Latin, da danish dansk Latin,
+de german deutsch Latin, el greek ελληνικά Greek, en english english Latin, eo esperanto esperanto Latin,
+es spanish español Latin, et estonian eesti Latin, eu basque euskara Latin, fa persian فارسی Arabic,
+fi finnish suomi Latin, fr french français Latin, ga irish gaeilge Latin, he hebrew עברית Hebrew,
+hi hindi हिन्दी Devanagari, hr croatian hrvatski Latin, hu hungarian magyar Latin, id indonesian indonesia Latin,
+is icelandic íslenska Latin, it italian italiano Latin, ja japanese 日本語 Han or Kana, ka georgian ქართული Georgian,
+ko korean 한국어 Hangul, la latin latina Latin, lt lithuanian lietuvių Latin, lv latvian latviešu Latin,
+mr marathi मराठी Devanagari, nl dutch nederlands Latin, no norwegian norsk Latin, oc occitan occitan Latin,
+pl polish polski Latin, pt portuguese português Latin, ro romanian română Latin, ru russian русский Cyrillic,
+sk slovak slovenčina Latin, sl slovenian slovenščina Latin, sv swedish svenska Latin, sw swahili kiswahili Latin,
+ta tamil தமிழ் Tamil, te telugu తెలుగు Telugu, th thai ไทย Thai, tr turkish türkçe Latin,
+uk ukrainian українська Cyrillic, ur urdu اردو Arabic, vi vietnamese tiếng_việt Latin, zh chinese 中文 Han or Kana
 """
 
 
-def _parse() -> dict[str, tuple[str, str]]:
-    entries = (entry.split(maxsplit=2) for entry in _KNOWN.split(","))
-    return {code: (name, script) for code, name, script in entries}
+class Language(NamedTuple):
+    """The names and the script of a language."""
+
+    name: str  # in English
+    own_name: str  # in the language itself
+    script: str
+
+
+def _parse() -> dict[str, Language]:
+    entries = (entry.split(maxsplit=3) for entry in _KNOWN.split(","))
+    return {code: Language(name, own_name.replace("_", " "), script) for code, name, own_name, script in entries}
 
 
 LANGUAGES = _parse()
-"""The name and the script of a language by its code in ISO 639-1."""
+"""A language by its code in ISO 639-1."""
 
 
 def language_name(code: str) -> str:
     """Return the English name of a language, or its code if it is none of those known."""
-    return LANGUAGES[base_code(code)][0].capitalize() if base_code(code) in LANGUAGES else code
+    return LANGUAGES[base_code(code)].name.capitalize() if base_code(code) in LANGUAGES else code
 
 
 def language_code(name: str) -> str:
     """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE and german."""
     code = re.sub("_", "-", name.split(".")[-1])
-    named = next((known for known, (full, _) in LANGUAGES.items() if full == code.lower()), code)
+    named = next((known for known, language in LANGUAGES.items() if language.name == code.lower()), code)
     language, dash, rest = named.partition("-")
     return f"{language.lower()}{dash}{rest}"
 

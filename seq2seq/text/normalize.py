@@ -4,6 +4,7 @@ import re
 import unicodedata
 
 _SPACES = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ufeff]+")
+_WITHOUT_WIDTH = " \u00ad\u200b\u200c\u200d\u200e\u200f\u2060"  # inside of a text they may mean something
 _SURROGATES = re.compile("[\ud800-\udfff]")
 # what `is_broken` finds: what `normalize` removes, without tabs, line ends and all kinds of spaces
 _BROKEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\ufeff\ud800-\udfff]")
@@ -14,9 +15,10 @@ def normalize(text: str) -> str:
 
     White space of every kind (tabs, no-break spaces, U+2028, ...), control characters (NUL, ESC, the C1 block, ...) and
     byte order marks become spaces, so that the words around them stay separate. A lone surrogate, which UTF-8
-    cannot hold, becomes U+FFFD.
+    cannot hold, becomes U+FFFD. A text of nothing but spaces and signs without width is empty.
     """
-    return unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))
+    clean = unicodedata.normalize("NFC", _SPACES.sub(" ", _SURROGATES.sub("\ufffd", text)).strip(" "))
+    return clean if clean.strip(_WITHOUT_WIDTH) else ""
 
 
 def is_broken(text: str) -> bool:

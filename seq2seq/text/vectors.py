@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.errors import UserError
-from seq2seq.files import is_file, opened
+from seq2seq.files import is_file, opened, status
 from seq2seq.model.seq2seq import Seq2Seq
 from seq2seq.shapes import Bool, Float
 from seq2seq.text.tokenizer import SPECIALS, Tokenizer, Tokenizers
@@ -83,7 +83,8 @@ def load_vectors(path: str | Path, tokenizer: Tokenizer) -> Vectors:
         UserError: the file cannot be read, is of another format, or has more odd lines than others.
     """
     if not is_file(Path(path)):
-        raise UserError(f"{path}: no such file; give a local file of word vectors")
+        problem = "not an ordinary file" if status(Path(path)) else "no such file"
+        raise UserError(f"{path}: {problem}; give a local file of word vectors")
 
     # the tokens to look up
     pieces = tokenizer.pieces(range(len(tokenizer)))
