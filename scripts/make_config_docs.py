@@ -30,6 +30,7 @@ An experiment is one YAML file. `data` must be given; every other key has a defa
   `search.max_length=null`, `'model.encoder={cell: gru, num_layers: 2}'` (which replaces the whole section).
 - **Paths** are relative to the directory you start in. The config in a run folder has absolute ones.
 - **Numbers.** `0.001`, `1e-3` and `1E-3` are the same number; `1e5` is not a whole number, `100000` and `100_000` are.
+  `010` (8 to YAML) and `1:30` (90) are errors.
 - **Words that YAML takes for something else** need quotes: Norwegian is `src: "no"`, since a bare `no` means false.
 - **Mistakes.** An unknown key, a key that appears twice or a value that is not allowed is an error. It names the file,
   the line, the key and what is allowed.
