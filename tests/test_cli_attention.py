@@ -171,7 +171,7 @@ def test_links_of_spelled_words_come_with_a_hint(run, folder, capsys):
     assert "spelled" not in capsys.readouterr().err
 
 
-def test_given_pairs_are_columns_of_a_table_which_is_never_overwritten(run, folder, capsys):
+def test_given_pairs_are_columns_of_a_table_which_is_never_overwritten(plain, folder, capsys):
     (folder / "pairs.tsv").write_text("the cat\tdie Katze\n", encoding="utf-8")
     (folder / "table.tsv").write_text("x\ty\tz\n1\tdie Katze\tthe cat\n", encoding="utf-8")
     chosen = ["align", plain, "--data", str(folder / "table.tsv"), "--columns", "z,y"]

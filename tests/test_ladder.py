@@ -93,4 +93,4 @@ def test_the_rows_of_the_repository_name_configs_that_are_valid(script):
 
     for row in script.read_rows(script.ROWS).values():
         if row.config:
-            load_config(ROOT / row.config, row.set)
+            load_config(ROOT / row.config, [script.fill_in(each, {"folder": "runs/quality/row"}) for each in row.set])
