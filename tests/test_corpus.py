@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import os
 import tracemalloc
 import unicodedata
 from pathlib import Path
@@ -161,6 +162,11 @@ def test_blank_and_too_long_pairs_are_dropped_counted_and_reported():
 def test_a_blank_row_of_a_table_is_a_blank_pair(tmp_path, name, rows):
     (tmp_path / name).write_text(rows, encoding="utf-8")
     assert read_pairs(tmp_path / name, "en", "de") == [("a", "x"), ("", ""), ("b", "y")]
+
+
+def test_a_pipe_by_the_prefix_of_a_corpus_is_said_to_be_no_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    assert "pipe: that is not an ordinary file" in mistake(read_pairs, tmp_path / "pipe", "en", "de")
 
 
 def test_a_table_that_is_named_and_missing_is_named(tmp_path):

@@ -49,6 +49,13 @@ def test_an_unknown_tokenizer_is_an_error_that_lists_the_known_ones(translator):
         evaluate(translator, ["the"], [["die"]], tokenize="13b")
 
 
+def test_blank_references_are_counted_in_a_warning(translator, caplog):
+    evaluate(translator, ["the cat", "the dog"], [["die Katze", " "], ["", "Hund"]])
+    assert not caplog.messages
+    evaluate(translator, ["the cat", "the dog"], [["die Katze", " "]])
+    assert caplog.messages == ["1 line has a blank reference: whatever is translated there counts as wrong"]
+
+
 def test_evaluation_and_translation_give_the_same_hypotheses(run, translator):
     sources, references = split_texts(run, "dev")
     hypotheses = evaluate(translator, sources, references).hypotheses

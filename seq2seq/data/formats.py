@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
 from seq2seq.errors import UserError, nearest
-from seq2seq.files import must_read, status
+from seq2seq.files import is_file, must_read, status
 from seq2seq.text.languages import LANGUAGES
 from seq2seq.text.normalize import normalize
 
@@ -228,6 +228,8 @@ def _why_not(file: str, src: str, tgt: str) -> str:
     """Say why a file or folder that exists is not read as a corpus, and what to do."""
     if Path(file).is_dir():
         return f"that is a folder; {Path(file) / 'NAME'} means NAME.{src} and NAME.{tgt} in it, or NAME.tsv"
+    if not is_file(Path(file)):
+        return "that is not an ordinary file"
     ending = Path(file.lower().removesuffix(".gz")).suffix
     expected = f"the name of a table ends in {', '.join(TABLES)}, and then .gz if it is packed; rename it"
     return f"the file exists, but {_CONVERT.get(ending.replace('sgml', 'sgm').replace('xliff', 'xlf'), expected)}"

@@ -98,6 +98,9 @@ def evaluate(
 
     # measure
     normalized = [cut_references([normalize(line) for line in lines]) for lines in references]
+    if blank := sum(not any(lines) for lines in zip(*normalized, strict=True)):
+        lines = "1 line has a blank reference" if blank == 1 else f"{blank:,} lines have blank references"
+        log.warning(f"{lines}: whatever is translated there counts as wrong")
     rewritten = [rewrite_references(lines, translator.tokenizers) for lines in normalized]
     counts = count_all(hypotheses, rewritten, lowercase, bleu, with_ter=True)
     measures = {name: replace(each.measure(), interval=each.interval()) for name, each in counts.items()}
