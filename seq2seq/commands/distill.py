@@ -5,6 +5,8 @@ other direction and text of the target language this is back-translation. The sa
 
 import argparse
 import os
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from seq2seq.commands import console, options
@@ -48,9 +50,10 @@ def run(args: argparse.Namespace) -> None:
     translator.check(Options(**search))
 
     # translate
-    batches = console.read_batches(args.input, translator.search.batch_size) if args.input else ()
-    lines = (line for batch in batches for line in batch)
-    if not args.input:
+    lines: Iterable[str]
+    if args.input:
+        lines = chain.from_iterable(console.read_batches(args.input, translator.search.batch_size))
+    else:
         runs[0].must_be_a_folder("it holds no text; give the lines to translate with --input")
         lines = (src for src, _ in each_once(runs[0].config()))
     written = write_corpus(translator, runs, lines, args.output, **search)

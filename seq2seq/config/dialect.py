@@ -51,17 +51,17 @@ class Loader(yaml.SafeLoader):
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
         """Make the value of a node; name the line of one that does not fit its tag, such as the date 2024-99-99."""
         kind = node.tag.rpartition(":")[2]
+        is_number = kind in ("int", "float")
         try:
-            if kind in ("int", "float") and len(node.value) > LONGEST_NUMBER:
+            if is_number and len(node.value) > LONGEST_NUMBER:
                 raise ValueError("a long number takes long to read")
             value = super().construct_object(node, deep)
-            if kind in ("int", "float") and _MISREAD.fullmatch(node.value):
-                _fail(
-                    f"YAML reads {node.value} as {value}; write {value}, or what you mean; quote it if it is text", node
-                )
-            return value
         except (ValueError, ArithmeticError, LookupError, AttributeError):
             _fail(f"{node.value!r:.40} is not a valid {kind}", node)
+        if is_number and _MISREAD.fullmatch(node.value):
+            fix = f"write {value}, or what you mean; quote it if it is text"
+            _fail(f"YAML reads {node.value} as {value}; {fix}", node)
+        return value
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
         """Read a mapping; name the line of a key that appears twice."""

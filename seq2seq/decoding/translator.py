@@ -84,14 +84,19 @@ class Translator:
         Raises UserError: no run there, no good checkpoint in it, other vocabularies, or no shortlist and no store to
             learn it from.
         """
+        # the model of the first run
         first = Run.open(run)
         config = first.config()
         opened = choose_device(device) if device else device_to_open_on(config.training.device)
         model, tokenizers = first.load_model(checkpoint, opened)
+
+        # its search, and what marks a translation as unsure
         wanted = config.search.shortlist if shortlist is None else shortlist
         search = config.search.model_copy(update={"precision": precision} if precision else {})
         listed, confidence = first.shortlist() if wanted else None, Confidence.of_run(first, tokenizers)
-        if others:  # what marks a translation of one model as unsure does not hold for the scores of all
+
+        # with the models of other runs, whose joint scores no run has calibrated
+        if others:
             return cls(load_ensemble(model, first, others, opened), tokenizers, search, listed, first.sentences())
         return cls(model, tokenizers, search, listed, first.sentences(), confidence)
 

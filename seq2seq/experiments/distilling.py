@@ -72,27 +72,11 @@ def write_corpus(
     # translate
     new_src, new_tgt = parts / "src", parts / "tgt"
     with must_write(src, "choose another with --output"), locked(parts, "distillation", "--output PREFIX"):
-        read, pairs, dropped = 0, 0, Counter[str]()
-        with open(new_src, "w", encoding="utf-8") as sources, open(new_tgt, "w", encoding="utf-8") as targets:
-            size, rest = BATCHES * translator.search.batch_size, iter(lines)
-            while texts := [normalize(line) for line in islice(rest, size)]:
-                digest = hashlib.sha256(json.dumps([*depends_on, texts]).encode()).hexdigest()
-                found = _translated(translator, texts, parts / f"{digest}.json", search)
-                read += len(texts)
-
-                # leave out faults
-                for text, translations in zip(texts, found, strict=True):
-                    for other in dict.fromkeys(translations):
-                        if reason := fault(text, other):
-                            dropped[reason] += 1
-                            continue
-                        pairs += 1
-                        sources.write(text + "\n")
-                        targets.write(other + "\n")
-        written = Written(read, pairs, dict(dropped))
-        if not pairs:
+        written = _write_pairs(translator, lines, parts, depends_on, search)
+        if not written.pairs:
             delete(parts)
-            raise UserError(f"{prefix}: no pair is left of {read:,} lines: {written.dropped}; is this the right model?")
+            few = f"no pair is left of {written.lines:,} lines: {written.dropped}"
+            raise UserError(f"{prefix}: {few}; is this the right model?")
 
         # the corpus, and where it comes from; a stopped call may have left its own files, but nothing else is replaced
         for new, file in ((new_src, src), (new_tgt, tgt)):
@@ -106,6 +90,31 @@ def write_corpus(
             write_json(record, origin)
         delete(parts)
     return written
+
+
+def _write_pairs(
+    translator: Translator, lines: Iterable[str], parts: Path, depends_on: list[Any], search: dict[str, Any]
+) -> Written:
+    """Translate lines, and write the pairs that are not at fault into `src` and `tgt` in the folder `parts`."""
+    read, pairs, dropped = 0, 0, Counter[str]()
+    size, rest = BATCHES * translator.search.batch_size, iter(lines)
+    with open(parts / "src", "w", encoding="utf-8") as sources, open(parts / "tgt", "w", encoding="utf-8") as targets:
+        while texts := [normalize(line) for line in islice(rest, size)]:
+            # translate some lines, or take what a stopped call has translated
+            digest = hashlib.sha256(json.dumps([*depends_on, texts]).encode()).hexdigest()
+            found = _translated(translator, texts, parts / f"{digest}.json", search)
+            read += len(texts)
+
+            # leave out faults
+            for text, translations in zip(texts, found, strict=True):
+                for other in dict.fromkeys(translations):
+                    if reason := fault(text, other):
+                        dropped[reason] += 1
+                        continue
+                    pairs += 1
+                    sources.write(text + "\n")
+                    targets.write(other + "\n")
+    return Written(read, pairs, dict(dropped))
 
 
 def _translated(translator: Translator, texts: list[str], part: Path, search: dict[str, Any]) -> list[list[str]]:
