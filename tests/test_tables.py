@@ -223,6 +223,7 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
     ),
     "a spreadsheet": ("t.csv", "PK\x03\x04", None, "auto", "save the table as CSV in UTF-8"),
     "two separators": ("t.csv", "a,b;c\nd,e;f\n", None, "auto", "say which in a first line of its own: sep=, or sep=;"),
+    "two separators that look like punctuation": ("t.csv", "a, b; c\nd, e; f\n", None, "auto", "sep=, or sep=;"),
     "lines that end in CR": (
         "t.tsv",
         "a\tb\rc\td\r",

@@ -516,10 +516,11 @@ def _separator(sample: Sequence[str], path: str) -> str:
         if widths and min(widths[:-1] or widths) == max(widths[:-1] or widths) > 1:
             found[separator] = max(widths[:-1] or widths)
 
-    # if it is more than one: which is no punctuation
-    text = "".join(sample)
+    # if it is more than one: which stands where punctuation does not, before no space and not between digits
     if len(found) > 1:
-        found = {each: width for each, width in found.items() if re.search(rf"{each}(?! )(?<!\d{each}(?=\d))", text)}
+        text = "".join(sample)
+        apart = {each: width for each, width in found.items() if re.search(rf"{each}(?! )(?<!\d{each}(?=\d))", text)}
+        found = apart or found
     if len(found) > 1:
         ways = ", ".join(f"{_SEPARATORS[each]}s cut every row into {width} cells" for each, width in found.items())
         lines = " or ".join(f"sep={each}" for each in found)
