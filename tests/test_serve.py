@@ -49,6 +49,8 @@ def head(length, path="/translate"):
     )
 
 
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+MULTIPART = {"content-type": "multipart/form-data; boundary=y"}
 HOSTILE = [
     ({"content": b"{"}, 400),
     ({"content": b"[" * 100_000}, 400),
@@ -65,9 +67,12 @@ HOSTILE = [
     ({"json": {"q": "<p>" * 5000, "source": "en", "target": "de", "format": "html"}}, 400),
     ({"content": b" " * 1_000_001}, 413),
     ({"content": iter([b" " * 600_000] * 2)}, 413),
-    ({"content": b"--x\r\n\r\n", "headers": {"content-type": "multipart/form-data; boundary=y"}}, 400),
+    ({"content": b"--x\r\n\r\n", "headers": MULTIPART}, 400),
     ({"files": {"q": b"the cat"}, "headers": {}}, 400),
-    ({"content": b"q=%ff&source=en&target=de", "headers": {"content-type": "application/x-www-form-urlencoded"}}, 200),
+    ({"content": b"q=%ff&source=en&target=de", "headers": FORM}, 400),  # not UTF-8
+    ({"content": "q=고양이&source=en&target=de".encode("euc-kr"), "headers": FORM}, 400),
+    ({"content": b'--y\r\nContent-Disposition: form-data; name="q"\r\n\r\n\xff\r\n--y--', "headers": MULTIPART}, 400),
+    ({"content": b'{"q": "a", "q": "b", "source": "en", "target": "de"}'}, 400),
 ]
 
 

@@ -1,5 +1,6 @@
 """The server over HTTP, in this process: what each request is answered, and what is refused."""
 
+import json
 import socket
 from threading import Thread
 
@@ -42,6 +43,7 @@ def served(translator, *directions, **settings):
 
 
 EN_DE = {"source": "en", "target": "de"}
+JSON = {"content-type": "application/json"}
 
 
 def test_the_server_gives_the_text_that_the_pipe_gives(client, translator):
@@ -81,7 +83,7 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/translate", {"json": {"q": "a", "format": "pdf", **EN_DE}}, 400, "format is"),
         ("POST", "/translate", {"json": {"q": "a" * 20_001, **EN_DE}}, 400, "(20001) exceeds text limit (20000)"),
         ("POST", "/translate", {"json": ["a"]}, 400, "no object"),
-        ("POST", "/translate", {"content": b"{", "headers": {"content-type": "application/json"}}, 400, "JSON"),
+        ("POST", "/translate", {"content": b"{", "headers": JSON}, 400, "JSON"),
         ("POST", "/translate", {"content": b"x" * 1_000_001}, 413, "1000000 bytes"),
         ("POST", "/detect", {"data": {}}, 400, "missing q"),
         ("POST", "/suggest", {}, 403, "/suggest"),
@@ -90,6 +92,14 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/v1/translate", {"json": {"text": "a", "model": "b"}}, 400, "no model b"),
         ("POST", "/v1/translate", {"json": {"text": "a", "bean": 1}}, 400, "bean"),
         ("POST", "/v1/next", {"json": {"text": "a", "count": 0}}, 400, "count is 0"),
+        ("POST", "/v1/next", {"data": {"text": "a"}}, 400, "send JSON, with the header Content-Type"),
+        ("POST", "/v1/translate", {"json": {"text": "a", "sampling": {"t": 1}}}, 400, "no parameter sampling.t"),
+        ("POST", "/translate", {"content": json.dumps({"q": "a", **EN_DE})}, 400, "send JSON, with the header"),
+        ("POST", "/translate", {"content": "q=네".encode("euc-kr"), "params": EN_DE}, 400, "not in UTF-8"),
+        ("POST", "/translate?q=%b3%d7&source=en&target=de", {}, 400, "not in UTF-8"),
+        ("POST", "/translate", {"content": '{"q": "a", "q": "b"}', "headers": JSON}, 400, "q stands twice"),
+        ("POST", "/translate", {"json": {"q": "a", "alternatives": "", **EN_DE}}, 400, 'alternatives is ""'),
+        ("GET", "/health", {"headers": {"host": ""}}, 400, "no Host header"),
         ("GET", "/health", {"headers": {"host": "evil.example"}}, 400, "evil.example"),
     ],
 )
@@ -126,6 +136,7 @@ CAT, DOG = "die Katze", "die Hund"
         ({"data": {"q": "the cat\r\nthe dog", **EN_DE}}, {"translatedText": f"{CAT}\n{DOG}"}),
         ({"data": {"q": ["the cat", "the dog"], **EN_DE}}, {"translatedText": [CAT, DOG]}),
         ({"data": {"q": "the cat"}, "params": EN_DE}, {"translatedText": CAT}),
+        ({"content": "q=€+%F0%9F%99%82".encode(), "params": EN_DE}, {"translatedText": "€ 🙂"}),  # as `curl -d` sends it
         ({"params": {"q": "the cat", **EN_DE}}, {"translatedText": CAT}),
         (
             {"files": {name: (None, value) for name, value in {"q": "the cat", **EN_DE}.items()}},

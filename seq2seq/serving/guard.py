@@ -116,6 +116,8 @@ class Guard:
         name = name.strip("[]").lower().rstrip(".")
         if name == "localhost" or name in {known.lower() for known in self.settings.names}:
             return
+        if not name:
+            raise HTTPException(400, "the request has no Host header")
         try:
             ipaddress.ip_address(name)
         except ValueError:

@@ -27,7 +27,6 @@ from seq2seq.serving.service import Service
 log = logging.getLogger("seq2seq")
 
 Value = TypeVar("Value")
-BODIES = ("application/json", "application/x-www-form-urlencoded", "multipart/form-data")
 
 
 def make_app(models: Models, settings: Settings | None = None) -> FastAPI:
@@ -97,7 +96,7 @@ def _add_post(app: FastAPI, path: str, kind: Any, answer: Callable[[Any], Awaita
     """Add a route whose requests hold the values of a model, as JSON or as a form."""
 
     async def route(request: Request) -> Any:
-        values = await read_values(request, settings.most_bytes)
+        values = await read_values(request, kind.media, settings.most_bytes)
         check_key(values["api_key"], settings)
         return await unless_gone(request, answer(kind.model_validate(values)), settings.seconds)
 
@@ -106,7 +105,7 @@ def _add_post(app: FastAPI, path: str, kind: Any, answer: Callable[[Any], Awaita
     text = json.dumps(schema)
     for name, inner in schema.get("$defs", {}).items():
         text = text.replace(json.dumps({"$ref": f"#/$defs/{name}"}), json.dumps(inner))
-    body = {"required": True, "content": {media: {"schema": json.loads(text)} for media in BODIES}}
+    body = {"required": True, "content": {media: {"schema": json.loads(text)} for media in kind.media}}
     app.post(path, description=answer.__doc__, openapi_extra={"requestBody": body})(route)
 
 
@@ -143,11 +142,12 @@ async def unless_gone(request: Request, answer: Awaitable[Value], seconds: float
 def document(schema: dict[str, Any]) -> str:
     """Return a page of the routes in an OpenAPI schema, without a script or a file from another host."""
     lines = ["<!doctype html><html lang=en><meta charset=utf-8><title>seq2seq: the API</title><h1>The API</h1>"]
-    lines.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>. Bodies are JSON or forms.</p>')
+    lines.append('<p>The same for programs: <a href="openapi.json">openapi.json</a>.</p>')
     for path, methods in schema["paths"].items():
         for method, route in methods.items():
             lines.append(f"<h2><code>{method.upper()} {escape(path)}</code></h2><p>{escape(route['description'])}</p>")
             content = route.get("requestBody", {"content": {}})["content"]
+            lines.append(f"<p>Body: {' or '.join(content)}</p>" if content else "")
             fields = content["application/json"]["schema"] if content else {"properties": {}}
             rows = [
                 f"<dt><code>{name}</code>{' (needed)' if name in fields.get('required', ()) else ''}"
