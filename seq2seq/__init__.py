@@ -101,14 +101,21 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM; what was trained until then is saved.
     """
     import logging
+    from collections.abc import Mapping
     from contextlib import nullcontext
     from pathlib import Path
 
     from seq2seq.commands.console import log_beside_progress_bar
     from seq2seq.config import Config, fill_in, load_config, parse_config
     from seq2seq.errors import UserError
+    from seq2seq.runs.run import Run
     from seq2seq.training.source import open_source
     from seq2seq.training.train import train as loop
+
+    if not isinstance(config, (str, Path, Mapping, Config)) and config is not None:
+        raise UserError(f"config is {config!r:.40}; write the name of a YAML file, a dict or a Config")
+    if run is not None and (not isinstance(run, (str, Path)) or not str(run)):
+        raise UserError(f"run is {run!r:.40}; write the name of a folder")
 
     # the config, on top of that of the old run if there is one
     source = open_source(from_run) if from_run is not None else None
@@ -116,7 +123,7 @@ def train(
     if config is None and base is None:
         raise UserError("config is None: give a config, or from_run to start from the config of a run")
     if isinstance(config, (str, Path)):
-        run = run or Path("runs") / Path(config).stem
+        run = run or Run.default_path(Path(config), resume)
         config = load_config(config, base=base)
     elif not isinstance(config, Config):
         config = parse_config(fill_in(config or {}, base) if base else config or {}, "config")

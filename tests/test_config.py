@@ -179,6 +179,8 @@ def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
         ("data.train=''", "data.train is ''; write a path, or a list"),
         ("model.tie_embeddings=no", "model.tie_embeddings is no, which YAML reads as false; it must be 'none'"),
         ("seed.x=1", "seed is a section; it must be a whole number"),
+        ("tokenizer.model=[a, null]", "tokenizer.model.1 is empty; it must be a string"),
+        ("tokenizer.model=[a, b, c]", "tokenizer.model is a list; it must have at most 2 items"),
     ],
 )
 def test_a_wrong_value_names_key_value_and_rule(error, override, rule):

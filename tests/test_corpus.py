@@ -77,6 +77,7 @@ def test_normalized_text_is_one_clean_line_of_utf_8(text):
         ("a\u2028b\u0085c\vd\fe", "a b c d e"),
         ("a\0b\x1b[0m", "a b [0m"),
         ("\ufeffa", "a"),
+        ("wal\u00adking a\u2060b", "walking ab"),  # a soft hyphen, a word joiner
         ("Prix\u00a0: 5\u202f€", "Prix : 5 €"),
         ("e\u0301", "é"),
         ("a\ud800b", "a\ufffdb"),

@@ -105,6 +105,12 @@ def test_a_pair_is_the_same_after_normalization_only():
     assert found(split("train", pairs)) == {("duplicate", "train", ""): [101]}
 
 
+def test_a_syllable_of_known_jamo_is_unseen_only_if_syllables_are_read():
+    train, dev = split("train", [("각 나", "a")] * 3), split("dev", [("낙", "a")])
+    for decompose, novel in ((False, ["train never has 낙"]), (True, [])):
+        assert [f.says for f in diagnose([train, dev], decompose=decompose).findings if f.kind == "novel"] == novel
+
+
 def test_other_translations_of_a_source_are_counted_and_no_fault():
     pairs = sentences(0, 100)
     pairs += [(src, f"{tgt}, ja") for src, tgt in pairs[:7]]

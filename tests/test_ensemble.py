@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -135,6 +136,14 @@ def test_results_of_several_runs_replace_none_of_a_single_one(runs, capsys):
 def test_other_vocabularies_are_an_error_that_names_the_run(runs, capsys, command):
     assert main([command, runs["one"], runs["two"], runs["other"]]) == 2
     assert f"{runs['other']}: its vocabularies are not those of {runs['one']}" in capsys.readouterr().err
+
+
+def test_runs_of_other_languages_are_an_error_that_names_both(runs, tmp_path, capsys):
+    other = shutil.copytree(runs["two"], tmp_path / "back")
+    config = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(config.replace("src: en", "src: de").replace("tgt: de\n", "tgt: en\n"))
+    assert main(["translate", runs["one"], str(other)]) == 2
+    assert f"{other} translates de to en, and {runs['one']} en to de" in capsys.readouterr().err
 
 
 # ------------------------------------------------------------------------------------------------ minimum Bayes risk

@@ -24,6 +24,7 @@ from seq2seq.errors import UserError
 from seq2seq.files import fingerprint
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.fitting import count_parameters, must_fit
+from seq2seq.runs.metrics import weakness
 from seq2seq.runs.run import Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train
@@ -613,6 +614,14 @@ def test_metrics_are_cut_back_to_the_checkpoint(run):
     assert [record["update"] for record in run.metrics.records()] == [10, 20]
 
 
+def test_metrics_are_never_cut_within_a_line(run):
+    for update in (10, 20, 30):
+        run.metrics.add({"update": update, "split": "dev"})
+    run.metrics.cut(30, run.metrics.size() - 3)  # as a checkpoint of another run may count them
+    assert [record["update"] for record in run.metrics.records()] == [10, 20]
+    assert (run.path / "metrics.jsonl").read_text().endswith("}\n")
+
+
 def test_a_line_that_was_deleted_from_the_metrics_lets_none_stand_twice(run):
     for update in (5, 10, 15, 20):
         run.metrics.add({"update": update, "split": "train"})
@@ -664,3 +673,17 @@ def test_a_device_that_is_not_there_is_named():
 
 def test_a_run_is_only_its_path(run):
     assert replace(run) == Run(run.path)
+
+
+@pytest.mark.parametrize(
+    ("scores", "is_weak"),
+    [
+        ({"bleu": 7.0, "chrf": 22.6, "exact_match": 0.9}, True),  # fluent nonsense
+        ({"bleu": 33.0, "chrf": 55.0, "exact_match": 4.0}, False),
+        ({"bleu": 1.0, "chrf": 75.0, "exact_match": 60.0}, False),  # words
+        ({"bleu": 18.0, "chrf": 20.0, "exact_match": 0.0}, False),  # Chinese
+        ({"chrf": 20.0}, False),  # what is not known is no reason
+    ],
+)
+def test_a_model_that_gets_most_of_dev_wrong_is_weak(scores, is_weak):
+    assert (weakness(scores) is not None) == is_weak

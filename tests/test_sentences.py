@@ -28,6 +28,7 @@ ENGLISH = Sentences(language="en", single=True)
         ),
         ("ja", "船が沈む。雨だ。", ["船が沈む。", "雨だ。"]),
         ("ko", "비가 온다. 배가 간다.", ["비가 온다.", "배가 간다."]),
+        ("ko", '"가자."라고 톰이 말했다.', ['"가자."라고 톰이 말했다.']),  # no space, no end
         ("data.en-GB", "It rains. I go.", ["It rains.", "I go."]),
     ],
 )

@@ -136,7 +136,7 @@ CAT, DOG = "die Katze", "die Hund"
         ({"data": {"q": "the cat\r\nthe dog", **EN_DE}}, {"translatedText": f"{CAT}\n{DOG}"}),
         ({"data": {"q": ["the cat", "the dog"], **EN_DE}}, {"translatedText": [CAT, DOG]}),
         ({"data": {"q": "the cat"}, "params": EN_DE}, {"translatedText": CAT}),
-        ({"content": "q=€+%F0%9F%99%82".encode(), "params": EN_DE}, {"translatedText": "€ 🙂"}),  # as `curl -d` sends it
+        ({"content": "q=€+%F0%9F%99%82".encode(), "params": EN_DE}, {"translatedText": "€ 🙂"}),
         ({"params": {"q": "the cat", **EN_DE}}, {"translatedText": CAT}),
         (
             {"files": {name: (None, value) for name, value in {"q": "the cat", **EN_DE}.items()}},

@@ -118,6 +118,11 @@ def test_the_greeting_tells_what_the_model_knows_and_gives_three_sentences_of_de
     assert ":help" in hint
 
 
+def test_the_greeting_warns_of_a_weak_model(talk, monkeypatch):
+    monkeypatch.setattr("seq2seq.serving.about.weakness", lambda scores: f"weak: {scores['bleu']:.0f}")
+    assert talk(CTRL_D, greeting=True)[2].startswith("weak: ")
+
+
 def test_an_exported_file_tells_of_its_scores_on_its_card(runs, translators, tmp_path):
     (runs["heads"].path / "test.json").write_text(SCORES, "utf-8")
     export_run(runs["heads"], tmp_path / "a.s2s")

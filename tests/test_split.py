@@ -102,11 +102,30 @@ def test_words_are_told_from_sentences_in_any_script():
         ([(tgt, tgt + " ə") for _, tgt in words], ("word", "word")),
         (many_signs, ("char", "char")),
         ([(f"sing{n}", f"sang{n}") for n in range(50)], ("char", "char")),
+        ([(f"sing{n} V;PST;3;SG", f"sang{n}") for n in range(50)], ("char", "char")),  # with features
         ([(f"我们都在河边的花园里{n}", f"We are in the garden {n}") for n in range(50)], None),
         ([(f"あの庭で{n}", f"in that garden {n}") for n in range(50)], None),
         (corpus(50), None),
     ):
         assert divide(rows, None, None, 1).types == types, rows[0]
+
+
+@pytest.mark.parametrize(
+    ("rows", "joint"),
+    [
+        ([(f"der rote Baum {n}", f"the red tree {n}") for n in range(50)], True),
+        ([(f"{n} 그는 빨간 나무를 심었다 (TV)", f"{n} he planted a red tree (TV)") for n in range(50)], False),
+        ([(f"{n} красное дерево в лесу", f"{n} червоне дерево в лісі") for n in range(50)], True),
+        ([(f"{n} красное дерево в лесу", f"{n} a red tree in the forest") for n in range(50)], False),
+        ([(f"{n} 12345 67890", f"{n} 54321 09876") for n in range(50)], True),  # no letters
+        ([("слово" + "ы" * n, "slovo" + "y" * n) for n in range(9)], True),  # words, whose tokens are letters
+    ],
+)
+def test_sides_in_the_same_letters_share_a_vocabulary(rows, joint):
+    division = divide(rows, None, None, 1)
+    assert division.joint == joint
+    both = [{c for row in rows for c in row[side]} for side in (0, 1)]
+    assert division.tokens == (len(both[0] | both[1]) if joint else max(map(len, both)))
 
 
 def test_the_vocabulary_has_room_for_every_sign():
@@ -116,14 +135,15 @@ def test_the_vocabulary_has_room_for_every_sign():
 
 @pytest.mark.parametrize("pairs", [1, *(int(size.pairs) - 1 for size in SENTENCES[:-1]), 1_000_000])
 @pytest.mark.parametrize("characters", [80, 3_000])
+@pytest.mark.parametrize("joint", [True, False])
 @pytest.mark.parametrize("types", [None, ("char", "char"), ("char", "word")])
-def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, types):
+def test_a_fitting_config_is_valid_and_has_room_for_every_character(pairs, characters, joint, types):
     data = {"train": "x", "dev": "y", "src": "no", "tgt": "en"}
-    config = yaml.safe_load(fitting_config(data, pairs, characters, types))
+    config = yaml.safe_load(fitting_config(data, pairs, characters, joint, types))
     assert config["data"] == data  # `no` is quoted
     assert config["tokenizer"]["vocab_size"] >= characters + 261
-    type, joint = {None: ("unigram", True), ("char", "char"): ("char", True)}.get(types, (["char", "word"], False))
-    assert (config["tokenizer"]["type"], config["tokenizer"].get("joint", True)) == (type, joint)
+    type, can_be = {None: ("unigram", True), ("char", "char"): ("char", True)}.get(types, (["char", "word"], False))
+    assert (config["tokenizer"]["type"], config["tokenizer"].get("joint", True)) == (type, joint and can_be)
 
 
 # ------------------------------------------------------------------------------------------------------- the command

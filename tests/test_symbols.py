@@ -129,18 +129,28 @@ def test_a_file_that_is_no_model_of_subwords_is_an_error(tmp_path):
     (tmp_path / "text").write_text("the cat")
     (tmp_path / "empty").write_bytes(b"")
     spm(tmp_path / "words", model_type="word")
+    spm(tmp_path / "suffix", treat_whitespace_as_suffix=True)
     spm(tmp_path / "taken", bos_piece="[BOS]", user_defined_symbols=["<s>"])
     for name, says in (
         ("text", "not a sentencepiece model"),
         ("empty", "not a sentencepiece model"),
         ("none", "cannot be read"),
         ("words", "a model of words"),
+        ("suffix", "its spaces are at the end of words"),
         ("taken", "<s>"),
     ):
         with pytest.raises(UserError, match=f"tokenizer.model: .*{name}.*{says}"):
             import_model(str(tmp_path / name))
     with pytest.raises(UserError, match="cuts the symbol <2ko>"):
         import_tokenizers([spm(tmp_path / "plain")], False, False, ["<2ko>"])
+
+
+def test_a_model_of_characters_cannot_be_sampled(tmp_path):
+    own = spm(tmp_path / "letters", model_type="char")
+    keys = [f"tokenizer.model={own}", "tokenizer.type=unigram", "tokenizer.sampling=0.3"]
+    with pytest.raises(UserError, match=r"tokenizer.sampling is 0.3; it cannot cut with .*letters of type char"):
+        train(load_config(write_config(tmp_path), keys), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_with_an_own_model_records_it_and_needs_it_no_more(tmp_path, monkeypatch):

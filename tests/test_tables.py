@@ -114,7 +114,16 @@ READ = {  # the file, its text, columns, header; whether a header is found
 }
 
 
+FEATURES = [("walk V;PST", "walked"), ("go V;PST", "went")]
+READ |= {
+    "a word and its features": ("t.tsv", "walk\twalked\tV;PST\ngo\twent\tV;PST\n", ["1+3", 2], "auto", False),
+    "the same by name": ("t.csv", "f,w,t\nwalked,walk,V;PST\nwent,go,V;PST\n", ["w+t", "f"], "auto", True),
+    "a name with a plus": ("t.tsv", "w+t\tf\nwalk V;PST\twalked\ngo V;PST\twent\n", ["w+t", "f"], "auto", True),
+}
 OTHER_PAIRS = {  # of some of these
+    "a word and its features": FEATURES,
+    "the same by name": FEATURES,
+    "a name with a plus": FEATURES,
     "semicolons, and a comma in every text": [("Meier, Anna", "Anna Meier"), ("3,5", "three, no, five")],
     "the same, quoted": [("a,b", "c,d"), ("e,f", "g,h")],
     "a header in the languages themselves": [("a", "b")],
@@ -164,8 +173,8 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
         None,
         "auto",
         ":1: 4 tab-separated cells (1 'no', 2 'sure', 3 'French', 4 'English'"
-        "); a row needs exactly 2, the source and the target; choose two by number or by name: "
-        "data.columns: [English, French], or --columns English,French",
+        "); a row needs exactly 2, the source and the target; choose source and target by number "
+        "or by name: data.columns: [English, French], or --columns English,French",
     ),
     "as downloaded": (
         "t.txt",
@@ -173,8 +182,15 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
         None,
         "auto",
         ":1: 3 tab-separated cells (1 'a', 2 'b', 3 'c'); a row needs "
-        "exactly 2, the source and the target; choose two by number or by name: data.columns: [1, 2]",
+        "exactly 2, the source and the target; choose source and target by number or by name: data.columns: [A, B], "
+        "or --columns A,B (A+C joins two",
     ),
+    "a comment": ("t.tsv", "# exported\na\tb\n", None, "auto", "if the line is a comment, delete it and all others"),
+    "equals signs": ("t.tsv", "der Hund = the dog\n", None, "auto", "if ' = ' separates them, replace it by a tab"),
+    "three bars": ("t.txt", "der Hund ||| the dog\n", None, "auto", "if ' ||| ' separates them, replace it by a tab"),
+    "many spaces": ("t.txt", "der Hund    the dog\n", None, "auto", "if '    ' separates them, replace it by a tab"),
+    "a joined column twice": ("t.tsv", "a\tb\tc\n", ["1+3", 3], "auto", "asks for column 3 twice"),
+    "a part that is not there": ("t.tsv", "a\tb\tc\n", ["1+4", 2], "auto", "there is no column 4"),
     "no such number": ("t.tsv", PLAIN, [1, 3], "auto", "there is no column 3, which data.columns (--columns) asks for"),
     "no such name": ("t.tsv", SCORED, ["German", 3], "auto", "there is no column German, which data.columns"),
     "a name twice": ("t.csv", "x,x\na,b\n", ["x", 2], "auto", "2 columns have the name x, which"),

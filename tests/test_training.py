@@ -20,6 +20,7 @@ from seq2seq.doctor.check import check
 from seq2seq.errors import UserError
 from seq2seq.fast import precision
 from seq2seq.runs.run import Run
+from seq2seq.training.processes import join_processes
 from seq2seq.training.progress import Progress
 from seq2seq.training.stopwatch import Stopwatch
 from seq2seq.training.train import train
@@ -339,6 +340,29 @@ def test_python_and_command_are_the_same_loop(tmp_path):
 def test_python_training_of_a_dict_needs_a_folder(tmp_path):
     with pytest.raises(UserError, match="name the run folder"):
         seq2seq.train(load_config(write_config(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("config", "run", "fix"),
+    [(5, "run", "config is 5; write the name"), ({}, "", "run is ''; write"), ({}, 5, "run is 5; write")],
+)
+def test_python_training_names_what_is_no_config_and_no_folder(config, run, fix):
+    with pytest.raises(UserError, match=fix):
+        seq2seq.train(config, run=run)
+
+
+def test_the_config_of_a_run_is_resumed_in_its_folder(tmp_path):
+    config = write_config(tmp_path, training={"max_updates": 1})
+    run = seq2seq.train(str(config), run=tmp_path / "run")
+    with pytest.raises(UserError, match=f"to resume this run, add --run {run.path}"):
+        seq2seq.train(run.path / "config.yaml", resume=True)
+
+
+def test_threads_of_a_process_train_one_at_a_time(tmp_path):
+    config = load_config(write_config(tmp_path, training={"max_updates": 1}))
+    with join_processes(), pytest.raises(UserError, match="another thread of this process trains"):
+        train(config, tmp_path / "run")
+    train(config, tmp_path / "run")
 
 
 def test_loading_nothing_is_a_users_error(tmp_path):

@@ -4,6 +4,8 @@ import copy
 import math
 import re
 import shutil
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -165,6 +167,50 @@ def test_more_hypotheses_than_the_beam_holds_are_refused(translator, nbest):
 NO_NUMBERS = [math.nan, math.inf, -math.inf]
 SAMPLING = {"temperature": [0.0, 1e300, *NO_NUMBERS], "top_p": [0.0, 1.5, *NO_NUMBERS]}
 SAMPLING |= {"top_k": [-1, 2**63], "seed": [-1, 2**64]}
+
+
+KINDS = [  # calls with a value of another kind, and the error
+    ("translate(T, beam='2')", "beam is '2'; write a whole number"),
+    ("translate(T, beam=2.5)", "beam is 2.5; write a whole number"),
+    ("translate(T, beam=True)", "beam is True; write a whole number"),
+    ("translate(T, nbest=None)", "nbest is None; write a whole number"),
+    ("translate(T, length_penalty='x')", "length_penalty is 'x'; write a number"),
+    ("translate(T, sampling=True)", "sampling is True; write a seq2seq.Sampling"),
+    ("translate(T, sampling=Sampling(top_k=1.5))", "top_k is 1.5; write a whole number"),
+    ("translate(T, sampling=Sampling(seed=None))", "seed is None; write a whole number"),
+    ("translate(T, sampling=Sampling(temperature='x'))", "temperature is 'x'; write a number"),
+    ("translate(T, split_sentences='no')", "split_sentences is 'no'; write True, False or None"),
+    ("translate(T, mbr='no')", "mbr is 'no'; write True or False"),
+    ("translate(T, attention='no')", "attention is 'no'; write True or False"),
+    ("translate(T, prefix=5)", "prefix is 5; give one str for all texts, or one or None for each"),
+    ("translate(T, ban=None)", "ban is None; write a list of words, such as ['None']"),
+    ("translate(T, ban=['cat', 3])", "ban[1] is 3; write a string"),
+    ("translate(np.array('the'))", "texts are array('the', dtype='<U3'); write a list of lines"),
+    ("next_tokens('the', count='2')", "count is '2'; write a whole number"),
+    ("next_tokens('the', 'abc')", "tokens are 'abc'; write a list of tokens, as Translation.tokens has them"),
+    ("load(R, precision='fp8')", "search.precision is 'fp8'; write auto, fp32 or bf16"),
+    ("load(R, shortlist='yes')", "shortlist is 'yes'; write True, False or None"),
+]
+
+
+def test_a_value_of_another_kind_is_a_users_error(run):
+    # in a process of its own, because the tests check the types of all calls themselves
+    code = f"""
+import numpy as np, seq2seq
+from seq2seq import Sampling, load
+R, T = {str(run.path)!r}, ["the cat"]
+loaded = load(R)
+translate, next_tokens = loaded.translate, loaded.next_tokens
+for call in {[call for call, _ in KINDS]!r}:
+    try:
+        eval(call)
+    except seq2seq.UserError as error:
+        print(error)
+    else:
+        print("no error")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [error for _, error in KINDS]
 
 
 def test_impossible_sampling_is_refused():
@@ -456,7 +502,11 @@ def test_next_tokens_of_a_text_are_those_of_the_sentence_that_is_reached(splitti
 
 @pytest.mark.parametrize(
     ("tokens", "count", "message"),
-    [(["zzz"], 5, "holds 'zzz', which no"), ([], 0, "count is 0; write 1"), (["</s>"] * 2, 5, "ends 2 sentences")],
+    [
+        (["zzz"], 5, "holds 'zzz', which no"),
+        ([], 0, "count is 0; write 1"),
+        (["</s>"] * 2, 5, "ends 2 sentences"),
+    ],
 )
 def test_impossible_next_tokens_are_refused(translator, tokens, count, message):
     with pytest.raises(UserError, match=message):

@@ -18,7 +18,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     options.add_shared(parser, "run")
     last = "checkpoints to average, the newest ones (default: all that the run keeps)"
     parser.add_argument("--last", type=int, metavar="N", help=last)
-    parser.add_argument("--run", dest="new", type=Path, metavar="DIR", help="the new run (default: RUN-average)")
+    parser.add_argument(
+        "--run", dest="new", type=options.folder, metavar="DIR", help="the new run (default: RUN-average)"
+    )
     options.add_shared(parser, "--device")
 
 

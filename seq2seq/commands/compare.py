@@ -32,7 +32,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, metavar="N", help=f"trainings of each combination (default: {SEEDS})")
     add("--updates", type=int, metavar="N", help="length of each training: sets training.max_updates")
     add("--minutes", type=float, metavar="M", help=minutes)
-    add("--run", type=Path, metavar="DIR", help=folder)
+    add("--run", type=options.folder, metavar="DIR", help=folder)
 
     # trained runs
     group = parser.add_argument_group("with runs")

@@ -9,6 +9,14 @@ from seq2seq.errors import UserError
 if TYPE_CHECKING:
     from seq2seq.data.formats import Form
 
+
+def folder(text: str) -> Path:
+    """Return the folder that an option names."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of the folder is empty")
+    return Path(text)
+
+
 NUMBER = {"type": int, "metavar": "N"}
 SHARED: dict[str, dict[str, Any]] = {
     "run": {"metavar": "RUN", "help": "a run folder, made by train, or a file, made by export"},
@@ -42,7 +50,7 @@ def add_shared(parser: argparse._ActionsContainer, *names: str) -> None:
 
 def add_table(parser: argparse.ArgumentParser) -> None:
     """Add the options that say how a table is read."""
-    columns = "the columns of a table that hold source and target, by number or by name in its header: 2,3"
+    columns = "columns of a table that hold source and target, by number or name: 2,3; 1+3,2 joins two for the source"
     header = "whether the first row of a table is a header (default: auto, if it names languages)"
     parser.add_argument("--columns", metavar="A,B", help=columns)
     parser.add_argument("--header", choices=("auto", "true", "false"), help=header)

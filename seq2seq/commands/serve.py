@@ -4,6 +4,7 @@ tokens, scores and attention. Only this machine is served unless --host says oth
 
 import argparse
 import os
+import re
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -59,7 +60,13 @@ def run(args: argparse.Namespace) -> None:
         if value < 1:
             raise UserError(f"{name} is {value}; write 1 or more")
     is_local = args.host in ("localhost", "::1") or args.host.startswith("127.")
-    rate = (0 if is_local else RATE) if args.max_rate is None else max(0, args.max_rate)
+    if args.max_rate is not None and args.max_rate < 0:
+        raise UserError(f"--max-rate is {args.max_rate}; write 0 for no limit, or the requests a minute")
+    if strange := [name for name in args.allow_host if not re.fullmatch(r"[\w.-]+", name)]:
+        raise UserError(f"--allow-host {strange[0]}: write a name alone, such as translate.example.org")
+    if strange := [site for site in args.cors if site != "*" and not re.fullmatch(r"https?://[^/\s]+", site)]:
+        raise UserError(f"--cors {strange[0]}: write scheme and name alone, such as https://example.org")
+    rate = (0 if is_local else RATE) if args.max_rate is None else args.max_rate
     settings = Settings(
         keys=_read_keys(args.api_key),
         names=args.allow_host,
@@ -91,11 +98,14 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _read_keys(file: str | None) -> list[str]:
-    """Return the keys of the file and of the environment; raise UserError if the file has none."""
-    keys = [key.strip() for key in os.environ.get(KEYS_VARIABLE, "").split(",") if key.strip()]
+    """Return the keys of the file and of the environment; raise UserError if one of them is there and has none."""
+    value = os.environ.get(KEYS_VARIABLE, "")
+    keys = [key.strip() for key in value.split(",") if key.strip()]
+    if value and not keys:
+        raise UserError(f"{KEYS_VARIABLE} is {value!r}: no key in it; write keys with commas between, or unset it")
     if file:
         try:
-            found = [line.strip() for line in Path(file).read_text("utf-8").splitlines() if line.strip()]
+            found = [line.strip() for line in Path(file).read_text("utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--api-key {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
         if not found:

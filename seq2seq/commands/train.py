@@ -23,7 +23,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     source = "start from the weights and vocabularies of a run (its best checkpoint) or of a checkpoint's folder"
     changes = "with --resume: continue even if the config, the data or the vocabularies have changed"
     add = parser.add_argument
-    add("--run", type=Path, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
+    add("--run", type=options.folder, metavar="DIR", help="the run folder (default: runs/ and the config's name)")
     add("--from", dest="source", type=Path, metavar="RUN", help=source)
     add("--resume", action="store_true", help="continue the run in the folder, if there is one")
     add("--allow-changes", action="store_true", help=changes)
@@ -34,6 +34,7 @@ def run(args: argparse.Namespace) -> None:
     from seq2seq.config import load_config
     from seq2seq.evaluation.evaluate import evaluate, save_evaluation, split_texts
     from seq2seq.plots import AttentionMap, terminal_attention
+    from seq2seq.runs.run import Run
     from seq2seq.training.source import open_source
     from seq2seq.training.train import train
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("CONFIG is missing: give a YAML file, or --from RUN to start from the config of a run")
     if not (file or args.run):
         raise UserError(f"--from {args.source} without a config: name the folder of the new run with --run DIR")
-    path = args.run or Path("runs") / file.stem
+    path = args.run or Run.default_path(file, args.resume)
 
     # train; every process of torchrun takes part
     console.check_utf8("the working folder", os.getcwd())  # the run's config holds absolute paths

@@ -69,6 +69,8 @@ def run(args: argparse.Namespace) -> None:
         translator.sentences = translator.sentences.model_copy(update={"single": args.split})
 
     # check the options
+    for name, text in [("--prefix", args.prefix or ""), *(("--ban", text) for text in args.ban)]:
+        console.check_utf8(name, text)
     on_terminal = sys.stdin.isatty() and sys.stdout.isatty() and not (args.input or args.output or args.json)
     if args.attention and not (args.json or on_terminal):
         raise UserError("--attention needs --json, or a session: a line of text has no room for a matrix")

@@ -45,7 +45,12 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=int, metavar="N", help="seed of this draw (default: the config's)")
     add("--updates", type=int, metavar="N", help=updates)
     add("--eta", type=int, metavar="N", help=eta)
-    add("--run", type=Path, metavar="DIR", help="folder of the search (default: runs/tune- and the config's name)")
+    add(
+        "--run",
+        type=options.folder,
+        metavar="DIR",
+        help="folder of the search (default: runs/tune- and the config's name)",
+    )
 
 
 def run(args: argparse.Namespace) -> None:

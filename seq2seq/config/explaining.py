@@ -72,9 +72,14 @@ class Source(NamedTuple):
 
 def explain(errors: ValidationError, where: str, sources: Sequence[Source]) -> str:
     """Explain one of pydantic's errors in a line; `where` names the config if none of the sources has the key."""
-    # an unknown key first: it may be a misspelling of another key that is missing
-    error = min(errors.errors(include_url=False), key=lambda error: error["type"] not in UNKNOWN_KEY)
-    path = [str(key) for key in error["loc"]]
+
+    # an unknown key first: it may be a misspelling of another key that is missing; of a list what is wrong in it
+    def rank(error: Any) -> tuple[bool, bool]:
+        return error["type"] not in UNKNOWN_KEY, error["type"] == "string_type" and isinstance(error["input"], list)
+
+    # its key, without pydantic's names of the types in a union
+    error = min(errors.errors(include_url=False), key=rank)
+    path = [key for key in map(str, error["loc"]) if not re.match(r"constrained-str$|list\[", key)]
 
     # the last text that sets this key, and the value in it
     written = None
@@ -105,7 +110,7 @@ def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
     # values
     if kind == "string_type" and written:
         return f'{key} is {show(value, written)}; it must be a string, so quote it: "{written}"'
-    rule = re.sub(r"^(Input|String|Value) should", "it must", error["msg"])
+    rule = re.sub(r"^(Input|String|Value|List) should", "it must", error["msg"])
     for theirs, ours in PLAIN_WORDS.items():
         rule = rule.replace(theirs, ours)
     if kind == "literal_error" and (guess := nearest(str(value), re.findall(r"'([^']*)'", rule))):

@@ -150,7 +150,8 @@ class DataConfig(Section):
     """target language: the file suffix, the second column of a table, the key in a JSONL"""
     columns: Columns | None = None
     """the columns of a table that hold source and target, by number, `[2, 3]`, or by name in its header, `[english,
-    french]`; in a JSONL two keys; null: the table has only these two"""
+    french]`; `1+3` joins the cells of two, such as a lemma and its features; in a JSONL two keys; null: the table has
+    only these two"""
     header: Header = "auto"
     """whether the first row of a table holds the names of its columns; `auto`: if columns are chosen by name, or if its
     two cells name languages (`en`, `English`) or sides (`source`, `target`)"""

@@ -37,13 +37,14 @@ FEW = 100  # training pairs: with fewer a model learns nothing but these
 SPECIAL = 4 + 256 + 1  # special tokens, bytes and the space, which a vocabulary has besides the characters
 
 
-def fitting_config(data: dict[str, Any], pairs: int, tokens: int, types: tuple[str, str] | None) -> str:
+def fitting_config(data: dict[str, Any], pairs: int, tokens: int, joint: bool, types: tuple[str, str] | None) -> str:
     """Return the YAML of a config with the section `data`, for so many training pairs.
 
     Args:
         data: the section.
         pairs: for training.
-        tokens: the number of different characters or signs, for which the vocabulary must have room.
+        tokens: the number of different characters or signs, for which a vocabulary must have room.
+        joint: whether both sides share a vocabulary.
         types: of the tokenizers of source and target, where lines are words; None: they are sentences.
     """
     # the sizes
@@ -54,7 +55,7 @@ def fitting_config(data: dict[str, Any], pairs: int, tokens: int, types: tuple[s
     # the tokenizer
     src, tgt = types or ("unigram", "unigram")
     tokenizer: dict[str, Any] = {"type": src if src == tgt else [src, tgt], "vocab_size": vocabulary}
-    if src != tgt:
+    if src != tgt or not joint:
         tokenizer["joint"] = False
 
     # the config

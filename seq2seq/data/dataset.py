@@ -111,7 +111,11 @@ def learn_tokenizers(config: Config, digests: Mapping[str, str] | None = None) -
     """
     tokenizer = config.tokenizer
     if tokenizer.model:
-        return import_tokenizers(tokenizer.models, tokenizer.lowercase, tokenizer.decompose, tokenizer.symbols)
+        own = import_tokenizers(tokenizer.models, tokenizer.lowercase, tokenizer.decompose, tokenizer.symbols)
+        if tokenizer.sampling and "char" in own.types:
+            of = f"{', '.join(tokenizer.models)} of type {', '.join(own.types)}"
+            raise UserError(f"tokenizer.sampling is {tokenizer.sampling}; it cannot cut with {of}, so set it to 0")
+        return own
 
     # read all, keep a sample
     rows = (row for row in training_text(config, digests) if not is_too_long(row, config.data.max_length))

@@ -29,10 +29,13 @@ from seq2seq.text.normalize import normalize
 log = logging.getLogger("seq2seq")
 
 QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
+SAMPLE = 20  # rows of a table that show what its first one is
 LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
-Columns = Sequence[int | str]  # of the source and of the target: a number from 1 on, or a name in the header
+# of the source and of the target: a number from 1 on, a name in the header, or several of these with + between them,
+# whose cells are joined by spaces, such as `lemma+features`
+Columns = Sequence[int | str]
 Header = bool | Literal["auto"]
 
 
@@ -290,8 +293,8 @@ def shorten(cell: str) -> str:
 class Choice(NamedTuple):
     """The columns of a table, as its first row decides."""
 
-    src: int  # indices, from 0 on
-    tgt: int
+    src: tuple[int, ...]  # indices, from 0 on; the cells of several are joined by spaces
+    tgt: tuple[int, ...]
     width: int  # cells of a row, at most; empty ones at the end are not counted
     is_header: bool  # whether that row is a header, and no pair
 
@@ -332,34 +335,36 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
     first = first if columns else _trimmed(first, 2)
     place = f"{path}:{first.line}: {first}"
     names = [fold_name(cell) for cell in first.cells]
-    by_name = any(isinstance(column, str) for column in columns or ())
+    parts = [_parts(column, names) for column in columns or (1, 2)]
+    by_name = any(isinstance(column, str) for column in chain(*parts))
     if columns is None and len(names) != 2:
         raise UserError(f"{place}; a row needs exactly 2, the source and the target{_way_out(path, first, form)}")
     if by_name and form.header is False:
         raise UserError(f"{place}; data.columns has names, but data.header is false: choose columns by number")
 
     # the columns
-    found = []
-    for column in columns or (1, 2):
+    def find(column: int | str) -> int:
         if isinstance(column, int):
-            matches = [column - 1] if column <= len(names) else []
+            matches = [column - 1] if 0 < column <= len(names) else []
         else:
             matches = [n for n, name in enumerate(names) if name == fold_name(column)]
         if len(matches) != 1:
             problem = f"{len(matches)} columns have the name" if matches else "there is no column"
             raise UserError(f"{place}; {problem} {column}, which data.columns (--columns) asks for")
-        found += matches
-    src, tgt = found
-    if src == tgt:
-        raise UserError(f"{place}; data.columns (--columns) asks for column {src + 1} twice: choose two columns")
+        return matches[0]
+
+    src, tgt = (tuple(map(find, each)) for each in parts)
+    if twice := {*src} & {*tgt}:
+        fix = "choose different columns for source and target"
+        raise UserError(f"{place}; data.columns (--columns) asks for column {min(twice) + 1} twice: {fix}")
 
     # is it a header? one that names the two columns in the other order turns them
     sides = (fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)
     straight, turned = (
-        sum(_names_side(names[n], *side) for n, side in zip(order, sides, strict=True))
+        sum(_names_side(names[each[0]], *side) for each, side in zip(order, sides, strict=True))
         for order in ((src, tgt), (tgt, src))
     )
-    named = {_LANGUAGE_NAMES.get(_without_text(names[n])) for n in found}
+    named = {_LANGUAGE_NAMES.get(_without_text(names[each[0]])) for each in (src, tgt)}
     both_languages = len(named) == 2 and None not in named
     is_header = by_name or both_languages or max(straight, turned) == 2 if form.header == "auto" else form.header
     if is_header and turned > straight and columns is None:
@@ -367,18 +372,31 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
     return Choice(src, tgt, 2 if columns is None else len(names), is_header)
 
 
+def _parts(column: int | str, names: Sequence[str]) -> list[int | str]:
+    """Return the columns that `a+b` names, or the one that has this name or number."""
+    if isinstance(column, int) or "+" not in column or fold_name(column) in names:
+        return [column]
+    return [int(part) if part.isdecimal() else part for part in map(str.strip, column.split("+"))]
+
+
 def _way_out(path: str, first: Cells, form: Form) -> str:
     """Say what to do about a table that does not have two columns, where none are chosen."""
-    # more: the columns that the header names, else an example
+    # more: the columns that the header names, else letters, which nobody can repeat without a look at the table
     if len(first.cells) > 2:
         named = []
         for side in ((fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)):
             named += [cell.strip() for cell in first.cells if _names_side(fold_name(cell), *side)][:1]
-        example = ", ".join(named) if len(named) == 2 else "1, 2"
-        return f"; choose two by number or by name: data.columns: [{example}], or --columns {example.replace(' ', '')}"
+        example = ", ".join(named) if len(named) == 2 else "A, B"
+        fix = f"data.columns: [{example}], or --columns {example.replace(' ', '')}"
+        return f"; choose source and target by number or by name: {fix} (A+C joins two, such as lemma and features)"
 
-    # one: another separator, or no table
-    if first.separator == "tab" and re.search("[,;]", first.cells[0]):
+    # one: a comment, another separator, or no table
+    cell = first.cells[0].strip()
+    if cell[:1] == "#":
+        return "; if the line is a comment, delete it and all others"
+    if separator := re.search(r" (=|\|\|\||\|) |\u00a0+| {2,}", cell):
+        return f"; if {separator[0]!r} separates them, replace it by a tab in all lines"
+    if first.separator == "tab" and re.search("[,;]", cell):
         return "; if commas or semicolons separate them, let the name end in .csv"
     if table_ending(path) == ".txt":
         return f"; if it is one side of a corpus, name the two files NAME.{form.src} and NAME.{form.tgt}"
@@ -397,7 +415,7 @@ def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form)
         # the first row chooses the columns
         if choice is None:
             choice = choose_columns(path, row, form)
-            needed, first = max(choice.src, choice.tgt) + 1, row
+            needed, first = max(choice.src + choice.tgt) + 1, row
             if choice.is_header:
                 continue
 
@@ -408,7 +426,11 @@ def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form)
                 quoted = "; if cells are quoted as in CSV, let its name end in .csv" if cells[0][:1] == '"' else ""
                 as_first = f"as line {first.line} has" if form.columns else "the source and the target"
                 raise UserError(f"{path}:{row.line}: {row}; a row needs exactly {choice.width}, {as_first}{quoted}")
-        yield cells[choice.src], cells[choice.tgt]
+        yield _joined(cells, choice.src), _joined(cells, choice.tgt)
+
+
+def _joined(cells: Sequence[str], indices: Sequence[int]) -> str:
+    return " ".join(cells[n] for n in indices)
 
 
 def _trimmed(row: Cells, width: int) -> Cells:
@@ -427,24 +449,37 @@ def describe_table(prefix: str | Path, form: Form) -> str | None:
     choice = choose_columns(file, first, form) if first else None
     if not first or not choice or not choice.is_header:
         return None
-    src, tgt = (f"{code} is column {n + 1}" for code, n in ((form.src, choice.src), (form.tgt, choice.tgt)))
-    names = " and ".join(shorten(first.cells[n]) for n in sorted((choice.src, choice.tgt)))
-    return f"{file}:{first.line} is a header, no pair: {names}; {src}, {tgt} (data.header: false keeps the line)"
+    sides = (form.src, choice.src), (form.tgt, choice.tgt)
+    src, tgt = (f"{code} is column {'+'.join(str(n + 1) for n in indices)}" for code, indices in sides)
+    names = " and ".join(shorten(first.cells[n]) for n in sorted(choice.src + choice.tgt))
+    keep = "--header false, or data.header: false, keeps the line"
+    return f"{file}:{first.line} is a header, no pair: {names}; {src}, {tgt} ({keep})"
 
 
 def suspect_header(prefix: str | Path, form: Form) -> str | None:
     """Show the first row of a table that is taken for a pair, if it could be names of columns; None if it could not."""
     file, *others = corpus_files(prefix, form.src, form.tgt)
     read = None if others or form.header != "auto" else _CELLS.get(table_ending(file))
-    first = next((row for row in read(file) if any(map(str.strip, row.cells))), None) if read else None
-    choice = choose_columns(file, first, form) if first else None
-    if not first or not choice or choice.is_header:
+    rows = [*islice((row for row in read(file) if any(map(str.strip, row.cells))), SAMPLE)] if read else []
+    choice = choose_columns(file, rows[0], form) if rows else None
+    if not rows or not choice or choice.is_header:
         return None
-    pair = [normalize(first.cells[n]) for n in (choice.src, choice.tgt)]
+    first = rows[0]
+    pair, *below = ([normalize(_joined(row.cells, each)) for each in (choice.src, choice.tgt)] for row in rows)
     if any(len(text.split()) > 3 or not text or not text[-1].isalnum() for text in pair):
+        return None
+    differs = [_is_unlike(text, [row[side] for row in below]) for side, text in enumerate(pair)]
+    if not any(differs) and not COLUMN_NAMES & {*map(fold_name, pair)}:
         return None
     shown = " and ".join(map(shorten, pair))
     return f"{file}:{first.line} is taken for a pair: {shown}; if it names the columns, repeat with --header true"
+
+
+def _is_unlike(text: str, others: Sequence[str]) -> bool:
+    """Return whether a cell has fewer words than most others, or a capital where most have none."""
+    longer = sum(len(other.split()) > len(text.split()) for other in others)
+    small = sum(other[:1].islower() for other in others) if text[:1].isupper() else 0
+    return 2 * max(longer, small) > len(others)
 
 
 def stream_column(path: str, column: str) -> Iterator[str]:

@@ -4,6 +4,7 @@ Pairs that share a source or a target form a group, which is never divided. Hash
 decide where a group goes. So the order of the lines does not matter, and equal texts are divided equally.
 """
 
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ DROPPED = -1
 MOST = 1000  # pairs of dev and of test, by default
 SPELLED_WORD = 15  # characters of a line that is one word, at most
 SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
+FEATURED_WORDS, FEATURED_LETTERS = 4, 40  # of a word with its features, such as `walk V;PST`, at most
+SAME_LETTERS = 0.5
 MANY_SIGNS = 1000  # different ones; with more, they are words of a language
 
 _PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
@@ -39,7 +42,8 @@ class Division:
     repeated: int  # pairs that an earlier line has too
     quoted: int  # pairs with a cell that has the quotation marks of CSV
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
-    tokens: int  # different characters in all texts, or different signs of a side if they are more
+    tokens: int  # different characters or signs for which a vocabulary must have room
+    joint: bool  # whether the sides are written in the same letters, so that one vocabulary serves both
     types: tuple[str, str] | None  # of tokenizers for lines that are words, letter by letter; None: they are sentences
 
     def sizes(self) -> dict[str, int]:
@@ -52,7 +56,7 @@ class Reader:
 
     def __init__(self, seed: int):
         self._key = str(seed).encode()
-        self.characters: set[str] = set()
+        self.characters: tuple[Counter[str], Counter[str]] = Counter(), Counter()  # of each side, and how often
         self.quoted = self.doubled = 0  # pairs with a cell in quotation marks, and with doubled ones in it
         self._lines, self._words, self._letters = 0, [0, 0], [0, 0]  # of pairs that are not blank, and of their sides
         self._signs: tuple[set[str], set[str]] = set(), set()  # the different words of each side, until there are many
@@ -66,7 +70,7 @@ class Reader:
         if all(pair):
             self._lines += 1
             for side, text in enumerate(pair):
-                self.characters.update(text)
+                self.characters[side].update(text)
                 self._words[side] += text.count(" ") + 1
                 self._letters[side] += len(text) - text.count(" ")
                 if len(self._signs[side]) <= MANY_SIGNS:
@@ -77,8 +81,10 @@ class Reader:
     @property
     def types(self) -> tuple[str, str] | None:
         """The types of tokenizers for lines that are words, letter by letter: `char`, or `word` for signs with spaces
-        between them. None: lines are sentences."""
+        between them. The source may be a word and its features. None: lines are sentences."""
         src, tgt = self._type(0), self._type(1)
+        if tgt and not src and max(self._words[0] / FEATURED_WORDS, self._letters[0] / FEATURED_LETTERS) <= self._lines:
+            src = "char"
         return (src, tgt) if src and tgt else None
 
     def _type(self, side: int) -> str | None:
@@ -91,9 +97,24 @@ class Reader:
 
     @property
     def tokens(self) -> int:
-        """The number of different characters in all texts, or of the signs of a side if they are more."""
+        """The number of different characters of both sides, or if they are apart of the side that has more; or of the
+        signs of a side if they are more."""
         signs = [len(self._signs[side]) for side in (0, 1) if self.types and self.types[side] == "word"]
-        return max(len(self.characters), *signs, 0)
+        src, tgt = self.characters
+        return max(len(src | tgt) if self.joint else max(len(src), len(tgt)), *signs, 0)
+
+    @property
+    def joint(self) -> bool:
+        """Whether the sides are written in the same letters: the sum over all letters of the smaller of their two
+        frequencies is at least `SAME_LETTERS`. (Of two languages in one script it is about 0.9.)"""
+        if self.types:
+            return True
+        shares = []
+        for side in self.characters:
+            letters = {c: count for c, count in side.items() if c.isalpha()}
+            shares.append({c: count / sum(letters.values()) for c, count in letters.items()})
+        src, tgt = shares
+        return not (src and tgt) or sum(min(src[c], tgt[c]) for c in src.keys() & tgt.keys()) >= SAME_LETTERS
 
 
 def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, keep_repeats: bool = False) -> Division:
@@ -142,7 +163,7 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
     blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
-    return Division(parts, blank, repeated, quoted, by_source, reader.tokens, reader.types)
+    return Division(parts, blank, repeated, quoted, by_source, reader.tokens, reader.joint, reader.types)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
@@ -157,7 +178,7 @@ def write_division(out: Path, rows: Iterable[Row], form: Form, division: Divisio
     name = out.resolve().name
     parts = {part: str(out / part) for part, size in division.sizes().items() if size}
     data = {**parts, "src": form.src, "tgt": form.tgt}
-    config = fitting_config(data, division.sizes()["train"], division.tokens, division.types)
+    config = fitting_config(data, division.sizes()["train"], division.tokens, division.joint, division.types)
 
     # the texts, in the order of the corpus
     with must_write(out, "give another folder with --out"), replacing_folder(out) as new, ExitStack() as stack:

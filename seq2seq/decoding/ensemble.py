@@ -76,14 +76,27 @@ class Ensemble(nn.Module):
 
 
 def load_ensemble(model: Seq2Seq, run: Run, others: Sequence[str | Path], device: torch.device) -> Ensemble:
-    """Join a run's model with the best models of other runs; raise UserError if one has other vocabularies."""
+    """Join a run's model with the best models of other runs.
+
+    Raises:
+        UserError: one has other vocabularies, or translates other languages.
+    """
     models, vocabularies = [model], vocabulary_digests(run.folder / "tokenizer")
+    languages = direction(run)
     for other in map(Run.open, others):
+        if direction(other) != languages:
+            raise UserError(f"{other.path} translates {direction(other)}, and {run.path} {languages}: no ensemble")
         if vocabulary_digests(other.folder / "tokenizer") != vocabularies:
             fix = "train them from one config with different seeds, or one from the other with --from"
             raise UserError(f"{other.path}: its vocabularies are not those of {run.path}, as in an ensemble; {fix}")
         models.append(other.load_model(device=device)[0])
     return Ensemble(models)
+
+
+def direction(run: Run) -> str:
+    """Return the languages of a run in words, such as "en to de"."""
+    data = run.config().data
+    return f"{data.src} to {data.tgt}"
 
 
 def log_mean(log_probs: Sequence[Float[Tensor, "*rows vocab"]]) -> Float[Tensor, "*rows vocab"]:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
+from numbers import Integral, Real
+from types import NoneType
 from typing import Any, NamedTuple
 
 from seq2seq.decoding.attention_map import AttentionMap
@@ -125,6 +127,8 @@ class Sampling:
     seed: int = 1
 
     def __post_init__(self) -> None:
+        must_be((Real,), "a number", temperature=self.temperature, top_p=self.top_p)
+        must_be((Integral,), "a whole number", top_k=self.top_k, seed=self.seed)
         for name, low, high in (
             ("temperature", 1e-6, 1e6),
             ("top_k", 0, 10**9),
@@ -153,6 +157,18 @@ class Options:
     mbr: bool = False
 
     def __post_init__(self) -> None:
+        # their kinds
+        must_be((Integral,), "a whole number", nbest=self.nbest)
+        must_be((Integral, NoneType), "a whole number", beam=self.beam)
+        must_be((Real, NoneType), "a number", length_penalty=self.length_penalty)
+        must_be((bool,), "True or False", mbr=self.mbr)
+        must_be((bool, NoneType), "True, False or None", split_sentences=self.split_sentences)
+        must_be((Sampling, NoneType), "a seq2seq.Sampling", sampling=self.sampling)
+        if isinstance(self.ban, str) or not isinstance(self.ban, Iterable):
+            raise UserError(f"ban is {self.ban!r:.40}; write a list of words, such as ['{self.ban!s:.20}']")
+        must_be((str,), "a string", **{f"ban[{index}]": word for index, word in enumerate(self.ban)})
+
+        # their values
         if self.beam is not None and not 1 <= self.beam <= MAX_BEAM:
             raise UserError(f"beam is {self.beam}; write 1 to {MAX_BEAM}")
         if self.nbest < 1 or (self.beam is not None and self.nbest > self.beam):
@@ -164,8 +180,13 @@ class Options:
             raise UserError("mbr and sampling are both given; mbr chooses among the hypotheses of a beam: give one")
         if self.prefix is not None and self.prefix_tokens is not None:
             raise UserError("prefix and prefix_tokens are both given; give one of them")
-        if isinstance(self.ban, str) or not all(isinstance(word, str) for word in self.ban):
-            raise UserError(f"ban is {self.ban!r:.40}; write a list of words, such as ['{self.ban!s:.20}']")
+
+
+def must_be(types: tuple[type, ...], words: str, **values: Any) -> None:
+    """Raise UserError for the first value of none of the types; `words` say what to write. True is no number."""
+    for name, value in values.items():
+        if not isinstance(value, types) or (isinstance(value, bool) and bool not in types):
+            raise UserError(f"{name} is {value!r:.40}; write {words}")
 
 
 def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) -> list[Any]:
@@ -174,7 +195,7 @@ def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) ->
     Raises UserError: the list has another length than the texts, or holds something else.
     """
     is_one = value is None or (isinstance(value, kind) and all(isinstance(each, str) for each in value))
-    values = [value] * count if is_one else list(value)
+    values = [value] * count if is_one or not isinstance(value, Iterable) else list(value)
     if len(values) != count:
         raise UserError(f"{name} holds {len(values)} and the texts are {count}; give one for each, or one for all")
     if not all(each is None or isinstance(each, kind) for each in values):
@@ -185,10 +206,12 @@ def per_text(value: Any, count: int, kind: type[str] | type[list], name: str) ->
 def must_be_texts(texts: Any) -> list[str]:
     """Return the texts; raise UserError if they are no list of them, or if one of them is none, with its index."""
     if isinstance(texts, (str, bytes)):
-        raise UserError(f"texts are a list of lines, not one string; write [{texts[:20]!r}]")
-    if not isinstance(texts, Iterable):
-        raise UserError(f"texts are {texts!r:.40}; write a list of lines")
-    texts = list(texts)
+        text = texts if isinstance(texts, str) else texts.decode(errors="replace")
+        raise UserError(f"texts are a list of lines, not one string; write [{text[:20]!r}]")
+    try:
+        texts = list(texts)
+    except TypeError:
+        raise UserError(f"texts are {texts!r:.40}; write a list of lines") from None
     for index, text in enumerate(texts):
         if not isinstance(text, str):
             raise UserError(f"texts[{index}] is {text!r:.40}, not a string; leave it out, or write it as one")

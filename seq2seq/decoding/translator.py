@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from numbers import Integral
 from pathlib import Path
+from types import NoneType
 
 from seq2seq.config import SearchConfig
 from seq2seq.decoding.confidence import Confidence
@@ -17,6 +19,7 @@ from seq2seq.decoding.translation import (
     Sampling,
     Translation,
     join_translations,
+    must_be,
     must_be_texts,
     per_text,
 )
@@ -85,6 +88,7 @@ class Translator:
             learn it from.
         """
         # the model of the first run
+        must_be((bool, NoneType), "True, False or None", shortlist=shortlist)
         first = Run.open(run)
         config = first.config()
         opened = choose_device(device) if device else device_to_open_on(config.training.device)
@@ -143,6 +147,7 @@ class Translator:
             vocabulary cannot write a prefix, or no translation obeys prefix and ban.
         """
         # split the texts, and search for the translations of their sentences
+        must_be((bool,), "True or False", attention=attention)
         options = Options(beam, nbest, length_penalty, sampling, split_sentences, prefix, prefix_tokens, ban, mbr)
         parts = self._parts(texts, split_sentences)
         outcomes = self._search(parts, options)
@@ -171,8 +176,11 @@ class Translator:
 
         Raises UserError: the text is no string, `tokens` are no tokens of the model, or `count` is below 1.
         """
+        must_be((Integral,), "a whole number", count=count)
         if count < 1:
             raise UserError(f"count is {count}; write 1 or more")
+        if isinstance(tokens, str):
+            raise UserError(f"tokens are {tokens!r:.40}; write a list of tokens, as Translation.tokens has them")
         (parts,) = self._parts([text], None)
         sources = [source for source in self.engine.encode([part.text for part in parts]) if source]
         begun = [list(each) for each in sentences_of(self.engine.spelling, tokens, len(sources))]

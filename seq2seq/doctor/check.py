@@ -58,7 +58,7 @@ def check(config: Config) -> Iterator[Fact]:
     splits = _splits(config)
     if headers := dataset.describe_headers(config):
         yield Fact("headers", [("header", line) for line in headers], headers)
-    diagnosis = diagnose(splits, config.tokenizer.lowercase)
+    diagnosis = diagnose(splits, config.tokenizer.lowercase, config.tokenizer.decompose)
     yield from _describe_text(config, diagnosis)
 
     # the vocabularies

@@ -95,6 +95,7 @@ SIGNS = {"broken": "broken characters", "entity": "HTML entities", "markup": "ma
 
 Lines = Bool[np.ndarray, " lines"]
 Rows = Shaped[np.ndarray, " lines"] | None
+Letters = Callable[[str], set[str]]  # the different letters of a text, as a model sees them
 
 
 class Part(NamedTuple):
@@ -161,14 +162,22 @@ class Diagnosis(NamedTuple):
     findings: list[Finding]  # all that need no tokens
 
 
-def diagnose(splits: Sequence[Split], lowercase: bool = False) -> Diagnosis:
-    """Read all splits once, the training text first, and return what looks wrong; `lowercase` is the tokenizer's."""
+def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool = False) -> Diagnosis:
+    """Read all splits once, the training text first, and return what looks wrong.
+
+    `lowercase` and `decompose` are the tokenizer's: they say which letters a model sees.
+    """
+
+    def letters_of(text: str) -> set[str]:
+        text = text.lower() if lowercase else text
+        return set(unicodedata.normalize("NFD", text) if decompose else text)
+
     # read
     scripts = {"": 0}  # their numbers in the marks
     alphabets: tuple[set[str], set[str]] = (set(), set())  # the characters of the training text
     findings, seen = [], {}
     for each in splits:
-        seen[each.name], found = _read(each, scripts, alphabets, each is not splits[0], lowercase)
+        seen[each.name], found = _read(each, scripts, alphabets, each is not splits[0], letters_of)
         findings += found
     train, languages = seen[splits[0].name], splits[0].languages
 
@@ -271,7 +280,7 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
 
 
 def _read(
-    split: Split, scripts: dict[str, int], alphabets: tuple[set[str], set[str]], look_up: bool, lowercase: bool
+    split: Split, scripts: dict[str, int], alphabets: tuple[set[str], set[str]], look_up: bool, letters_of: Letters
 ) -> tuple[np.ndarray, list[Finding]]:
     """Return the `_MARKS` of a split and what its characters and its first pair show.
 
@@ -282,7 +291,7 @@ def _read(
     def mark(row: Row) -> tuple[object, ...]:
         pair, counts = Pair.normalized(*row), []
         for text, alphabet, lines in zip(pair, alphabets, novel, strict=True):
-            new = set(text.lower() if lowercase else text) - alphabet
+            new = letters_of(text) - alphabet
             (lines if look_up else alphabet).update(new)
             counts.append(len(new))
         return (*_mark(row, pair, scripts), tuple(counts))

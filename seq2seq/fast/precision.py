@@ -75,8 +75,10 @@ def choose_precision(
         products: a run's library, which it keeps where that has float32's error here too.
 
     Raises:
-        UserError: bf16 on a device that does not compute in it.
+        UserError: another name, or bf16 on a device that does not compute in it.
     """
+    if name not in ("auto", "fp32", "bf16"):
+        raise UserError(f"{key} is {name!r:.40}; write auto, fp32 or bf16")
     if device.type != "cpu":
         if name != "bf16":
             return FP32

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 
 from seq2seq.errors import UserError
-from seq2seq.files import fingerprint, is_file, must_write, write_json
+from seq2seq.files import fingerprint, is_file, must_write, replacing_folder, write_json
 from seq2seq.runs.checkpoints import WEIGHTS, Checkpoint
 from seq2seq.runs.run import Run
 
@@ -45,15 +45,16 @@ def average_checkpoints(run: Run, path: Path, last: int | None = None) -> Run:
         weight.data.copy_(m)
 
     # the new run: what the old one holds, and where its weights come from
-    with new.writing(), must_write(path, "choose another with --run DIR"):
+    with must_write(path, "choose another with --run DIR"), replacing_folder(path) as folder:
+        made = Run(folder)
         origin = {"run": str(run.path), "sha256": {each.name: _digest(each) for each in checkpoints}}
-        write_json(path / "environment.json", run.environment() | {"mean_of": origin})
-        new.save_config(run.config())
-        new.save_tokenizers(tokenizers)
+        write_json(folder / "environment.json", run.environment() | {"mean_of": origin})
+        made.save_config(run.config())
+        made.save_tokenizers(tokenizers)
         for name in KEPT:
             if is_file(run.path / name):
-                shutil.copyfile(run.path / name, path / name)
-        new.checkpoints.save(checkpoints[-1].update, model, {}, best=True, keep=1)
+                shutil.copyfile(run.path / name, folder / name)
+        made.checkpoints.save(checkpoints[-1].update, model, {}, best=True, keep=1)
     return new
 
 

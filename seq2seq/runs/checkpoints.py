@@ -214,7 +214,8 @@ class Checkpoints:
                     log.warning("%s; going on with %s instead", damage, checkpoint.path)
                 return checkpoint
         if damage:
-            raise UserError(f"{damage}. No other checkpoint is undamaged: train again in another folder with --run DIR")
+            fix = "train again in another folder with --run DIR; if the weights are whole, start from them with --from"
+            raise UserError(f"{damage}. No other checkpoint is undamaged: {fix}")
         return None
 
     def save(self, update: int, model: nn.Module, training: dict[str, Any], *, best: bool, keep: int) -> None:

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,6 +16,17 @@ from seq2seq.files import is_file, open_own, parse_json, read_small
 log = logging.getLogger("seq2seq")
 
 LARGEST = 2**30  # bytes: five million records
+
+
+WEAK_BLEU, WEAK_CHRF, WEAK_EXACT = 10.0, 35.0, 20.0  # a model below all of them gets most of dev wrong
+
+
+def weakness(validation: Mapping[str, Any]) -> str | None:
+    """Say that the scores of a validation are those of a weak model; None if they are not, or are not there."""
+    bleu, chrf, exact = (validation.get(name, 100.0) for name in ("bleu", "chrf", "exact_match"))
+    if bleu >= WEAK_BLEU or chrf >= WEAK_CHRF or exact >= WEAK_EXACT:
+        return None
+    return f"a weak model: BLEU {bleu:.1f} and chrF {chrf:.1f} on dev mean that most of its translations are wrong"
 
 
 class Record(BaseModel, strict=True, extra="allow"):
@@ -102,9 +114,12 @@ class Metrics:
         """
         if self.size() < size:
             log.warning("%s lacks lines that were there at the last checkpoint; they will not come back", self.file)
-        lines = zip(self._content().splitlines(keepends=True), self.records(), strict=False)
-        until = sum(len(line) for line, record in lines if record["update"] <= update)
-        if (end := min(size, until)) >= self.size():
+        end = 0
+        for line, record in zip(self._content().splitlines(keepends=True), self.records(), strict=False):
+            if record["update"] > update or end + len(line) > size:
+                break
+            end += len(line)
+        if end >= self.size():
             return
         try:
             with open(open_own(self.file, os.O_WRONLY), "wb") as file:

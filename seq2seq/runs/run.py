@@ -145,6 +145,18 @@ class Run:
             run.save_config(config)
         return run
 
+    @staticmethod
+    def default_path(config: Path, resume: bool) -> Path:
+        """Return the folder of the run of a config file: `runs/` and the file's name.
+
+        Raises:
+            UserError: the config is that of a run, which is to be resumed.
+        """
+        if resume and config.name == "config.yaml" and Run(config.parent).exists():
+            fix = f"to resume this run, add --run {config.parent}"
+            raise UserError(f"{config} is the config of a run, and without --run a run in runs/config is meant; {fix}")
+        return Path("runs") / config.stem
+
     @classmethod
     def open(cls, path: str | Path) -> "Run":
         """Return an existing run: its folder, or the file that it was exported to.
@@ -152,6 +164,8 @@ class Run:
         Raises:
             UserError: the folder holds no run, or the file is damaged.
         """
+        if not str(path):
+            raise UserError("the name of the run is empty; give its folder")
         run = cls(Path(path))
         if run.is_exported:
             unpack(run.path)
@@ -240,7 +254,8 @@ class Run:
         Raises:
             UserError: it is missing or damaged.
         """
-        file, fix = self.folder / "environment.json", "train again in another folder with --run DIR"
+        file = self.folder / "environment.json"
+        fix = f"put the old file back, or write it anew with `{resume_command(self.path)} --allow-changes`"
         return read_json(file, Environment, fix).model_dump(exclude_none=True)
 
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:

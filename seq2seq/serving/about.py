@@ -13,6 +13,7 @@ from seq2seq.errors import UserError
 from seq2seq.files import is_folder, read_json
 from seq2seq.runs.exporting import Card
 from seq2seq.runs.fitting import count_parameters
+from seq2seq.runs.metrics import weakness
 from seq2seq.runs.run import Run
 from seq2seq.text.languages import language_code, language_name
 
@@ -48,6 +49,8 @@ def describe(run: Run, translator: Translator) -> dict[str, str]:
         scores = [each for each in run.metrics.records() if best and each["update"] == best.update and "bleu" in each]
         if scores:
             known["measured"] = f"BLEU {scores[-1]['bleu']:.1f}, chrF {scores[-1]['chrf']:.1f} on the dev set"
+            if weak := weakness(scores[-1]):
+                known["beware"] = weak
     except UserError:
         pass
     return known

@@ -16,6 +16,7 @@ MOST_ALTERNATIVES = 4  # of a translation; with the best one as many as the usua
 MOST_BEAM = 20
 MOST_BANNED = 100  # phrases
 MOST_TOKENS = 2_000  # of a prefix
+MOST_PREFIX = 1_000  # characters: they are spelled one by one, which takes milliseconds each
 
 JSON, FORM, MULTIPART = "application/json", "application/x-www-form-urlencoded", "multipart/form-data"
 
@@ -75,7 +76,7 @@ class SearchRequest(Keyed, extra="forbid"):
     nbest: Annotated[int, Field(ge=1, le=MOST_BEAM, description="translations of a text, at most beam")] = 1
     length_penalty: Annotated[float | None, Field(description="0 to 10 (default: the run's)")] = None
     sampling: Annotated[SamplingSettings | None, Field(description="draw at random instead of searching")] = None
-    prefix: Annotated[Text | None, Field(description="what the translation begins with")] = None
+    prefix: Annotated[Text | None, Field(description="what the translation begins with", max_length=MOST_PREFIX)] = None
     prefix_tokens: Annotated[
         list[Text] | None, Field(description="the same as tokens, as they stand in an answer", max_length=MOST_TOKENS)
     ] = None

@@ -15,6 +15,7 @@ from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import ValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect
 from starlette.staticfiles import StaticFiles
 
 from seq2seq.errors import UserError
@@ -45,7 +46,7 @@ def make_app(models: Models, settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Guard, settings=settings)
     if settings.origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.origins, allow_methods=["*"], allow_headers=["*"])
-    for error in (HTTPException, ValidationError, UserError, Superseded, Full, Exception):
+    for error in (HTTPException, ValidationError, UserError, Superseded, Full, ClientDisconnect, Exception):
         app.add_exception_handler(error, answer_error)
 
     # the routes
@@ -85,6 +86,8 @@ async def answer_error(request: Request, error: Any) -> Response:
             status, text = 400, f"Invalid request: {error}"
         case Superseded():
             status, text = 409, "a newer request of the same client has come"
+        case ClientDisconnect():
+            status, text = 499, "the client has gone"
         case Full():
             status, text, headers = 503, "too many requests wait; try again later", {"Retry-After": "5"}
         case _:

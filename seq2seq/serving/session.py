@@ -319,6 +319,8 @@ def session(
     facts = [known[name] for name in ("learned from", "measured") if name in known]
     say(": ".join([known["languages"], ", ".join(facts)] if facts else [known["languages"]]))
     say(f"{known['model']}; {known['vocabulary']}")
+    if "beware" in known:
+        say(known["beware"])
     for number, sentence in enumerate(talk.sentences):
         say(f"{'' if number else 'try':<5}{sentence}")
     say("Type a sentence to translate it; :help lists the commands, :quit leaves.")

@@ -67,6 +67,9 @@ def import_model(path: str) -> OwnModel:
     if spec.model_type not in TYPES:
         raise UserError(f"{place}: a model of words; give one of type unigram, bpe or char, or set tokenizer.type word")
 
+    if spec.treat_whitespace_as_suffix:
+        raise UserError(f"{place}: its spaces are at the end of words; train it without treat_whitespace_as_suffix")
+
     # the special tokens in our order; -1: it has none
     Piece, ids = ModelProto.SentencePiece, [processor.pad_id(), processor.unk_id(), processor.bos_id()]
     ids.append(processor.eos_id())

@@ -1,6 +1,7 @@
 """Text as people write it, with several sentences on a line and several lines, cut into what a model has learned."""
 
 import logging
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -11,6 +12,8 @@ from pydantic import BaseModel
 from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")
+
+UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "BOPOMOFO", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN", "TAI ", "NEW TAI")
 
 
 class Part(NamedTuple):
@@ -23,8 +26,9 @@ class Part(NamedTuple):
 class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
     """The rules by which a text is split into sentences, and their translations are joined.
 
-    sentencex finds the sentences. Where a word mostly continues a line of the training text although sentencex ends a
-    sentence after it, such as `M.` in French, no sentence ends. A part without a letter, such as `1.`, is no sentence.
+    sentencex finds the sentences. In a script with spaces none ends without a space. Where a word mostly continues a
+    line of the training text although sentencex ends a sentence after it, such as `M.` in French, no sentence ends. A
+    part without a letter, such as `1.`, is no sentence.
     """
 
     language: str  # of the source, for sentencex
@@ -94,7 +98,8 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
 
         parts = [""]
         for piece in segment(self.language, line):
-            if _has_letter(parts[-1]) and parts[-1].split()[-1] not in self.unfinished:
+            is_apart = parts[-1][-1:] == " " or not _is_spaced(piece)
+            if is_apart and _has_letter(parts[-1]) and parts[-1].split()[-1] not in self.unfinished:
                 parts.append(piece)
             else:
                 parts[-1] += piece
@@ -106,6 +111,12 @@ class Sentences(BaseModel, strict=True, extra="forbid", frozen=True):
 @cache
 def _warn_once() -> None:
     log.warning("sentencex is not installed: each line is translated in one piece; pip install sentencex")
+
+
+def _is_spaced(text: str) -> bool:
+    """Say whether a text begins with a space, or with a letter of a script that has spaces between its words."""
+    first = text[:1]
+    return first == " " or (first.isalpha() and not unicodedata.name(first, "").startswith(UNSPACED))
 
 
 def _has_letter(text: str) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import resume_command
 from seq2seq.evaluation.choice import LABELS
+from seq2seq.runs.metrics import weakness
 from seq2seq.runs.run import Run
 from seq2seq.training.progress import Progress
 from seq2seq.training.start import Start
@@ -31,10 +32,13 @@ def is_complete(start: Start, progress: Progress, pause: int) -> bool:
 
 
 def log_advice(run: Run, progress: Progress, training: TrainingConfig) -> None:
-    """Log the advice about a finished training."""
-    source = run.environment().get("from", {}).get("run")
-    for line in advise(run.metrics.records(), progress, training, run.path, source):
+    """Log the advice about a finished training; a weak model is a warning."""
+    source, records = run.environment().get("from", {}).get("run"), run.metrics.records()
+    for line in advise(records, progress, training, run.path, source):
         log.info(line)
+    best = [record for record in records if record["split"] == "dev" and record["update"] == progress.best_update]
+    if best and (weak := weakness(best[-1])):
+        log.warning("%s; more pairs or more updates may help", weak)
 
 
 def advise(

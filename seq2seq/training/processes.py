@@ -11,8 +11,9 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import timedelta
+from threading import Lock
 from typing import Any, TypeVar
 from uuid import uuid4
 
@@ -127,19 +128,30 @@ class Processes:
 
 ALONE = Processes()
 
+_one_training = Lock()
+
 
 @contextmanager
 def join_processes() -> Iterator[Processes]:
     """Connect this process with the others that torchrun started, if any. All but rank 0 keep silent.
 
+    A process trains one model at a time, because its threads share torch's random numbers.
+
     Raises:
-        UserError: the environment promises others that cannot be found.
+        UserError: another thread trains, or the environment promises others that cannot be found.
     """
     rank, size = read_launch()
-    if size == 1:
-        yield ALONE
-        return
+    if not _one_training.acquire(blocking=False):
+        raise UserError("another thread of this process trains; wait for it, or train in another process")
+    try:
+        with nullcontext(ALONE) if size == 1 else _joined(rank, size) as processes:
+            yield processes
+    finally:
+        _one_training.release()
 
+
+@contextmanager
+def _joined(rank: int, size: int) -> Iterator[Processes]:
     # find the others
     log, address = logging.getLogger("seq2seq"), f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
     if "TORCHELASTIC_RUN_ID" not in os.environ:
