@@ -10,7 +10,7 @@ from tiny import write_config
 from seq2seq.config import load_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
-from seq2seq.evaluation.evaluate import evaluate, file_texts, save_evaluation, split_texts
+from seq2seq.evaluation.evaluate import describe_copying, evaluate, file_texts, save_evaluation, split_texts
 from seq2seq.evaluation.measures import SAMPLES, count_all, measure
 from seq2seq.training.train import train
 
@@ -123,3 +123,11 @@ def test_reference_files_must_be_as_long_as_the_source(tmp_path):
     (tmp_path / "ref").write_text("a\n")
     with pytest.raises(UserError, match=r"src:2 has no partner"):
         file_texts(str(tmp_path / "src"), [str(tmp_path / "ref")])
+
+
+def test_what_copying_reaches_is_said_where_it_reaches_much():
+    sources, references = ["yn", "und", "vnd", ""], [["ihn", "und", "und", ""], ["in", "Und", "vnd", ""]]
+    assert describe_copying(sources, references[:1]) == "a copy of each source would have exact match 25.00"
+    assert describe_copying(sources, references) == "a copy of each source would have exact match 50.00"
+    assert describe_copying(["a"] * 100, [["b"] * 96 + ["a"] * 4]) == ""
+    assert describe_copying([], [[]]) == ""

@@ -368,9 +368,8 @@ def test_of_two_trainings_into_one_new_folder_one_is_refused(tmp_path, monkeypat
     real = module.learn_tokenizers
 
     def learn_tokenizers(*args):
-        with monkeypatch.context() as patched:
-            patched.setattr(module, "learn_tokenizers", real)
-            train(load_config(path, ["training.max_updates=10"]), tmp_path / "run")
+        command = ["train", str(path), "--run", str(tmp_path / "run"), "training.max_updates=10"]
+        subprocess.run([sys.executable, "-m", "seq2seq", *command], check=True, capture_output=True)
         return real(*args)
 
     with monkeypatch.context() as patched:

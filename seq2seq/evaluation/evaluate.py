@@ -27,6 +27,7 @@ from seq2seq.text.tokenizer import Tokenizers
 log = logging.getLogger("seq2seq")
 
 MEND = "mend that and repeat"
+COPIED = 5.0  # percent of lines: where so many equal their source, a score is worth what it has above a copy
 
 
 class Texts(NamedTuple):
@@ -52,7 +53,7 @@ class Evaluation:
     ter: Measure
     exact_match: Measure
     cer: Measure
-    notes: list[str]  # measures that say nothing about these references, and why
+    notes: list[str]  # measures that say nothing about these references, and what copying the sources would reach
     sources: list[str]
     references: list[list[str]]  # one list for each set of references
     hypotheses: list[str]
@@ -106,6 +107,7 @@ def evaluate(
     measures = {name: replace(each.measure(), interval=each.interval()) for name, each in counts.items()}
     rewriting = rewriting_of(translator.tokenizers)
     blind = blind_spot([line for lines in normalized for line in lines], tokenize)
+    copying = describe_copying([normalize(source) for source in sources], normalized)
     return Evaluation(
         sentences=len(hypotheses),
         beam=translator.search.beam if beam is None else beam,
@@ -115,12 +117,20 @@ def evaluate(
         mbr=mbr,
         seconds=seconds,
         **{name: replace(found, signature=found.signature + rewriting) for name, found in measures.items()},
-        notes=[f"BLEU says nothing about this text: {blind}; see chrF and exact match"] if blind else [],
+        notes=[f"BLEU says nothing about this text: {blind}; see chrF and exact match"] * bool(blind)
+        + [copying] * bool(copying),
         sources=list(sources),
         references=normalized,
         hypotheses=hypotheses,
         counts=counts,
     )
+
+
+def describe_copying(sources: Sequence[str], references: Sequence[Sequence[str]]) -> str:
+    """Say how many references equal their source, where many do, as in normalization; else return an empty text."""
+    copies = sum(source in lines for source, *lines in zip(sources, *references, strict=True) if source)
+    share = 100 * copies / max(len(sources), 1)
+    return f"a copy of each source would have exact match {share:.2f}" if share >= COPIED else ""
 
 
 def split_texts(run: Run, split: str) -> Texts:
