@@ -17,13 +17,17 @@ class Size(NamedTuple):
     dropout: float
     batch_tokens: int
     updates: int
+    encoder_dropout: float = 0.0
+    word_dropout: float = 0.0
+    score: str = "general"
 
 
-# small batches make more updates of little text: configs/README.md has the measurements of both first rows
+# small batches make more updates of little text; word dropout helps sentences and harms words: configs/README.md has
+# the measurements of both first rows
 SENTENCES = (
-    Size(5_000, vocabulary=1000, hidden=256, dropout=0.4, batch_tokens=512, updates=2000),
-    Size(15_000, vocabulary=2000, hidden=256, dropout=0.3, batch_tokens=1024, updates=3000),
-    Size(60_000, vocabulary=4000, hidden=256, dropout=0.3, batch_tokens=2048, updates=4000),
+    Size(5_000, 1000, 256, 0.4, batch_tokens=512, updates=3000, encoder_dropout=0.3, word_dropout=0.1, score="dot"),
+    Size(15_000, 2000, 256, 0.3, batch_tokens=1024, updates=3000, encoder_dropout=0.2, word_dropout=0.05, score="dot"),
+    Size(60_000, 4000, 256, 0.3, batch_tokens=2048, updates=4000, encoder_dropout=0.2, word_dropout=0.05, score="dot"),
     Size(float("inf"), vocabulary=8000, hidden=512, dropout=0.2, batch_tokens=4096, updates=20_000),
 )
 WORDS = (  # which are read letter by letter; their vocabulary is the letters
@@ -60,14 +64,17 @@ def fitting_config(data: dict[str, Any], pairs: int, tokens: int, joint: bool, t
 
     # the config
     states = {"cell": "lstm", "hidden_size": size.hidden}
+    words = {"word_dropout": size.word_dropout} if size.word_dropout else {}
+    looks = {"dropout": size.encoder_dropout} if size.encoder_dropout else {}
     config: dict[str, Any] = {
         "data": data,
         "tokenizer": tokenizer,
         "model": {
             "embedding_size": 256,
             "dropout": size.dropout,
-            "encoder": states,
-            "attention": {"score": "general"},
+            **words,
+            "encoder": {**states, **looks},
+            "attention": {"score": size.score},
             "decoder": dict(states),
         },
         "training": {
