@@ -82,6 +82,7 @@ def test_the_routes_that_clients_look_at_first(client):
         ("POST", "/translate", {"json": {"q": "a", "alternatives": [], **EN_DE}}, 400, "alternatives"),
         ("POST", "/translate", {"json": {"q": "a", "format": "pdf", **EN_DE}}, 400, "format is"),
         ("POST", "/translate", {"json": {"q": "a" * 20_001, **EN_DE}}, 400, "(20001) exceeds text limit (20000)"),
+        ("POST", "/translate", {"json": {"q": "a " * 2_001, **EN_DE}}, 400, "over 2,000 tokens"),
         ("POST", "/translate", {"json": ["a"]}, 400, "no object"),
         ("POST", "/translate", {"content": b"{", "headers": JSON}, 400, "JSON"),
         ("POST", "/translate", {"content": b"x" * 1_000_001}, 413, "1000000 bytes"),

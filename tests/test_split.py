@@ -128,6 +128,15 @@ def test_sides_in_the_same_letters_share_a_vocabulary(rows, joint):
     assert division.tokens == (len(both[0] | both[1]) if joint else max(map(len, both)))
 
 
+def test_one_target_of_many_sources_may_be_a_placeholder():
+    rows = corpus(300)
+    holes = [(f"another sentence {n}", "NA") for n in range(30)]
+    assert divide(rows + holes[:10], None, None, 1).common is None  # few
+    assert divide(rows + holes, None, None, 1).common == (30, 301)
+    labels = [(f"a sentence {n}", ("yes", "no", "maybe")[n % 3]) for n in range(99)]
+    assert divide(labels, None, 0, 1).common is None
+
+
 def test_the_vocabulary_has_room_for_every_sign():
     rows = [(f"haus{n}", f"h {chr(97 + n % 26)}{chr(97 + n // 26)}") for n in range(600)]  # 601 signs of 27 letters
     assert divide(rows, None, None, 1).tokens == 601

@@ -108,6 +108,8 @@ def _read_keys(file: str | None) -> list[str]:
             found = [line.strip() for line in Path(file).read_text("utf-8-sig").splitlines() if line.strip()]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--api-key {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
+        if not all(key.isprintable() for key in found):
+            raise UserError(f"--api-key {file}: a key holds control characters; write UTF-8 text, a key a line")
         if not found:
             raise UserError(f"--api-key {file}: no key in it; write one a line")
         keys += found

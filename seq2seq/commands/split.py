@@ -45,7 +45,8 @@ def run(args: argparse.Namespace) -> None:
         if not code or "/" in code or code.startswith("."):
             raise UserError(f"{option} {code}: files are named by it; write a code such as en")
     if args.src == args.tgt:
-        raise UserError(f"--src and --tgt are both {args.src}; name two different languages")
+        names = f"such as {args.src}-old and {args.src} for old spelling"
+        raise UserError(f"--src and --tgt are both {args.src}; give the sides two names, {names}")
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise UserError(f"--out {out}: exists, and nothing is overwritten; give another folder, or delete it")
 
@@ -66,6 +67,9 @@ def run(args: argparse.Namespace) -> None:
     if division.quoted:
         end = "let the name of the file end in .csv, where tabs are read too"
         say(f"{division.quoted:,} pairs still have the quotation marks of CSV: {end}")
+    if division.common:
+        count, line = division.common
+        say(f"{count:,} different sources have one target, that of pair {line:,}: is it a placeholder, such as NA?")
     sizes = division.sizes()
     say(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
     for part, wanted in (("dev", args.dev), ("test", args.test)):

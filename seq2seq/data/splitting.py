@@ -28,6 +28,7 @@ SPELLED_WORD = 15  # characters of a line that is one word, at most
 SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
 FEATURED_WORDS, FEATURED_LETTERS = 4, 40  # of a word with its features, such as `walk V;PST`, at most
 SAME_LETTERS = 0.5
+COMMON, FEW_SOURCES = 0.05, 10  # share and number of the sources above which their target is common
 MANY_SIGNS = 1000  # different ones; with more, they are words of a language
 
 _PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
@@ -41,6 +42,7 @@ class Division:
     blank: int  # pairs that were dropped because a side is blank
     repeated: int  # pairs that an earlier line has too
     quoted: int  # pairs with a cell that has the quotation marks of CSV
+    common: tuple[int, int] | None  # how many different sources have one target, and the number of such a pair
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
     tokens: int  # different characters or signs for which a vocabulary must have room
     joint: bool  # whether the sides are written in the same letters, so that one vocabulary serves both
@@ -163,7 +165,8 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
     blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
-    return Division(parts, blank, repeated, quoted, by_source, reader.tokens, reader.joint, reader.types)
+    common = _find_common(kept["src"], kept["tgt"], np.flatnonzero(keep))
+    return Division(parts, blank, repeated, quoted, common, by_source, reader.tokens, reader.joint, reader.types)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
@@ -212,6 +215,17 @@ def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pair
         label = label[label]
         if np.array_equal(label, before):
             return np.unique(label[a], return_inverse=True)[1]
+
+
+def _find_common(
+    src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pairs"], index: Int[np.ndarray, " pairs"]
+) -> tuple[int, int] | None:
+    """Return how many different sources the most common target has, and the number of a pair with it, from 1 on; None
+    if it has few, or if others have many too, as where targets are labels."""
+    first = np.unique(src, return_index=True)[1]  # a pair of each source
+    targets, sources = np.unique(tgt[first], return_counts=True)
+    most, is_many = sources.argmax(), sources > max(COMMON * len(first), FEW_SOURCES)
+    return (int(sources[most]), int(index[tgt == targets[most]][0]) + 1) if is_many.sum() == 1 else None
 
 
 def _choose(

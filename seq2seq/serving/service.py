@@ -15,6 +15,7 @@ from typing import Any
 from starlette.exceptions import HTTPException
 
 from seq2seq.decoding.attention_map import MOST_CELLS
+from seq2seq.decoding.engine import LONGEST, encode_line
 from seq2seq.decoding.looking import Look, join_looks
 from seq2seq.decoding.translation import NextToken, Options
 from seq2seq.decoding.translator import Translator
@@ -180,8 +181,16 @@ class Service:
         return answer if isinstance(wanted.q, list) else {name: values[0] for name, values in answer.items()}
 
     async def _ask(self, search: Search, texts: Sequence[Sequence[Part]], owner: Any = None) -> list[list[Look]]:
-        """Search for the translations of the sentences of each text."""
+        """Search for the translations of the sentences of each text.
+
+        Raises HTTPException: a sentence is so long that the search would cut it.
+        """
         sentences = [part.text for part in chain.from_iterable(texts)]
+        tokenizer = search.translator.tokenizers.src
+        for sentence in sentences:
+            if len(sentence) >= LONGEST and encode_line(tokenizer, sentence).is_cut:
+                fix = "write a sentence a line"
+                raise HTTPException(400, f"Invalid request: a sentence of over {LONGEST:,} tokens is too long; {fix}")
         looks = iter(await self.queue.ask(search, sentences, owner))
         return [list(islice(looks, len(text))) for text in texts]
 
