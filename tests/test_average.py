@@ -35,6 +35,7 @@ def test_the_mean_of_checkpoints_is_a_run_that_translates_and_can_be_started_fro
         ("average", str(run)): f"{new} already holds a run; choose another folder with --run DIR",
         ("average", str(run), "--last", "9", "--run", str(tmp_path / "x")): "keeps 3 checkpoints, and a mean needs 9",
         ("average", str(run), "--last", "1"): "--last is 1; write 2 or more",
+        ("average", str(run), "--run", str(tmp_path)): f"{tmp_path}: is there already, and nothing is overwritten",
     }
     for command, error in errors.items():
         assert main([*command]) == 2
@@ -48,3 +49,16 @@ def test_a_damaged_checkpoint_is_named_and_no_run_is_made(tmp_path, capsys, dama
     assert main(["average", str(run)]) == 2
     assert "step-000020" in capsys.readouterr().err
     assert not (tmp_path / "run-average").exists()
+
+
+def test_a_mean_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch, capsys):
+    run = train(load_config(write_config(tmp_path, training={"keep": 4})), tmp_path / "run").path
+
+    def save(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("seq2seq.runs.checkpoints.Checkpoints.save", save)
+    assert main(["average", str(run)]) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert not (tmp_path / "run-average").exists()
+    assert not list(tmp_path.glob(".*run-average*"))

@@ -1,5 +1,6 @@
 """The mean of the weights of several checkpoints of a run, as a run of its own."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -33,6 +34,8 @@ def average_checkpoints(run: Run, path: Path, last: int | None = None) -> Run:
     new = Run(path)
     if new.exists():
         raise UserError(f"{path} already holds a run; choose another folder with --run DIR")
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise UserError(f"{path}: is there already, and nothing is overwritten; choose another folder with --run DIR")
 
     # their mean
     model, tokenizers = run.load_model(checkpoints[0])
