@@ -7,7 +7,7 @@
 #
 # Each sets up .venv first, where needed. On Linux without a GPU, `make train TORCH_INDEX=URL` takes torch from a package
 # index of CPU builds (pytorch.org names it) and saves gigabytes. `make bench-peers MULTI30K=DIR` reads Multi30k's
-# *.lc.norm.tok.{de,en} files there.
+# *.lc.norm.tok.{de,en} files there. `make test-all ONLY=slow` leaves out what `make test` runs.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -15,6 +15,7 @@ RUN ?= runs/toy
 THREADS ?= $(shell nproc 2>/dev/null || echo 1)
 MULTI30K ?= data/multi30k
 TORCH_INDEX ?=
+ONLY ?=
 BIN := $(VENV)/bin
 # a process a core, a file at a time, each on one thread: small tensors would only wait for other threads
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses $(THREADS) --maxprocesses 8 --dist loadfile
@@ -50,7 +51,7 @@ test: $(VENV)/.installed
 	@$(PYTEST)
 
 test-all: $(VENV)/.installed
-	@$(PYTEST) -m ""
+	@$(PYTEST) -m "$(ONLY)"
 
 lint: $(VENV)/.installed
 	@$(BIN)/ruff check .
