@@ -5,10 +5,14 @@ repeated pairs are left out, and no source and no target stands in two parts.
 import argparse
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seq2seq.commands import options
 from seq2seq.errors import UserError
 from seq2seq.streams import say
+
+if TYPE_CHECKING:
+    from seq2seq.data.splitting import Division
 
 HELP = "divide a file of pairs into train, dev and test, and write a config for them"
 
@@ -59,6 +63,23 @@ def run(args: argparse.Namespace) -> None:
     # say what was done
     if header:
         say(header)
+    _describe(division, args)
+    train = division.sizes()["train"]
+    types = division.types or ()
+    letters = ", which are words and are read letter by letter" * bool(types)
+    signs = "; signs with spaces between them, such as phones, stay whole" * ("word" in types)
+    say(f"{config}: a config with sizes that fit {train:,} pairs{letters}{signs}")
+    if few := too_few(train):
+        say(few)
+
+    # and what can be done next
+    say("", "Next:")
+    for command in (["check", str(config)], ["train", str(config)], ["translate", f"runs/{config.stem}"]):
+        say(f"  {shlex.join(['seq2seq', *command])}")
+
+
+def _describe(division: "Division", args: argparse.Namespace) -> None:
+    """Say what was read and left out, what looks wrong, and how large the parts are."""
     read, repeated = len(division.part), division.repeated
     blank, kept = ("ones left out, ", "kept") if args.keep_repeats else ("and ", "left out")
     say(f"{read:,} pairs; {division.blank:,} blank {blank}{repeated:,} repeated ones {kept}")
@@ -79,15 +100,3 @@ def run(args: argparse.Namespace) -> None:
         say("no source stands in two of them; targets do, since most pairs are connected by equal targets")
     else:
         say("no source and no target stands in two of them")
-    types = division.types or ()
-    letters = ", which are words and are read letter by letter" * bool(types)
-    signs = "; signs with spaces between them, such as phones, stay whole" * ("word" in types)
-    say(f"{config}: a config with sizes that fit {sizes['train']:,} pairs{letters}{signs}")
-
-    if few := too_few(sizes["train"]):
-        say(few)
-
-    # and what can be done next
-    say("", "Next:")
-    for command in (["check", str(config)], ["train", str(config)], ["translate", f"runs/{config.stem}"]):
-        say(f"  {shlex.join(['seq2seq', *command])}")

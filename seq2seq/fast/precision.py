@@ -79,11 +79,13 @@ def choose_precision(
     """
     if name not in ("auto", "fp32", "bf16"):
         raise UserError(f"{key} is {name!r:.40}; write auto, fp32 or bf16")
+    # a GPU
     if device.type != "cpu":
         if name != "bf16":
             return FP32
         if device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False):
             return Precision("bf16", autocast="cuda")
+    # a CPU
     elif name == "bf16":
         if _cpu_has_bf16():
             return Precision("bf16", "bf16", "" if product_error("bf16") > FLOAT32_ERROR else "cpu")
