@@ -230,6 +230,13 @@ def test_score_as_json_has_the_number_of_each_token(run, folder, capsys):
         assert scored["tokens"][-1] == "</s>"
 
 
+def test_a_pipe_says_that_its_model_is_weak(run, monkeypatch, capsys, caplog):
+    monkeypatch.setattr("seq2seq.serving.about.weakness", lambda scores: f"weak: {scores['bleu']:.0f}")
+    pipe(monkeypatch, b"the old cat sees")
+    assert main(["translate", run]) == 0
+    assert [record.message.split(":")[1] for record in caplog.records] == [" weak"]
+
+
 def test_a_pipe_counts_on_standard_error_what_the_model_is_unsure_of(run, monkeypatch, capsys, caplog):
     lines = [b"qqq zzz", b"the old cat sees", b"yyy", b""]
     pipe(monkeypatch, b"\n".join(lines))

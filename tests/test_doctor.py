@@ -9,6 +9,7 @@ import tracemalloc
 import unicodedata
 from collections import Counter
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -507,3 +508,26 @@ def test_lines_are_counted_with_the_header(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "head.tsv:2 = train.en:101" in out
     assert "head.tsv:1 is a header, no pair: 'English' and 'German'; en is column 1, de is column 2" in out
+
+
+def test_comments_among_the_pairs_are_found_but_headings_on_both_sides_are_none():
+    pairs = sentences(0, 40)
+    pairs[3], pairs[7] = ("# the next words are rare", "Da war ein Strom"), ("# Rivers", "# Ströme")
+    assert found(split("train", pairs))["comment", "train", ""] == [4]
+
+
+@pytest.mark.parametrize("signs", ["//", "[]"])
+def test_pronunciations_between_signs_are_found_where_all_have_them(signs):
+    def pairs(share):
+        enclosed = [(src, f"{signs[0]}{tgt}{signs[1]}") for src, tgt in sentences(0, share)]
+        return enclosed + sentences(share, 40)
+
+    assert found(split("train", pairs(40)))["enclosed", "train", "de"] == [*range(1, 41)]
+    assert ("enclosed", "train", "de") not in found(split("train", pairs(10)))
+
+
+def test_sources_with_several_targets_are_found_where_there_are_many():
+    pairs = sentences(0, 40)
+    assert not found(split("train", [*pairs, (pairs[0][0], pairs[1][1])]))
+    twice = pairs + [(src, tgt) for (src, _), (_, tgt) in pairwise(pairs[:11])]
+    assert found(split("train", twice))["several", "train", ""] == [*range(41, 51)]

@@ -10,7 +10,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.evaluation.evaluate import Evaluation
 from seq2seq.evaluation.measures import count_all
-from seq2seq.evaluation.report import _marked, repeats, save_report
+from seq2seq.evaluation.report import Confusion, _marked, confuse, repeats, save_report
 from seq2seq.text.tokenizer import train_tokenizers
 from seq2seq.training.train import train
 
@@ -137,3 +137,20 @@ def test_evaluate_writes_a_report_even_if_the_training_text_is_gone(tmp_path, ca
     assert main(["evaluate", str(run.path), "--report", str(tmp_path / "report.html")]) == 0
     assert "unknown: no corpus at" in (tmp_path / "report.html").read_text(encoding="utf-8")
     assert main(["evaluate", str(run.path), "--report", str(tmp_path / "none/report.html")]) == 2
+
+
+def test_confusions_are_the_fewest_edits_of_signs():
+    pairs = [("abc", "abd"), ("abc", "ab"), ("c", "d"), ("a", "xa")]
+    assert confuse([[*map(list, pair)] for pair in pairs]) == (
+        [Confusion("c", "d", 2, 3), Confusion("", "x", 1, 0), Confusion("c", "", 1, 3)],
+        4,
+    )
+
+
+def test_a_report_on_words_shows_confusions_and_what_training_has_seen(tmp_path):
+    lines = [("af", "aː v", "a v"), ("var", "v aː r", "v a r"), ("og", "ɔː ɣ", "ɔː ɣ")]
+    rows = {row[0]: row[1:] for row in Cells(report_of(tmp_path, lines, ["af", "og"])).rows if row}
+    assert rows["aː"] == ["a", "2", "2"]
+    assert rows["in the training text"][0] == "2"
+    assert (rows["in the training text"][-1], rows["new"][-1]) == ("50.0", "0.0")
+    assert "28.57 %" in report_of(tmp_path, lines, [])  # 2 of 7 phones

@@ -95,6 +95,19 @@ def test_a_loaded_model_is_the_saved_one(run, config, tokenizers):
         assert torch.equal(a, b), name
 
 
+def test_a_config_that_exchanges_the_languages_is_an_error(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    file = run.path / "config.yaml"
+    text = file.read_text(encoding="utf-8")
+    turned = text.replace("src: en", "src: X").replace("tgt: de", "tgt: en").replace("src: X", "src: de")
+    assert turned != text
+    file.write_text(turned, encoding="utf-8")
+    with pytest.raises(UserError, match=r"data.src is de and data.tgt en, but the run was begun with en as the source"):
+        run.load_model()
+    file.write_text(text.replace("src: en", "src: eng"), encoding="utf-8")
+    run.load_model()  # another name for the same language
+
+
 @pytest.mark.parametrize("tie", ["none", "decoder", "all"])
 def test_tied_weights_are_still_tied_after_loading(run, config, tokenizers, tie):
     config = config.model_copy(update={"model": config.model.model_copy(update={"tie_embeddings": tie})})

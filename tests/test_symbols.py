@@ -160,8 +160,11 @@ def test_a_run_with_an_own_model_records_it_and_needs_it_no_more(tmp_path, monke
     run = train(load_config(write_config(tmp_path), keys), tmp_path / "run")
     environment = json.loads((run.path / "environment.json").read_text())
     assert [*environment["tokenizer_models"]] == [str(tmp_path / "own.model")]
-    (tmp_path / "own.model").unlink()
+    spm(tmp_path / "own.model", model_type="bpe")
     keys[1] = "training.max_updates=4"
+    with pytest.raises(UserError, match=r"own.model of tokenizer.model has changed .* keeps the old vocabulary"):
+        train(load_config(tmp_path / "tiny.yaml", keys), tmp_path / "run", resume=True)
+    (tmp_path / "own.model").unlink()
     train(load_config(tmp_path / "tiny.yaml", keys), tmp_path / "run", resume=True)
     assert len(Translator.load(run.path).translate(["the cat"])) == 1
     with pytest.raises(UserError, match=r"one is for tokenizer\.joint true"):

@@ -11,7 +11,7 @@ from tiny import write_config
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.data.corpus import read_pairs
-from seq2seq.data.formats import Form, describe_table
+from seq2seq.data.formats import Form, describe_table, first_line, stream_lines, suspect_header
 from seq2seq.data.store import Store
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
@@ -368,3 +368,57 @@ def test_other_columns_of_the_same_file_are_another_text(folder, capsys):
     assert "data.columns" in capsys.readouterr().err
     assert main(["train", config, *turned, "--run", run, "--resume", "--allow-changes"]) == 0
     assert Store(folder / "run" / "store").inputs != before
+
+
+@pytest.mark.parametrize(
+    "above", ["", "\n\n", "A list of words\n", "A list of words\t\n\t\n", "A list, 2020\nby me\n\n"]
+)
+def test_a_title_may_stand_above_the_header(tmp_path, above):
+    file = write(tmp_path, "t.tsv", f"{above}is\tipa\naf\taː v\n\nvar\tv aː r\n")
+    form = Form("is", "ipa")
+    assert read_pairs(file, *form) == [("af", "aː v"), ("", ""), ("var", "v aː r")]
+    header = above.count("\n") + 1
+    assert first_line(file, form) == header + 1
+    assert describe_table(file, form).startswith(f"{file}:{header} is a header")
+    assert suspect_header(file, form) is None
+
+
+def test_what_stands_above_a_table_without_a_header_is_no_title(tmp_path):
+    file = write(tmp_path, "t.tsv", "A list of words\naf\taː v\n")
+    with pytest.raises(UserError, match=r"t.tsv:1: 1 tab-separated cell \(1 'A list of words'\)"):
+        read_pairs(file, "is", "ipa")
+
+
+@pytest.mark.parametrize(
+    ("first", "is_header"),
+    [
+        ("word\tpronunciation", True),
+        ("Lemma\tipa", True),
+        ("ipa\tword", True),
+        ("foo\tipa", False),
+        ("ipa\tipa", False),
+    ],
+)
+def test_a_header_may_name_kinds_of_text(tmp_path, first, is_header):
+    file = write(tmp_path, "t.tsv", f"{first}\naf\taː v\n")
+    assert (describe_table(file, Form("is", "ipa")) is not None) == is_header
+    assert len(read_pairs(file, "is", "ipa")) == 2 - is_header
+
+
+TEXT = "Ein Mann läuft über die Straße, und die Frau grüßt ihn später. Das Mädchen hört Übungen für Anfänger.\n" * 20
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text", "named"),
+    [
+        ("utf-16-le", "친구를 만났어요.\n거기 있어요.\n", "UTF-16LE"),
+        ("utf-16-be", "친구를 만났어요.\n거기 있어요.\n", "UTF-16BE"),
+        ("cp949", "친구를 만났어요. 그리고 집에 갔어요.\n거기 있어요. 오늘은 날씨가 좋아요.\n" * 20, "CP949"),
+        ("cp1251", "Мъжът върви по улицата и поздравява жената.\n" * 20, "CP1251"),
+        ("cp1252", TEXT, "CP125[02]"),  # both write these letters alike
+    ],
+)
+def test_an_error_guesses_the_encoding_of_what_is_no_utf_8(tmp_path, encoding, text, named):
+    (tmp_path / "t").write_bytes(text.encode(encoding))
+    with pytest.raises(UserError, match=rf"not UTF-8; convert the file to UTF-8, for example with iconv -f {named} -t"):
+        list(stream_lines(tmp_path / "t"))

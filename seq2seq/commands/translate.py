@@ -85,7 +85,7 @@ def run(args: argparse.Namespace) -> None:
     )
     translator.check(asked)
 
-    # a session, or all lines
+    # a session, or all lines; the session says by itself that a model is weak
     if on_terminal:
         from seq2seq.serving.session import session
 
@@ -93,6 +93,10 @@ def run(args: argparse.Namespace) -> None:
         session(Run.open(args.run), translator, asked, attention=args.attention, to_file=to_file)
     else:
         _translate_all(translator, args, args.input, args.output, asked)
+        from seq2seq.serving.about import describe
+
+        if weak := describe(Run.open(args.run), translator).get("beware"):
+            log.warning("%s: %s", args.run, weak)
 
 
 def _translate_all(

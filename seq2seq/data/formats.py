@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice, zip_longest
+from operator import or_
 from pathlib import Path
 from typing import BinaryIO, Literal, NamedTuple
 
@@ -30,6 +31,7 @@ log = logging.getLogger("seq2seq")
 
 QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
 SAMPLE = 20  # rows of a table that show what its first one is
+TITLE = 5  # rows that may stand above a table with text in their first cell alone, such as its title, and its header
 LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
@@ -97,8 +99,21 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
             except UnicodeDecodeError as error:
                 raise UserError(
                     f"{name}:{number}: byte {error.start + 1} of the line (0x{line[error.start]:02x}) is not UTF-8; "
-                    "convert the file to UTF-8, for example with iconv"
+                    f"convert the file to UTF-8, for example with iconv{_guess_encoding(line + lines.read(2**16))}"
                 ) from None
+
+
+def _guess_encoding(text: bytes) -> str:
+    """Return the options of iconv for the encoding that a text most likely has; empty if none is likely."""
+    from charset_normalizer import from_bytes
+
+    logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
+    if b"\0" in text:
+        name = "UTF-16LE" if text.count(b"\n\0") >= text.count(b"\0\n") else "UTF-16BE"
+    else:
+        best = from_bytes(text).best()
+        name = best.encoding.upper().replace("_", "-") if best else ""
+    return f" -f {name} -t UTF-8 (a guess: look at the result)" if name else ""
 
 
 def _must_be_utf_8(line: bytes, name: str) -> None:
@@ -301,7 +316,8 @@ class Choice(NamedTuple):
 
 _SOURCE = {"source", "src", "input", "original"}
 _TARGET = {"target", "tgt", "trg", "output", "translation"}
-_OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "pronunciation", "phonemes"}
+_OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "form", "ipa", "pronunciation"}
+_OTHER |= {"phonemes", "spelling"}
 _LANGUAGE_NAMES = {name: code for code, names in LANGUAGES.items() for name in (names.name, names.own_name)}
 COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | set(_LANGUAGE_NAMES)
 """Names that a column often has, as `fold_name` returns them."""
@@ -327,7 +343,8 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
     """Choose the columns of a table by its first row.
 
     Without `form.columns` there must be two, and the source is the first, unless a header says otherwise. With `header:
-    auto`, the row is a header if columns are chosen by name, or if its two cells name languages or sides.
+    auto`, the row is a header if columns are chosen by name, or if its two cells name languages, sides or kinds of
+    text.
 
     Raises UserError, which shows the row: it has no such column, or not two where none are chosen.
     """
@@ -360,14 +377,16 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
 
     # is it a header? one that names the two columns in the other order turns them
     sides = (fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)
+    pair = [names[each[0]] for each in (src, tgt)]
     straight, turned = (
-        sum(_names_side(names[each[0]], *side) for each, side in zip(order, sides, strict=True))
-        for order in ((src, tgt), (tgt, src))
+        [_names_side(name, *side) for name, side in zip(order, sides, strict=True)] for order in (pair, pair[::-1])
     )
-    named = {_LANGUAGE_NAMES.get(_without_text(names[each[0]])) for each in (src, tgt)}
+    by_kind = [name in _OTHER for name in pair]
+    all_named = any(all(map(or_, by_side, by_kind)) for by_side in (straight, turned[::-1])) and pair[0] != pair[1]
+    named = {_LANGUAGE_NAMES.get(_without_text(name)) for name in pair}
     both_languages = len(named) == 2 and None not in named
-    is_header = by_name or both_languages or max(straight, turned) == 2 if form.header == "auto" else form.header
-    if is_header and turned > straight and columns is None:
+    is_header = by_name or both_languages or all_named if form.header == "auto" else form.header
+    if is_header and sum(turned) > sum(straight) and columns is None:
         src, tgt = tgt, src
     return Choice(src, tgt, 2 if columns is None else len(names), is_header)
 
@@ -403,24 +422,48 @@ def _way_out(path: str, first: Cells, form: Form) -> str:
     return ""
 
 
+class Opened(NamedTuple):
+    """A table of which the first rows are read."""
+
+    first: Cells | None  # the first row that is not blank, or the header below a title; None: all rows are blank
+    choice: Choice | None  # of columns, by this row
+    rows: Iterator[Cells]  # those that may be pairs: all, or all below the header
+
+
+def _open(read: Callable[[str], Iterator[Cells]], path: str, form: Form) -> Opened:
+    """Find the row that chooses the columns, and the rows of pairs."""
+    # read up to a row that has text in more than its first cell
+    rows = read(path)
+    top, full = [], []
+    for row in rows:
+        top.append(row)
+        full += [row] * any(map(str.strip, row.cells))
+        if any(map(str.strip, row.cells[1:])) or len(full) > TITLE:
+            break
+
+    # it may be a header below a title
+    if not full:
+        return Opened(None, None, iter(top))
+    if 1 < len(full) <= TITLE and (choice := choose_columns(path, top[-1], form)).is_header:
+        return Opened(top[-1], choice, rows)
+
+    # else the first row chooses
+    choice = choose_columns(path, full[0], form)
+    return Opened(full[0], choice, chain(top[top.index(full[0]) + 1 :] if choice.is_header else top, rows))
+
+
 def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form) -> Iterator[Row]:
-    """Yield the pairs of the chosen columns, without the header; a blank row is a blank pair."""
-    choice = None
-    for row in read(path):
+    """Yield the pairs of the chosen columns, without the header and a title above it; a blank row is a blank pair."""
+    first, choice, rows = _open(read, path, form)
+    for row in rows:
         cells = row.cells
-        if not any(map(str.strip, cells)):
+        if first is None or choice is None or not any(map(str.strip, cells)):
             yield "", ""
             continue
 
-        # the first row chooses the columns
-        if choice is None:
-            choice = choose_columns(path, row, form)
-            needed, first = max(choice.src + choice.tgt) + 1, row
-            if choice.is_header:
-                continue
-
         # every other has as many
         if len(cells) != choice.width:
+            needed = max(choice.src + choice.tgt) + 1
             row = _trimmed(row, needed)
             if not needed <= len(row.cells) <= choice.width:
                 quoted = "; if cells are quoted as in CSV, let its name end in .csv" if cells[0][:1] == '"' else ""
@@ -441,14 +484,26 @@ def _trimmed(row: Cells, width: int) -> Cells:
     return row._replace(cells=cells)
 
 
-def describe_table(prefix: str | Path, form: Form) -> str | None:
-    """Say in words which row of a table is taken for a header; None if there is none. Raises what reading raises."""
+def _header(prefix: str | Path, form: Form) -> tuple[str, Cells, Choice] | None:
+    """Return the file, the header and the choice of columns of a table that has one. Raises what reading raises."""
     file, *others = corpus_files(prefix, form.src, form.tgt)
     read = None if others else _CELLS.get(table_ending(file))
-    first = next((row for row in read(file) if any(map(str.strip, row.cells))), None) if read else None
-    choice = choose_columns(file, first, form) if first else None
-    if not first or not choice or not choice.is_header:
+    first, choice, _ = _open(read, file, form) if read else (None, None, None)
+    return (file, first, choice) if first and choice and choice.is_header else None
+
+
+def first_line(prefix: str | Path, form: Form) -> int:
+    """Return the line of a corpus's first pair: 1, or the one below the header of a table."""
+    header = _header(prefix, form)
+    return header[1].line + 1 if header else 1
+
+
+def describe_table(prefix: str | Path, form: Form) -> str | None:
+    """Say in words which row of a table is taken for a header; None if there is none. Raises what reading raises."""
+    header = _header(prefix, form)
+    if header is None:
         return None
+    file, first, choice = header
     sides = (form.src, choice.src), (form.tgt, choice.tgt)
     src, tgt = (f"{code} is column {'+'.join(str(n + 1) for n in indices)}" for code, indices in sides)
     names = " and ".join(shorten(first.cells[n]) for n in sorted(choice.src + choice.tgt))
@@ -460,12 +515,11 @@ def suspect_header(prefix: str | Path, form: Form) -> str | None:
     """Show the first row of a table that is taken for a pair, if it could be names of columns; None if it could not."""
     file, *others = corpus_files(prefix, form.src, form.tgt)
     read = None if others or form.header != "auto" else _CELLS.get(table_ending(file))
-    rows = [*islice((row for row in read(file) if any(map(str.strip, row.cells))), SAMPLE)] if read else []
-    choice = choose_columns(file, rows[0], form) if rows else None
-    if not rows or not choice or choice.is_header:
+    first, choice, rows = _open(read, file, form) if read else (None, None, iter(()))
+    if not first or not choice or choice.is_header:
         return None
-    first = rows[0]
-    pair, *below = ([normalize(_joined(row.cells, each)) for each in (choice.src, choice.tgt)] for row in rows)
+    sample = islice((row for row in rows if any(map(str.strip, row.cells))), SAMPLE)
+    pair, *below = ([normalize(_joined(row.cells, each)) for each in (choice.src, choice.tgt)] for row in sample)
     if any(len(text.split()) > 3 or not text or not text[-1].isalnum() for text in pair):
         return None
     differs = [_is_unlike(text, [row[side] for row in below]) for side, text in enumerate(pair)]

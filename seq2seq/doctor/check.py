@@ -17,7 +17,7 @@ from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
 from seq2seq.data.batches import Batch, Batches
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import Form, corpus_files, describe_table, stream_pairs
+from seq2seq.data.formats import Form, corpus_files, first_line, stream_pairs
 from seq2seq.data.store import Store
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
@@ -173,9 +173,8 @@ def _splits(config: Config) -> list[Split]:
 def _part(prefix: str, form: Form, count: bool = False) -> Part:
     """Return the files of a corpus, and with `count` the number of its pairs; in a table both sides have one file."""
     files = [Path(file).name.removesuffix(".gz") for file in corpus_files(prefix, form.src, form.tgt)]
-    first = 1 if describe_table(prefix, form) is None else 2
     pairs = sum(1 for _ in stream_pairs(prefix, *form)) if count else 0
-    return Part({form.src: files[0], form.tgt: files[-1]}, first, pairs)
+    return Part({form.src: files[0], form.tgt: files[-1]}, first_line(prefix, form), pairs)
 
 
 def _listed(numbers: dict[str, int]) -> str:

@@ -37,6 +37,7 @@ DEVIATIONS = 4.5  # standard deviations: 7 of a million pairs of a normal distri
 FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
 TASK = 0.3  # share of the training pairs: where so many targets equal their source, copying is part of the task
+SEVERAL = 0.1  # share of a split's lines: where so many have a source with several targets, it is no accident
 NOVEL = 20  # characters that are listed
 
 ADVICE = {  # the most serious finding first
@@ -51,6 +52,8 @@ ADVICE = {  # the most serious finding first
     "of WMT: sacrebleu --echo, or the text inside <seg>; HTML: a parser, such as Python's html.parser",
     "entity": "&amp; stands for &, and so on: convert them in all files, and in what you will translate, for example "
     "with Python's html.unescape",
+    "comment": "if these lines are comments, they are no pairs: delete them on both sides",
+    "enclosed": "a model must learn to write these signs too: delete them in all files, unless they belong to the text",
     "quotes": "CSV encloses a cell in quotation marks and doubles those inside, and here they are still there: let the "
     "name of the table end in .csv, where tabs are read too",
     "script": "these lines are most likely in another language, or code: delete them on both sides, or translate them",
@@ -61,6 +64,8 @@ ADVICE = {  # the most serious finding first
     "sides; if all of them come after one line, one side is missing a line there",
     "duplicate": "these pairs count twice, in training or in a score: keep one of each, unless they really are that "
     "frequent",
+    "several": "a score counts one target as right, and the others as wrong: keep the one that you want; if all are "
+    "right, keep them in the training text",
     "novel": "no model learns a character that its training text never has: add training pairs with it, or expect that "
     "these words come out wrong",
     "unknown": "a model cannot translate unknown words: raise tokenizer.vocab_size, or set tokenizer.type to bpe",
@@ -85,9 +90,12 @@ _MARKUP = re.compile(
 )
 _WORD = re.compile(r"[^\W\d_]+")
 _JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
-_EACH = ("broken", "letters", "entity", "markup", "quoted", "quotes")  # a mark for each side
+_ENCLOSED = re.compile(r"/.*/|\[.*\]")  # a pronunciation, as dictionaries print it
+_COMMENT = re.compile(r"#+ |%+ |//")
+_EACH = ("broken", "letters", "entity", "markup", "enclosed", "quoted", "quotes")  # a mark for each side
 _MARKS = np.dtype(
-    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("copy", "?"), ("same", "?")]
+    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2)]
+    + [(name, "?") for name in ("copy", "same", "comment")]
     + [(name, "?", 2) for name in _EACH]
     + [("novel", "u2", 2)]
 )
@@ -184,7 +192,8 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
     # compare pairs with each other
     src, tgt = train["length"][_whole(train)].T
     ratio = float(np.median(tgt / src)) if len(src) else 1.0
-    findings += [*_overlaps(seen), *_duplicates(seen), *_strange_lengths(seen, ratio, languages)]
+    findings += [*_overlaps(seen), *_duplicates(seen), *_several_targets(seen)]
+    findings += _strange_lengths(seen, ratio, languages)
 
     # count the scripts
     shares, known = {}, list(scripts)
@@ -206,6 +215,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
         blank = int((~_whole(marks)).sum())
         counts[split] = {"pairs": len(marks), "blank": blank, "different": different, "sources": sources}
         findings += _finding("blank", split, "", ~_whole(marks), "a side is blank")
+        findings += _finding("comment", split, "", marks["comment"], "the source begins like a comment")
         findings += _finding("copy", split, "", marks["copy"] & ~is_task, "the target is the untranslated source")
         for side, language in enumerate(languages):
             usual = [name for name, share in shares[language].items() if share >= USUAL]
@@ -216,6 +226,9 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
             findings += wrong or _finding("script", split, language, strange, f"not in {' or '.join(usual)}")
             for kind, says in SIGNS.items():
                 findings += _finding(kind, split, language, marks[kind][:, side], says)
+            enclosed = marks["enclosed"][:, side]
+            enclosed &= enclosed.sum() > len(marks) / 2
+            findings += _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
             quoted = marks["quoted"][:, side]
             quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
             findings += _finding("quotes", split, language, quotes, "quotation marks of CSV")
@@ -324,10 +337,12 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
         tuple(scripts.setdefault(_script(text), len(scripts)) for text in pair),
         pair.src == pair.tgt and _is_sentence(pair.src),
         pair.src == pair.tgt,
+        _COMMENT.match(pair.src) is not None and _COMMENT.match(pair.tgt) is None,
         tuple(_is_broken(text) for text in row),
         tuple(any(map(str.isalpha, text)) for text in pair),
         tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
         tuple("<" in text and _MARKUP.search(text) is not None for text in pair),
+        tuple(_ENCLOSED.fullmatch(text) is not None for text in pair),
         quoted,
         tuple(is_quoted and '""' in text[1:-1] for is_quoted, text in zip(quoted, pair, strict=True)),
     )
@@ -423,6 +438,15 @@ def _duplicates(seen: dict[str, np.ndarray]) -> Iterator[Finding]:
         first = _first(marks["pair"], marks["pair"])
         again = _whole(marks) & (first < np.arange(len(marks)))
         yield from _finding("duplicate", split, "", again, "an earlier line has the same pair", None, split, first)
+
+
+def _several_targets(seen: dict[str, np.ndarray]) -> Iterator[Finding]:
+    """Find lines whose source has another target in an earlier line, where there are many."""
+    for split, marks in seen.items():
+        first = _first(marks["src"], marks["src"])
+        other = _whole(marks) & (marks["pair"] != marks["pair"][first])
+        if other.sum() > SEVERAL * len(marks):
+            yield from _finding("several", split, "", other, "an earlier line gives another target", None, split, first)
 
 
 def _first(here: Int[np.ndarray, " here"], there: Int[np.ndarray, " there"]) -> Int[np.ndarray, " here"]:

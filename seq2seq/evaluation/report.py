@@ -1,6 +1,6 @@
 """A report on an evaluation: one HTML file without a script, which shows where the translations are good and bad."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from importlib.resources import files
 from itertools import groupby, pairwise
@@ -23,6 +23,7 @@ WORST = 50  # lines shown
 LISTED = 8  # numbers of lines shown for an oddity
 GROUPS = 5  # of about equally many lines, by length
 RARITIES = (0, 1, 5, 20, 100)  # the lowest counts of the groups by rarest word
+CONFUSIONS = 20  # pairs of signs shown
 REPEATS = 3  # times that something stands in a row
 
 
@@ -34,6 +35,15 @@ class Line(NamedTuple):
     reference: str  # the nearest one
     hypothesis: str
     chrf: float  # of this line alone
+
+
+class Confusion(NamedTuple):
+    """A sign of the references, and what is written for it; one of them is empty where a sign is left out or added."""
+
+    sign: str
+    written: str
+    times: int
+    of: int  # as often the references have the sign
 
 
 class Group(NamedTuple):
@@ -81,11 +91,19 @@ def save_report(
     words = [split(source) for source in sources]
     by_length = [group(*each) for each in _by_length([len(line) for line in words])]
     by_rarity: list[Group] = []
+    by_source: list[Group] = []
     unknown = ""
     try:
-        by_rarity = [group(*each) for each in _by_rarity(words, map(split, training_sources))]
+        trained = [line.lower() if lowercase else line for line in training_sources]
+        by_rarity = [group(*each) for each in _by_rarity(words, map(split, trained))]
+        by_source = [group(*each) for each in _by_source([s.lower() if lowercase else s for s in sources], trained)]
     except UserError as error:
         unknown = str(error)
+
+    # of words, which signs are confused: letters, or the words of a target that is phones with spaces between them
+    signs = [[split_signs(text, tokenizers) for text in (line.reference, line.hypothesis)] for line in lines]
+    confusions, wrong = confuse(signs) if by_letter else ([], 0)
+    signs_wrong = f"{100 * wrong / max(sum(len(reference) for reference, _ in signs), 1):.2f} %"
 
     # the page
     shown = sorted((line for line in lines if line.hypothesis != line.reference), key=lambda line: line.chrf)[:WORST]
@@ -102,6 +120,9 @@ def save_report(
             unknown=unknown,
             by_length=by_length,
             by_rarity=by_rarity,
+            by_source=by_source,
+            confusions=confusions,
+            signs_wrong=signs_wrong,
             worst=[(line, *_marked(line.reference, line.hypothesis)) for line in shown],
         )
     )
@@ -142,6 +163,37 @@ def _by_rarity(
         name = "never seen" if not low else f"{low} or more" if high is None else f"{low} to {high - 1}"
         if rows := groups[low]:
             yield name, rows
+
+
+def _by_source(sources: Sequence[str], training_sources: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
+    """Yield the name and the lines of two groups, if training has seen some sources: those that it has, and others."""
+    known = {*sources} & {*training_sources}
+    for name, is_seen in (("in the training text", True), ("new", False)):
+        rows = [row for row, source in enumerate(sources) if (source in known) == is_seen]
+        if known and rows:
+            yield name, rows
+
+
+# ----------------------------------------------------------------------------------------------------- confusions
+
+
+def split_signs(text: str, tokenizers: Tokenizers) -> list[str]:
+    """Return the signs of a text that is a word: its phones if spaces are between them, else its letters."""
+    return text.split() if tokenizers.types[1] == "word" else list(text.replace(" ", ""))
+
+
+def confuse(pairs: Iterable[Sequence[Sequence[str]]]) -> tuple[list[Confusion], int]:
+    """Align the signs of each reference and translation by the fewest edits (Levenshtein 1966), and count what stands
+    for what; return the most frequent confusions, and the number of all edits."""
+    counts, of = Counter[tuple[str, str]](), Counter[str]()
+    for reference, hypothesis in pairs:
+        of.update(reference)
+        for step in Levenshtein.editops(reference, hypothesis):
+            sign = "" if step.tag == "insert" else reference[step.src_pos]
+            written = "" if step.tag == "delete" else hypothesis[step.dest_pos]
+            counts[sign, written] += 1
+    order = sorted(counts, key=lambda pair: (-counts[pair], pair))[:CONFUSIONS]
+    return [Confusion(*pair, counts[pair], of[pair[0]]) for pair in order], counts.total()
 
 
 # ------------------------------------------------------------------------------------------------------- oddities

@@ -42,6 +42,7 @@ def describe_environment(config: Config, data: dict[str, dict[str, str]], precis
         "device": str(choose_device(config.training.device)),
         "packages": {name: _version(name) for name in PACKAGES},
         "commit": git_commit(),
+        "languages": [config.data.src, config.data.tgt],
         "data": data,
     }
 

@@ -76,6 +76,7 @@ class Environment(BaseModel, strict=True, extra="allow"):
     """The content of `environment.json`: all but the digests is for people."""
 
     data: DataDigests
+    languages: list[str] | None = None  # source and target; older runs lack them
 
 
 @dataclass(frozen=True)
@@ -258,6 +259,17 @@ class Run:
         fix = f"put the old file back, or write it anew with `{resume_command(self.path)} --allow-changes`"
         return read_json(file, Environment, fix).model_dump(exclude_none=True)
 
+    def _must_not_be_turned(self, config: Config) -> None:
+        """Raise UserError if the config exchanges source and target: no weight or vocabulary would show it."""
+        try:
+            languages = self.environment().get("languages")
+        except UserError:
+            return
+        data, file = config.data, self.folder / "config.yaml"
+        if languages == [data.tgt, data.src] != [data.src, data.tgt]:
+            begun = f"but the run was begun with {data.tgt} as the source"
+            raise UserError(f"{file}: data.src is {data.src} and data.tgt {data.tgt}, {begun}; put the old config back")
+
     def save_tokenizers(self, tokenizers: Tokenizers) -> None:
         """Write the vocabularies, unless they are there already; raise UserError if they cannot be written."""
         folder = self.path / "tokenizer"
@@ -369,6 +381,7 @@ class Run:
 
                 # build the model and fill it
                 config = self.config()
+                self._must_not_be_turned(config)
                 must_fit(config, tokenizers, torch.device(device), training=False)
                 model = build_model(config, tokenizers)
                 found.load_weights(model)

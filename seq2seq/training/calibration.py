@@ -62,9 +62,12 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
         replace_text(file, confidence.model_dump_json() + "\n")
     log.info(
         "a translation is marked as unsure where it is unlike those of data.dev. Marked are %.1f%% "
-        "of the lines of data.dev; for comparison, %.0f%% of them with their words shuffled, and %.0f%% of their "
+        "of the lines of data.dev; for comparison, %.0f%% of them with their %s shuffled, and %.0f%% of their "
         "translations given as sources",
-        *(100 * share for share in marked.values()),
+        100 * marked["dev"],
+        100 * marked["shuffled"],
+        "letters" if all(" " not in line for line in kinds["dev"]) else "words",
+        100 * marked["foreign"],
     )
 
 

@@ -5,6 +5,8 @@ import json
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +17,7 @@ from seq2seq.data.batches import Position
 from seq2seq.data.corpus import Pair
 from seq2seq.errors import UserError
 from seq2seq.fast.precision import Precision
+from seq2seq.files import fingerprint, is_file
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.environment import describe_machine
 from seq2seq.runs.run import Digests, Run
@@ -126,6 +129,7 @@ class Change(NamedTuple):
 
     key: str  # the key of the config; for a changed file, the key that names the file
     text: str
+    is_file: bool = False
 
 
 def find_changes(
@@ -144,10 +148,11 @@ def find_changes(
     Raises:
         UserError: something has changed that must never change.
     """
-    found = [*_changed_keys(run, config, metric, state, processes), *_changed_data(run, digests)]
+    changed = _changed_keys(run, config, metric, state, processes), _changed_data(run, digests), _changed_models(run)
+    found = [*chain(*changed)]
     if checkpoint and (file := checkpoint.changed_tokenizer(run.path / "tokenizer")):
-        text = f"{file} is not what {checkpoint.name} was trained with, put the old file back"
-        found.append(Change("tokenizer", text))
+        text = f"{file} is not what {checkpoint.name} was trained with"
+        found.append(Change("tokenizer", text, is_file=True))
     return found
 
 
@@ -192,7 +197,20 @@ def _changed_data(run: Run, digests: Digests) -> Iterator[Change]:
         names, before, now = [*digests[split]], [*known[split].values()], [*digests[split].values()]
         different = [i for i in range(len(now)) if len(before) != len(now) or before[i] != now[i]]
         for i in different:
-            yield Change(f"data.{split}", f"{names[i]} of data.{split} has changed since {run.path} was begun")
+            yield Change(f"data.{split}", f"{names[i]} of data.{split} has changed since {run.path} was begun", True)
+
+
+def _changed_models(run: Run) -> Iterator[Change]:
+    """Find the user's own sentencepiece models that have changed: the run still has the vocabulary of the old ones."""
+    try:
+        known = run.environment().get("tokenizer_models", {})
+    except UserError:
+        return
+    for name, digest in known.items():
+        file = Path(name)
+        if is_file(file) and fingerprint(file)["sha256"] != digest:
+            text = f"{file} of tokenizer.model has changed since {run.path} was begun, which keeps the old vocabulary"
+            yield Change("tokenizer.model", text, is_file=True)
 
 
 def describe_differences(

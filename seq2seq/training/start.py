@@ -1,6 +1,7 @@
 """The start of a training: check for mistakes, build the model, and open the run folder."""
 
 import logging
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -100,8 +101,8 @@ def prepare(
             changes = find_changes(run, config, choice.metric, digests, checkpoint, state, processes)
         if changes and not allow_changes:
             raise UserError(
-                f"{'; '.join(change.text for change in changes)}. `{resume_command(run.path)}` resumes with the old "
-                "config; --allow-changes resumes with the changes; --run DIR trains in another folder"
+                f"{'; '.join(change.text for change in changes)}. {_old_ones(run, changes)}; "
+                "--allow-changes resumes with the changes; --run DIR trains in another folder"
             )
 
         # the vocabularies, the model and its translator
@@ -188,6 +189,15 @@ def _make_model(config: Config, tokenizers: Tokenizers, device: torch.device, or
     if state and "weights" in state:
         model.load_state_dict(state["weights"])
     return Made(model, average, vectors)
+
+
+def _old_ones(run: Run, changes: Sequence[Change]) -> str:
+    """Say how to resume without the changes."""
+    files = "Put the old files back" if any(change.is_file for change in changes) else ""
+    keys = (
+        "" if all(change.is_file for change in changes) else f"`{resume_command(run.path)}` resumes with the old config"
+    )
+    return ", and ".join(filter(None, (files, keys)))
 
 
 def _describe(
