@@ -231,7 +231,7 @@ def test_score_as_json_has_the_number_of_each_token(run, folder, capsys):
 
 
 def test_a_pipe_says_that_its_model_is_weak(run, monkeypatch, capsys, caplog):
-    monkeypatch.setattr("seq2seq.serving.about.weakness", lambda scores: f"weak: {scores['bleu']:.0f}")
+    monkeypatch.setattr("seq2seq.runs.metrics.weakness", lambda scores: f"weak: {scores['bleu']:.0f}")
     pipe(monkeypatch, b"the old cat sees")
     assert main(["translate", run]) == 0
     assert [record.message.split(":")[1] for record in caplog.records] == [" weak"]

@@ -8,6 +8,7 @@ import logging
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -60,6 +61,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Open a session on a terminal; otherwise translate all lines of the input."""
     from seq2seq.decoding.translation import Options, Sampling
+    from seq2seq.runs.metrics import weakness
     from seq2seq.runs.run import Run
 
     translator = console.load_translator(
@@ -93,10 +95,9 @@ def run(args: argparse.Namespace) -> None:
         session(Run.open(args.run), translator, asked, attention=args.attention, to_file=to_file)
     else:
         _translate_all(translator, args, args.input, args.output, asked)
-        from seq2seq.serving.about import describe
-
-        if weak := describe(Run.open(args.run), translator).get("beware"):
-            log.warning("%s: %s", args.run, weak)
+        with suppress(UserError):  # damaged metrics are no reason to fail when all is translated
+            if weak := weakness(Run.open(args.run).best_scores() or {}):
+                log.warning("%s: %s", args.run, weak)
 
 
 def _translate_all(

@@ -105,12 +105,14 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
 
 def _guess_encoding(text: bytes) -> str:
     """Return the options of iconv for the encoding that a text most likely has; empty if none is likely."""
-    from charset_normalizer import from_bytes
-
-    logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
     if b"\0" in text:
         name = "UTF-16LE" if text.count(b"\n\0") >= text.count(b"\0\n") else "UTF-16BE"
     else:
+        try:
+            from charset_normalizer import from_bytes
+        except ImportError:  # where only what translating needs is installed
+            return ""
+        logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
         best = from_bytes(text).best()
         name = best.encoding.upper().replace("_", "-") if best else ""
     return f" -f {name} -t UTF-8 (a guess: look at the result)" if name else ""

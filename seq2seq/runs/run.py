@@ -353,6 +353,16 @@ class Run:
             log.warning("%s: cannot be written, the next search will learn it again: %s", file, error)
         return shortlist
 
+    def best_scores(self) -> dict[str, Any] | None:
+        """Return the validation of the best checkpoint, with its scores; None if there is none.
+
+        Raises:
+            UserError: the file of the metrics is damaged.
+        """
+        best = self.checkpoints.named("best")
+        scores = [each for each in self.metrics.records() if best and each["update"] == best.update and "bleu" in each]
+        return scores[-1] if scores else None
+
     def load_model(
         self, checkpoint: Checkpoint | None = None, device: torch.device | str = "cpu"
     ) -> tuple[Seq2Seq, Tokenizers]:

@@ -45,11 +45,9 @@ def describe(run: Run, translator: Translator) -> dict[str, str]:
             return known | {"measured": "; ".join(measured)} if card.scores else known
         if is_folder(run.path / "store"):
             known["learned from"] = f"{Store(run.path / 'store').report.kept:,} training pairs"
-        best = run.checkpoints.named("best")
-        scores = [each for each in run.metrics.records() if best and each["update"] == best.update and "bleu" in each]
-        if scores:
-            known["measured"] = f"BLEU {scores[-1]['bleu']:.1f}, chrF {scores[-1]['chrf']:.1f} on the dev set"
-            if weak := weakness(scores[-1]):
+        if scores := run.best_scores():
+            known["measured"] = f"BLEU {scores['bleu']:.1f}, chrF {scores['chrf']:.1f} on the dev set"
+            if weak := weakness(scores):
                 known["beware"] = weak
     except UserError:
         pass
