@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import get_args
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
@@ -548,6 +549,13 @@ def test_a_config_does_not_change(load):
         config.seed = 2
     with pytest.raises(ValidationError):
         config.model.encoder.cell = "gru"
+
+
+def test_a_config_from_python_may_hold_paths_and_numbers_of_numpy():
+    data = {"train": Path("a/train"), "dev": Path("a/dev"), "src": "en", "tgt": "de"}
+    training = {"max_updates": np.int64(2), "learning_rate": np.float32(0.5)}
+    config = parse_config({"data": data, "training": training}, "config")
+    assert (config.data.train, config.training.max_updates, config.training.learning_rate) == ("a/train", 2, 0.5)
 
 
 def test_resolved_paths_are_absolute_and_nothing_else_changes(load, tmp_path, monkeypatch):

@@ -4,6 +4,7 @@ import importlib
 import itertools
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -303,6 +304,22 @@ def test_a_copy_of_a_checkpoint_is_none(run, config, tokenizers):
     assert [checkpoint.name for checkpoint in run.checkpoints.all()] == ["step-000010"]
 
 
+def test_a_checkpoint_is_no_run_and_its_run_is_named(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    with pytest.raises(UserError, match=f"step-000010: a checkpoint; give its run, {re.escape(str(run.path))}, "):
+        Run.open(run.checkpoints.named("best").path)
+
+
+def test_a_missing_file_of_the_tokenizer_or_config_is_named(run, config, tokenizers):
+    save(run, config, tokenizers, 10)
+    (run.path / "tokenizer" / "tokenizer.json").unlink()
+    with pytest.raises(UserError, match=r"tokenizer/tokenizer.json: missing; copy the run folder again"):
+        run.load_model()
+    (run.path / "config.yaml").unlink()
+    with pytest.raises(UserError, match=r"config.yaml: missing, though the folder holds a run"):
+        run.config()
+
+
 def test_what_only_a_training_needs_may_be_damaged_where_one_translates(run, config, tokenizers, caplog):
     save(run, config, tokenizers, 10)
     cut_short(run.checkpoints.named("best").path)
@@ -317,7 +334,7 @@ def test_a_run_that_has_lost_its_config_is_a_run(run, config, tokenizers):
     (run.path / "config.yaml").unlink()
     with pytest.raises(UserError, match="already holds a run"):
         train(config, run.path)
-    with pytest.raises(UserError, match=r"config\.yaml: No such file"):
+    with pytest.raises(UserError, match=r"config\.yaml: missing"):
         train(config, run.path, resume=True)
 
 

@@ -190,7 +190,7 @@ def test_schemathesis_finds_no_error_of_the_server(address, tmp_path):
 
 
 def test_a_wrong_key_is_forbidden_and_a_right_one_opens(run, tmp_path, monkeypatch):
-    (tmp_path / "keys").write_text("\ufeffsecond\nfirst\n", "utf-8")  # Windows writes such a mark
+    (tmp_path / "keys").write_text("\ufeff# ours\nsecond\nfirst\n", "utf-8")  # Windows writes such a mark
     with serving(run, "--api-key", str(tmp_path / "keys")) as (_, address):
         deep = pytest.importorskip("deep_translator")
         names = {"source": "en", "target": "de", "custom_url": f"{address}/"}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seq2seq.commands import options
 from seq2seq.errors import UserError
+from seq2seq.files import read_small
 from seq2seq.streams import say
 
 HELP = "serve models over HTTP: a page, and an API for other programs"
@@ -105,7 +106,8 @@ def _read_keys(file: str | None) -> list[str]:
         raise UserError(f"{KEYS_VARIABLE} is {value!r}: no key in it; write keys with commas between, or unset it")
     if file:
         try:
-            found = [line.strip() for line in Path(file).read_text("utf-8-sig").splitlines() if line.strip()]
+            lines = map(str.strip, read_small(Path(file)).decode("utf-8-sig").splitlines())
+            found = [line for line in lines if line and not line.startswith("#")]
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"--api-key {file}: {getattr(error, 'strerror', None) or 'not UTF-8'}") from None
         if not all(key.isprintable() for key in found):

@@ -5,6 +5,7 @@ A mistake is an error of one line that names the file and line, the key, the val
 
 import os
 from collections.abc import Iterator, Sequence
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,22 @@ def parse_config(data: dict[str, Any], where: str, sources: Sequence[Source] = (
         if isinstance(keys := data.get(section), dict) and keys.get(key) == value:
             data = {**data, section: {name: keys[name] for name in keys if name != key}}
     try:
-        return Config.model_validate(data)
+        return Config.model_validate(_plain(data))
     except ValidationError as error:
         raise UserError(explain(error, where, sources)) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return nested dicts and lists from Python with text for paths, and Python's numbers for NumPy's."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(each) for each in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    if isinstance(value, Real) and not isinstance(value, int | float):
+        return int(value) if isinstance(value, Integral) else float(value)
+    return value
 
 
 def fill_in(data: dict[str, Any], base: Config) -> dict[str, Any]:

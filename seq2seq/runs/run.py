@@ -173,6 +173,9 @@ class Run:
         elif run.path.is_file():
             fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
             raise UserError(f"{path}: a file; give the folder of a run, {fix}; or a file that `seq2seq export` made")
+        if run.path.parent.name == "checkpoints" and cls(run.path.parents[1]).exists():
+            whole = run.path.parents[1]
+            raise UserError(f"{path}: a checkpoint; give its run, {whole}, of which the best checkpoint is taken")
         if not run.exists():
             raise UserError(
                 f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
@@ -224,6 +227,8 @@ class Run:
             UserError: it cannot be read, or a part is missing.
         """
         file = self.folder / "config.yaml"
+        if status(file) is None:
+            raise UserError(f"{file}: missing, though the folder holds a run; put it back, or copy the whole run again")
         config = load_config(file)
         if missing := Config.model_fields.keys() - config.model_fields_set - {"evaluation"}:  # older runs lack that
             raise UserError(f"{file}: damaged, the section {min(missing)} is missing; put the old file back")

@@ -54,6 +54,8 @@ def vocabulary_digests(folder: Path) -> dict[str, str]:
     Raises UserError: one of them cannot be read.
     """
     if status(folder / SETTINGS) is None:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise UserError(f"{folder / SETTINGS}: missing; {FIX}")
         return {}
     settings = read_json(folder / SETTINGS, Settings, FIX)
     names = [*_vocabularies(settings), SETTINGS]
