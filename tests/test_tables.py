@@ -422,3 +422,13 @@ def test_an_error_guesses_the_encoding_of_what_is_no_utf_8(tmp_path, encoding, t
     (tmp_path / "t").write_bytes(text.encode(encoding))
     with pytest.raises(UserError, match=rf"not UTF-8; convert the file to UTF-8, for example with iconv -f {named} -t"):
         list(stream_lines(tmp_path / "t"))
+
+
+def test_a_key_of_json_lines_may_be_in_an_object(tmp_path):
+    row = {"meta": {"src": {"text": "a"}, "tgt": "b"}, "x.y": "c"}
+    file = write(tmp_path, "t.jsonl", json.dumps(row) + "\n")
+    assert read_pairs(file, "en", "fr", ["meta.src.text", "meta.tgt"]) == [("a", "b")]
+    assert read_pairs(file, "en", "fr", ["x.y", "meta.tgt"]) == [("c", "b")]
+    for key in ("meta.src", "meta.none", "meta.tgt.text", "x.z"):
+        with pytest.raises(UserError, match=rf't.jsonl:1: key "{key}" is '):
+            read_pairs(file, "en", "fr", [key, "meta.tgt"])

@@ -20,7 +20,7 @@ from functools import partial
 from itertools import chain, islice, zip_longest
 from operator import or_
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import Any, BinaryIO, Literal, NamedTuple
 
 from seq2seq.errors import UserError, nearest
 from seq2seq.files import is_file, must_read, status
@@ -640,12 +640,23 @@ def _stream_objects(path: str, form: Form) -> Iterator[Row]:
             raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
         if isinstance(inner := row.get("translation"), dict):
             row = inner
-        for key in (src, tgt):
-            if not isinstance(row.get(key), str):
-                found = f"{row[key]!r:.40}, not a string" if key in row else f"missing among {sorted(row)!r:.80}"
+        values = [_value(row, key) for key in (src, tgt)]
+        for key, value in zip((src, tgt), values, strict=True):
+            if not isinstance(value, str):
+                is_there = value is not None or key in row
+                found = f"{value!r:.40}, not a string" if is_there else f"missing among {sorted(row)!r:.80}"
                 fix = f'give "{src}" and "{tgt}" a text each, or name other keys: data.columns: [KEY, KEY]'
                 raise UserError(f'{place}: key "{key}" is {found}; {fix}')
-        yield row[src], row[tgt]
+        yield values[0], values[1]
+
+
+def _value(row: dict[str, Any], key: str) -> Any:
+    """Return the value of a key, or with `a.b` that of key b in the object of key a; None if there is none."""
+    if key in row or "." not in key:
+        return row.get(key)
+    first, rest = key.split(".", 1)
+    inner = row.get(first)
+    return _value(inner, rest) if isinstance(inner, dict) else None
 
 
 _CELLS = {".tsv": _read_tabs, ".csv": _read_csv, ".txt": _read_tabs}  # formats that may have a header

@@ -123,6 +123,7 @@ def save_report(
             by_source=by_source,
             confusions=confusions,
             signs_wrong=signs_wrong,
+            by_phone=tokenizers.types[1] == "word",
             worst=[(line, *_marked(line.reference, line.hypothesis)) for line in shown],
         )
     )
