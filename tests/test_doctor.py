@@ -531,3 +531,12 @@ def test_sources_with_several_targets_are_found_where_there_are_many():
     assert not found(split("train", [*pairs, (pairs[0][0], pairs[1][1])]))
     twice = pairs + [(src, tgt) for (src, _), (_, tgt) in pairwise(pairs[:11])]
     assert found(split("train", twice))["several", "train", ""] == [*range(41, 51)]
+
+
+def test_exchanged_columns_of_words_are_found_by_the_script_of_the_language():
+    words = [("река", "rɛka"), ("град", "grat"), ("маса", "masa"), ("вода", "vɔda")] * 5
+    exchanged = [(tgt, src) for src, tgt in words]
+    kinds = {(f.kind, f.side) for f in diagnose([split("train", exchanged, ("bg", "ipa"))]).findings}
+    assert ("columns", "bg") in kinds
+    kinds = {f.kind for f in diagnose([split("train", words, ("bg", "ipa"))]).findings}
+    assert "columns" not in kinds

@@ -1,6 +1,6 @@
 """The faults of a parallel corpus: which lines look wrong, and what to do about them.
 
-A corpus may have any size: of each pair only 42 bytes are kept. The few texts that are shown are read a second time.
+A corpus may have any size: of each pair only 49 bytes are kept. The few texts that are shown are read a second time.
 """
 
 import re
@@ -94,7 +94,7 @@ _ENCLOSED = re.compile(r"/.*/|\[.*\]")  # a pronunciation, as dictionaries print
 _COMMENT = re.compile(r"#+ |%+ |//")
 _EACH = ("broken", "letters", "entity", "markup", "enclosed", "quoted", "quotes")  # a mark for each side
 _MARKS = np.dtype(
-    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2)]
+    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
     + [(name, "?", 2) for name in _EACH]
     + [("novel", "u2", 2)]
@@ -222,7 +222,8 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
             allowed = [0, *(scripts[name] for name in usual)]
             strange = ~np.isin(marks["script"][:, side], allowed) & bool(usual)  # single words show no usual script
             letters = marks["letters"][:, side] | ~_whole(marks)
-            wrong = _wrong_column(split, language, marks["script"][:, side], letters, usual, scripts)
+            written = marks["script"][:, side], marks["main"][:, side]
+            wrong = _wrong_column(split, language, written, letters, usual, scripts)
             findings += wrong or _finding("script", split, language, strange, f"not in {' or '.join(usual)}")
             for kind, says in SIGNS.items():
                 findings += _finding(kind, split, language, marks[kind][:, side], says)
@@ -330,11 +331,13 @@ def _read(
 def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
     """Return the `_MARKS` of a pair up to `novel`, from the row and its normalized texts; number new scripts."""
     quoted = tuple(QUOTED.fullmatch(text) is not None for text in pair)
+    mains, clear = zip(*map(_scripts, pair), strict=True)
     return (
         hash(pair.src),  # 64 bits: no two of ten million texts have the same
         hash(pair),
         tuple(min(len(text) - text.count(" "), 0xFFFF) for text in pair),
-        tuple(scripts.setdefault(_script(text), len(scripts)) for text in pair),
+        tuple(scripts.setdefault(script, len(scripts)) for script in clear),
+        tuple(scripts.setdefault(script, len(scripts)) for script in mains),
         pair.src == pair.tgt and _is_sentence(pair.src),
         pair.src == pair.tgt,
         _COMMENT.match(pair.src) is not None and _COMMENT.match(pair.tgt) is None,
@@ -356,32 +359,42 @@ def _is_header(row: Row, languages: Sequence[str]) -> bool:
 
 
 def _wrong_column(
-    split: str, language: str, script: np.ndarray, letters: Lines, usual: list[str], scripts: dict[str, int]
+    split: str,
+    language: str,
+    written: tuple[np.ndarray, np.ndarray],
+    letters: Lines,
+    usual: list[str],
+    scripts: dict[str, int],
 ) -> list[Finding]:
-    """Find that most lines of a side have no letters, or another script than their language or the training text."""
+    """Find that most lines of a side have no letters, or another script than their language or the training text.
+
+    `written` are the `script` and the `main` script of each line, as in `_MARKS`.
+    """
     # no letters
     if (~letters).sum() > len(letters) / 2:
         return _finding("columns", split, language, ~letters, "no letters: other data?")
 
-    # another script: than the language has, or if it has several or is unknown, than the training text
+    # another script: than the language has, where single words count too, or if it has several or is unknown, than the
+    # training text
     known = LANGUAGES.get(fold_name(language).split()[0])
     own = known.script if known else ""
-    expected = [own] if own else usual
-    clear = script > 0
-    strange = clear & ~np.isin(script, [scripts.get(name, -1) for name in expected])
+    expected, seen = ([own], written[1]) if own else (usual, written[0])
+    clear = seen > 0
+    strange = clear & ~np.isin(seen, [scripts.get(name, -1) for name in expected])
     if not expected or strange.sum() <= clear.sum() / 2:
         return []
     return _finding("columns", split, language, strange, f"not in {' or '.join(expected)}")
 
 
-def _script(text: str) -> str:
-    """Return the script that a text is clearly in; empty if it is clearly in none."""
+def _scripts(text: str) -> tuple[str, str]:
+    """Return the script of nearly all letters of a text, and the same if they are enough to tell; else empty texts."""
     sizes: Counter[str] = Counter()
     for character, count in Counter(text).items():
         if script := script_of(character):
             sizes[script] += count * len(character.encode())
     script = max(sizes, key=lambda name: sizes[name], default="")
-    return script if sizes[script] >= max(CLEAR * sizes.total(), SENTENCE) else ""
+    main = script if sizes[script] >= CLEAR * sizes.total() else ""
+    return main, main if sizes[script] >= SENTENCE else ""
 
 
 @cache
