@@ -18,7 +18,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from itertools import chain, islice, zip_longest
-from operator import or_
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
@@ -97,9 +96,10 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
             try:
                 yield line.decode("utf-8")
             except UnicodeDecodeError as error:
+                more = lines.read(2**16) if lines.seekable() else b""  # a pipe may have no more for a long time
                 raise UserError(
                     f"{name}:{number}: byte {error.start + 1} of the line (0x{line[error.start]:02x}) is not UTF-8; "
-                    f"convert the file to UTF-8, for example with iconv{_guess_encoding(line + lines.read(2**16))}"
+                    f"convert the file to UTF-8, for example with iconv{_guess_encoding(line + more)}"
                 ) from None
 
 
@@ -380,15 +380,18 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
     # is it a header? one that names the two columns in the other order turns them
     sides = (fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)
     pair = [names[each[0]] for each in (src, tgt)]
-    straight, turned = (
-        [_names_side(name, *side) for name, side in zip(order, sides, strict=True)] for order in (pair, pair[::-1])
-    )
-    by_kind = [name in _OTHER for name in pair]
-    all_named = any(all(map(or_, by_side, by_kind)) for by_side in (straight, turned[::-1])) and pair[0] != pair[1]
+
+    def fit(order: list[str]) -> tuple[int, bool]:
+        """Count the names that are those of their sides; say whether each is that, or at least a kind of text."""
+        own = [_names_side(name, *side) for name, side in zip(order, sides, strict=True)]
+        return sum(own), all(is_own or name in _OTHER for is_own, name in zip(own, order, strict=True))
+
+    (straight, fits), (turned, fits_turned) = fit(pair), fit(pair[::-1])
+    all_named = (fits or fits_turned) and pair[0] != pair[1]
     named = {_LANGUAGE_NAMES.get(_without_text(name)) for name in pair}
     both_languages = len(named) == 2 and None not in named
     is_header = by_name or both_languages or all_named if form.header == "auto" else form.header
-    if is_header and sum(turned) > sum(straight) and columns is None:
+    if is_header and turned > straight and columns is None:
         src, tgt = tgt, src
     return Choice(src, tgt, 2 if columns is None else len(names), is_header)
 
