@@ -432,3 +432,8 @@ def test_a_key_of_json_lines_may_be_in_an_object(tmp_path):
     for key in ("meta.src", "meta.none", "meta.tgt.text", "x.z"):
         with pytest.raises(UserError, match=rf't.jsonl:1: key "{key}" is '):
             read_pairs(file, "en", "fr", [key, "meta.tgt"])
+
+
+def test_a_first_pair_of_few_phones_is_no_suspected_header(tmp_path):
+    file = write(tmp_path, "t.tsv", "af\taː v\nafar\taː v a r\naldur\ta l t ʏ r\n")
+    assert suspect_header(file, Form("is", "ipa")) is None

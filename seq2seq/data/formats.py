@@ -31,6 +31,7 @@ log = logging.getLogger("seq2seq")
 QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
 SAMPLE = 20  # rows of a table that show what its first one is
 TITLE = 5  # rows that may stand above a table with text in their first cell alone, such as its title, and its header
+SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
 LONGEST_LINE = 2**26  # bytes: a file of gigabytes may have no line feed, above all one that was packed
 
 Row = tuple[str, str]  # source and target as in the corpus, not normalized
@@ -418,7 +419,7 @@ def _way_out(path: str, first: Cells, form: Form) -> str:
     cell = first.cells[0].strip()
     if cell[:1] == "#":
         return "; if the line is a comment, delete it and all others"
-    if separator := re.search(r" (=|\|\|\||\|) |\u00a0+| {2,}", cell):
+    if separator := re.search(r" (=|\|\|\||\|) |\||\u00a0+| {2,}", cell):
         return f"; if {separator[0]!r} separates them, replace it by a tab in all lines"
     if first.separator == "tab" and re.search("[,;]", cell):
         return "; if commas or semicolons separate them, let the name end in .csv"
@@ -535,8 +536,11 @@ def suspect_header(prefix: str | Path, form: Form) -> str | None:
 
 
 def _is_unlike(text: str, others: Sequence[str]) -> bool:
-    """Return whether a cell has fewer words than most others, or a capital where most have none."""
-    longer = sum(len(other.split()) > len(text.split()) for other in others)
+    """Return whether a cell has fewer words than most others (of signs with spaces between them the number says
+    nothing), or a capital where most have none."""
+    words = [other.split() for other in others]
+    are_signs = sum(map(len, chain(*words))) < SPELLED_SIGN * sum(map(len, words))
+    longer = 0 if are_signs else sum(len(other) > len(text.split()) for other in words)
     small = sum(other[:1].islower() for other in others) if text[:1].isupper() else 0
     return 2 * max(longer, small) > len(others)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from seq2seq.config.sizes import fitting_config
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import QUOTED, Form, Row
+from seq2seq.data.formats import QUOTED, SPELLED_SIGN, Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, replacing_folder
 from seq2seq.shapes import Int, UInt64
@@ -25,7 +25,6 @@ PARTS = ("train", "dev", "test")
 DROPPED = -1
 MOST = 1000  # pairs of dev and of test, by default
 SPELLED_WORD = 15  # characters of a line that is one word, at most
-SPELLED_SIGN = 2.5  # characters of a word, at most, where lines are signs with spaces between, such as phones
 FEATURED_WORDS, FEATURED_LETTERS = 4, 40  # of a word with its features, such as `walk V;PST`, at most
 SAME_LETTERS = 0.5
 COMMON, FEW_SOURCES = 0.05, 10  # share and number of the sources above which their target is common
