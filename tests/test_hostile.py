@@ -508,4 +508,5 @@ def test_a_folder_that_may_not_be_written_to_is_an_error(spare, run, tmp_path, r
         before, said = [*spare.iterdir()], accepted(["evaluate", spare, "--json"])
         assert json.loads(said)["sentences"] == 12
         assert caplog.messages[-1] == f"{spare}: the results cannot be kept: Permission denied"
+        refused(["tune", spare], f"{spare}: the results cannot be kept: Permission denied; --dry-run searches")
         assert [*spare.iterdir()] == before

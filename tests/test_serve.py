@@ -131,6 +131,11 @@ def test_a_port_in_use_is_an_error_of_one_line(run, capsys):
     )
 
 
+def test_an_address_of_another_machine_is_an_error_of_one_line(run, capsys):
+    assert main(["serve", run, "--host", "192.0.2.1"]) == 2  # RFC 5737 keeps it for examples
+    assert "Cannot assign requested address; give an address of this machine" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------------ real clients
 
 

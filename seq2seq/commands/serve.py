@@ -3,6 +3,7 @@ tokens, scores and attention. Only this machine is served unless --host says oth
 """
 
 import argparse
+import errno
 import os
 import re
 import socket
@@ -133,5 +134,7 @@ def _listen(host: str, port: int) -> socket.socket:
         listener.listen(2048)
     except OSError as error:
         listener.close()
-        raise UserError(f"--host {host} --port {port}: {error.strerror}; give another with --port") from None
+        foreign = error.errno == errno.EADDRNOTAVAIL
+        fix = "give an address of this machine, or 0.0.0.0 for all of them" if foreign else "give another with --port"
+        raise UserError(f"--host {host} --port {port}: {error.strerror}; {fix}") from None
     return listener

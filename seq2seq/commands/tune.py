@@ -100,6 +100,7 @@ def _tune_run(args: argparse.Namespace) -> None:
     from tabulate import tabulate
 
     from seq2seq.evaluation.choice import LABELS
+    from seq2seq.evaluation.evaluate import can_keep
     from seq2seq.experiments.tuning import BEAMS, LENGTH_PENALTIES, best_of, keep_best, try_searches
     from seq2seq.runs.run import Run
 
@@ -108,6 +109,8 @@ def _tune_run(args: argparse.Namespace) -> None:
     length_penalties = _numbers("--length-penalties", args.length_penalties, float, 0, 10) or LENGTH_PENALTIES
     folder = Run.open(args.target)
     folder.must_be_a_folder("nothing can be tuned in it; tune the run that it was exported from")
+    if not args.dry_run and (unkept := can_keep(folder, "config.yaml")):
+        raise UserError(f"{unkept}; --dry-run searches and changes nothing")
     config = folder.config()
     wanted = folder.environment().get("early_stopping_metric", config.training.early_stopping_metric)
     metric = wanted if wanted in LABELS and wanted != "loss" else "bleu"
