@@ -3,6 +3,7 @@
 import importlib
 import io
 import json
+import logging
 import os
 import random
 import re
@@ -437,6 +438,13 @@ def test_pieces_may_be_drawn_otherwise_where_changes_are_allowed(tmp_path):
 def test_what_has_no_effect_on_the_past_may_change(tmp_path, override):
     path, run = trained(tmp_path)
     train(load_config(path, [override]), run.path, resume=True)
+
+
+def test_a_run_that_is_beyond_its_end_says_so(tmp_path, caplog):
+    path, run = trained(tmp_path, schedule="constant")
+    with caplog.at_level(logging.INFO, "seq2seq"):
+        train(load_config(path, ["training.max_updates=10"]), run.path, resume=True)
+    assert "finished after update 20, beyond training.max_updates (10): nothing is trained" in caplog.messages
 
 
 @pytest.mark.parametrize("allow_changes", [False, True])

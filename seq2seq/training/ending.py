@@ -27,7 +27,9 @@ def is_complete(start: Start, progress: Progress, pause: int) -> bool:
     validated = any(r["update"] == progress.update and r["split"] == "dev" for r in records)
     complete = validated and (progress.finished(start.settings) is not None or progress.update >= pause)
     if start.checkpoint:
-        log.info("%s after update %s", "finished" if complete else "going on", f"{progress.update:,}")
+        most = start.settings.max_updates
+        beyond = f", beyond training.max_updates ({most:,}): nothing is trained" if progress.update > most else ""
+        log.info("%s after update %s%s", "finished" if complete else "going on", f"{progress.update:,}", beyond)
     return complete
 
 
