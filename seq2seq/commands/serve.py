@@ -12,7 +12,6 @@ from pathlib import Path
 
 from seq2seq.commands import options
 from seq2seq.errors import UserError
-from seq2seq.files import read_small
 from seq2seq.streams import say
 
 HELP = "serve models over HTTP: a page, and an API for other programs"
@@ -101,6 +100,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _read_keys(file: str | None) -> list[str]:
     """Return the keys of the file and of the environment; raise UserError if one of them is there and has none."""
+    from seq2seq.files import read_small
+
     value = os.environ.get(KEYS_VARIABLE, "")
     keys = [key.strip() for key in value.split(",") if key.strip()]
     if value and not keys:
