@@ -7,6 +7,7 @@ import sacrebleu
 from sacrebleu.metrics import BLEU, CHRF, TER
 from tiny import write_config
 
+from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -107,13 +108,15 @@ def test_hypotheses_and_measures_are_saved_in_the_run(run, translator):
     assert saved["sentences"] == 12
 
 
-def test_a_split_that_is_not_set_says_what_to_do(run):
+def test_a_split_that_is_not_set_says_what_to_do(run, capsys):
     config = run.config()
     without = config.model_copy(update={"data": config.data.model_copy(update={"test": None})})
     run.save_config(without)
     try:
-        with pytest.raises(UserError, match=r"data\.test is not set; use --split dev"):
+        with pytest.raises(UserError, match=r"data\.test is not set$"):
             split_texts(run, "test")
+        assert main(["evaluate", str(run.path)]) == 2
+        assert "data.test is not set; give another with --split or --data, or two" in capsys.readouterr().err
     finally:
         run.save_config(config)
 

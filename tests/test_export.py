@@ -98,7 +98,7 @@ def test_the_file_holds_no_optimizer_and_no_path_and_unpacked_is_a_run(in_folder
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("evaluate tiny.s2s", "it holds no test set; give --data, or --src and --ref"),
+        ("evaluate tiny.s2s", "it holds no test set; give another with --split or --data"),
         ("compare tiny.s2s tiny.s2s", "it holds no dev set"),
         ("plot tiny.s2s", "it has no learning curves"),
         ("bench tiny.s2s", "it holds no text to train on"),

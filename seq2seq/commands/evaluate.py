@@ -13,7 +13,8 @@ from seq2seq.errors import UserError
 from seq2seq.streams import say, write
 
 if TYPE_CHECKING:
-    from seq2seq.evaluation.evaluate import Evaluation
+    from seq2seq.evaluation.evaluate import Evaluation, Texts
+    from seq2seq.runs.run import Run
 
 HELP = "measure BLEU, chrF, TER, exact match and character error rate"
 
@@ -44,7 +45,6 @@ def run(args: argparse.Namespace) -> None:
         file_texts,
         name_of_file,
         save_evaluation,
-        split_texts,
     )
     from seq2seq.evaluation.report import save_report
     from seq2seq.runs.run import Run
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> None:
     if args.data:
         texts = corpus_texts(args.data, options.read_form(args, form_of(folder.config())))
     else:
-        texts = file_texts(args.src, args.ref) if args.src else split_texts(folder, args.split)
+        texts = file_texts(args.src, args.ref) if args.src else _texts_of_split(folder, args.split)
     if not texts.sources:
         raise UserError(f"{args.src}: empty; there is nothing to measure")
     translator = console.load_translator(
@@ -88,6 +88,15 @@ def run(args: argparse.Namespace) -> None:
         save_report(Path(args.report), title, evaluation, translator.tokenizers, training)
     if unkept:
         logging.getLogger("seq2seq").warning(unkept)
+
+
+def _texts_of_split(folder: "Run", split: str) -> "Texts":
+    from seq2seq.evaluation.evaluate import split_texts
+
+    try:
+        return split_texts(folder, split)
+    except UserError as error:
+        raise UserError(f"{error}; give another with --split or --data, or two files with --src and --ref") from None
 
 
 def print_evaluation(name: str, evaluation: "Evaluation") -> None:

@@ -135,14 +135,14 @@ def describe_copying(sources: Sequence[str], references: Sequence[Sequence[str]]
 
 def split_texts(run: Run, split: str) -> Texts:
     """Read the `dev` or `test` set of a run; raise UserError if its config does not set it, or it cannot be read."""
-    run.must_be_a_folder(f"it holds no {split} set; give --data, or --src and --ref")
+    run.must_be_a_folder(f"it holds no {split} set")
     config = run.config()
     if (prefix := getattr(config.data, split)) is None:
-        raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set; use --split dev, or --src and --ref")
+        raise UserError(f"{run.path / 'config.yaml'}: data.{split} is not set")
     try:
         pairs = read_pairs(prefix, *form_of(config))
     except UserError as error:
-        raise UserError(f"{error} (data.{split} in {run.path / 'config.yaml'}); or give --src and --ref") from None
+        raise UserError(f"{error} (data.{split} in {run.path / 'config.yaml'})") from None
     return Texts([pair.src for pair in pairs], [[pair.tgt for pair in pairs]])
 
 
