@@ -64,42 +64,42 @@ def save_report(
     Raises:
         UserError: the file cannot be written.
     """
-    # the lines, and their numbers for each measure
-    counts, lowercase = evaluation.counts, tokenizers.lowercase
-    references = [rewrite_references(lines, tokenizers) for lines in evaluation.references]
-    chrf = [float(counts["chrf"].score(numbers)) for numbers in counts["chrf"].numbers]
-    sources = [normalize(line) for line in evaluation.sources]
-    nearest = [
-        min((line for line in lines if line), key=lambda line: Levenshtein.distance(line, hypothesis), default="")
-        for hypothesis, *lines in zip(evaluation.hypotheses, *references, strict=True)
-    ]
-    numbers = range(1, len(sources) + 1)
-    lines = [Line(*each) for each in zip(numbers, sources, nearest, evaluation.hypotheses, chrf, strict=True)]
+    counts, lines = evaluation.counts, _make_lines(evaluation, tokenizers)
 
     # groups of lines; where most lines are one word, its letters count
     def group(name: str, rows: Sequence[int]) -> Group:
         scores = {key: each.score(each.numbers[rows].sum(axis=0)) for key, each in counts.items()}
         return Group(name, len(rows), scores["chrf"], scores["bleu"], scores["exact_match"])
 
-    by_letter = sum(" " in source for source in sources) < len(sources) / 2
-    unit = "letter" if by_letter else "word"
+    by_letter = sum(" " in line.source for line in lines) < len(lines) / 2
+
+    def fold(text: str) -> str:
+        return text.lower() if tokenizers.lowercase else text
 
     def split(text: str) -> list[str]:
-        text = text.lower() if lowercase else text
         return list(text.replace(" ", "")) if by_letter else text.split()
 
+    sources = [fold(line.source) for line in lines]
     words = [split(source) for source in sources]
     by_length = [group(*each) for each in _by_length([len(line) for line in words])]
+
+    # one reading of the training text: its words are counted, and the sources that it has too are kept
+    known, wanted = set[str](), {*sources}
+
+    def trained() -> Iterator[list[str]]:
+        for line in map(fold, training_sources):
+            if line in wanted:
+                known.add(line)
+            yield split(line)
+
     by_rarity: list[Group] = []
     by_source: list[Group] = []
     unknown = ""
     try:
-        trained = [line.lower() if lowercase else line for line in training_sources]
-        by_rarity = [group(*each) for each in _by_rarity(words, map(split, trained))]
-        by_source = [group(*each) for each in _by_source([s.lower() if lowercase else s for s in sources], trained)]
+        by_rarity = [group(*each) for each in _by_rarity(words, trained())]
+        by_source = [group(*each) for each in _by_source(sources, known)]
     except UserError as error:
         unknown = str(error)
-
     # of words, which signs are confused: letters, or the words of a target that is phones with spaces between them
     signs = [[split_signs(text, tokenizers) for text in (line.reference, line.hypothesis)] for line in lines]
     confusions, wrong = confuse(signs) if by_letter else ([], 0)
@@ -116,7 +116,7 @@ def save_report(
             evaluation=evaluation,
             samples=SAMPLES,
             oddities=_oddities(lines),
-            unit=unit,
+            unit="letter" if by_letter else "word",
             unknown=unknown,
             by_length=by_length,
             by_rarity=by_rarity,
@@ -129,6 +129,18 @@ def save_report(
     )
     with must_write(path, "give a file in a folder that can be written to"):
         replace_text(path, page)
+
+
+def _make_lines(evaluation: Evaluation, tokenizers: Tokenizers) -> list[Line]:
+    """Return the lines of the test set, each with its nearest reference and its own chrF."""
+    references = [rewrite_references(lines, tokenizers) for lines in evaluation.references]
+    chrf = evaluation.counts["chrf"]
+    lines = []
+    for row, (source, hypothesis) in enumerate(zip(evaluation.sources, evaluation.hypotheses, strict=True)):
+        options = [each[row] for each in references if each[row]]
+        nearest = min(options, key=lambda line: Levenshtein.distance(line, hypothesis), default="")
+        lines.append(Line(row + 1, normalize(source), nearest, hypothesis, float(chrf.score(chrf.numbers[row]))))
+    return lines
 
 
 # --------------------------------------------------------------------------------------------------------- groups
@@ -166,9 +178,8 @@ def _by_rarity(
             yield name, rows
 
 
-def _by_source(sources: Sequence[str], training_sources: Iterable[str]) -> Iterator[tuple[str, list[int]]]:
+def _by_source(sources: Sequence[str], known: set[str]) -> Iterator[tuple[str, list[int]]]:
     """Yield the name and the lines of two groups, if training has seen some sources: those that it has, and others."""
-    known = {*sources} & {*training_sources}
     for name, is_seen in (("in the training text", True), ("new", False)):
         rows = [row for row, source in enumerate(sources) if (source in known) == is_seen]
         if known and rows:
