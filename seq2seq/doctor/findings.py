@@ -225,14 +225,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
             written = marks["script"][:, side], marks["main"][:, side]
             wrong = _wrong_column(split, language, written, letters, usual, scripts)
             findings += wrong or _finding("script", split, language, strange, f"not in {' or '.join(usual)}")
-            for kind, says in SIGNS.items():
-                findings += _finding(kind, split, language, marks[kind][:, side], says)
-            enclosed = marks["enclosed"][:, side]
-            enclosed &= enclosed.sum() > len(marks) / 2
-            findings += _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
-            quoted = marks["quoted"][:, side]
-            quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
-            findings += _finding("quotes", split, language, quotes, "quotation marks of CSV")
+            findings += _strange_signs(split, language, marks, side)
     return Diagnosis(counts, ratio, shares, findings)
 
 
@@ -356,6 +349,19 @@ def _is_header(row: Row, languages: Sequence[str]) -> bool:
     names = [fold_name(normalize(text)) for text in row]
     usual = COLUMN_NAMES | {fold_name(language) for language in languages}
     return max(len(name.split()) for name in names) <= 3 and any(name in usual for name in names)
+
+
+def _strange_signs(split: str, language: str, marks: np.ndarray, side: int) -> Iterator[Finding]:
+    """Find signs that do not belong to the text of a side: broken ones, mark-up, and brackets or quotes around it."""
+    for kind, says in SIGNS.items():
+        yield from _finding(kind, split, language, marks[kind][:, side], says)
+
+    # what is around a text counts where most lines have it
+    enclosed, quoted = marks["enclosed"][:, side], marks["quoted"][:, side]
+    if enclosed.sum() > len(marks) / 2:
+        yield from _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
+    quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
+    yield from _finding("quotes", split, language, quotes, "quotation marks of CSV")
 
 
 def _wrong_column(

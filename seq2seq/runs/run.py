@@ -139,6 +139,8 @@ class Run:
         """
         run = cls(path)
         run.must_be_new()
+
+        # the config comes last: a folder with it is a run
         with must_write(path, "choose another with --run DIR"):
             path.mkdir(parents=True, exist_ok=True)
             described = describe_environment(config, data, precision) | ({"from": source} if source else {})
