@@ -9,8 +9,6 @@ from seq2seq.config import TrainingConfig
 from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.fast.cells import OneAtATime
-from seq2seq.fast.loss import log_probs
-from seq2seq.model import seq2seq
 from seq2seq.model.recurrent import Recurrent
 from seq2seq.text.tokenizer import BOS, EOS, PAD, UNK
 from seq2seq.training.update import losses, make_optimizer, update
@@ -70,18 +68,16 @@ def test_the_optimizer_takes_all_weights_in_one_operation():
 
 @torch.no_grad()
 @pytest.mark.parametrize("beam", [1, 4])
-def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(monkeypatch, beam):
-    model = random_model()
-    ranked, steps = [], []
-    monkeypatch.setattr(seq2seq, "log_probs", lambda s, W, b: (ranked.append(len(s)), log_probs(s, W, b))[1])
+def test_a_search_begins_with_one_row_a_sentence_and_ranks_only_rows_that_run(beam):
+    model, steps = random_model(), []
 
     def step(tokens, state, running):
-        steps.append((len(tokens), len(running)))
-        return model.step(tokens, state, running)
+        log_probs, after = model.step(tokens, state, running)
+        steps.append((len(tokens), len(running), len(log_probs)))
+        return log_probs, after
 
     batch = make_batch(pairs(3))
     limits = Limits(BOS, EOS, (PAD, UNK, BOS), torch.tensor([8, 8]))
     beam_search(step, model.encode(batch.src, batch.src_lengths), limits, beam=beam)
-    assert steps[0] == (2, 2)
-    assert ranked == [running for _, running in steps]
-    assert all(running <= rows <= 2 * beam for rows, running in steps)
+    assert steps[0] == (2, 2, 2)
+    assert all(ranked == running <= rows <= 2 * beam for rows, running, ranked in steps)

@@ -44,14 +44,14 @@ def test_a_training_gives_the_same_losses_with_the_fast_ways_and_with_their_plai
 def test_off_no_fast_way_is_taken(monkeypatch, on):
     taken = []
     monkeypatch.setattr(fast, "ON", on)
-    for place, name in ((OneAtATime, "__call__"), (loss, "fused_cross_entropy"), (loss, "aligned_log_probs")):
+    for place, name in ((OneAtATime, "__call__"), (loss, "fused_cross_entropy")):
         way = getattr(place, name)
         monkeypatch.setattr(place, name, lambda *args, name=name, way=way: (taken.append(name), way(*args))[1])
     model, training, batch = random_model(decoder={"input_feeding": True}), TrainingConfig(), make_batch(PAIRS)
     update(model, make_optimizer(training, model), [batch], training)
     with torch.no_grad():
         model.step(torch.tensor([2, 2, 2]), model.encode(batch.src, batch.src_lengths), torch.arange(3))
-    assert set(taken) == ({"__call__", "fused_cross_entropy", "aligned_log_probs"} if on else set())
+    assert set(taken) == ({"__call__", "fused_cross_entropy"} if on else set())
 
 
 def test_on_another_device_the_plain_twins_run():

@@ -2,7 +2,7 @@
 
     file             what it makes faster                                    its plain twin
     precision.py     all products, by another library or in bfloat16         float32 by torch's default library
-    loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`, `plain_log_probs`
+    loss.py          the vocabulary product, its loss and its gradient       `plain_cross_entropy`
     cells.py         recurrent layers that go one position at a time         `Recurrent` of model/recurrent.py
     topk.py          the best tokens of a step of search                     `plain_topk`
     side_by_side.py  a function of many batches, on a CPU                    one batch after the other

@@ -1,13 +1,12 @@
-"""The vocabulary product and its loss: the largest part of a training step and of a search.
+"""The vocabulary product and its loss: the largest part of an update.
 
 z_t = W_y s_t + b_y                                                  the logits
 L   = - sum_t sum_v q_tv log softmax(z_t)_v                          q: 1 - epsilon on y_t, epsilon / vocab everywhere
     =   sum_t log sum_v exp z_tv - (1 - epsilon) z_ty - epsilon mean_v z_tv
 dL / dz_t = softmax(z_t) - q_t
 
-Two things are faster here than in torch. Each row of logits begins on a cache line: this alone makes the product up to
-1.5 times as fast. And the loss computes its gradient in the forward pass, in place of the logits, for a few rows at a
-time in one buffer: no logits are kept for the backward pass, and memory does not grow with the batch.
+The loss computes its gradient in the forward pass, in place of the logits, for a few rows at a time in one buffer. So
+no logits are kept for the backward pass, and memory does not grow with the batch.
 """
 
 from typing import Any
@@ -19,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from seq2seq import fast
 from seq2seq.fast.precision import product_dtype
-from seq2seq.shapes import Float, Float32, Int64
+from seq2seq.shapes import Float, Int64
 
 ROWS = 512  # rows of the buffer: fewer rows make the products small, more rows do not fit into the cache
 
@@ -46,61 +45,34 @@ def fused_cross_entropy(s: Tensor, W: Tensor, b: Tensor, y: Tensor, label_smooth
     return _CrossEntropy.apply(s, W, b, y, label_smoothing, torch.is_grad_enabled())
 
 
-def log_probs(
-    s: Float[Tensor, "rows attentional"], W: Float[Tensor, "vocab attentional"], b: Float[Tensor, " vocab"]
-) -> Float32[Tensor, "rows vocab"]:
-    """Return log softmax(W s_t + b), for search, which needs no gradient."""
-    return (aligned_log_probs if fast.is_on_for(s) else plain_log_probs)(s, W, b)
-
-
-def plain_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """Return the same in torch's own functions."""
-    return F.linear(s, W, b).float().log_softmax(-1)
-
-
-def aligned_log_probs(s: Tensor, W: Tensor, b: Tensor) -> Tensor:
-    """Return the same, with rows that begin on cache lines. The columns beyond the vocabulary hold -inf."""
-    s, W, b = (x.to(product_dtype(x)) for x in (s, W, b))
-    vocab = len(W)
-    z = _aligned(len(s), vocab, s.dtype)
-    torch.addmm(b, s, W.t(), out=z[:, :vocab])
-    z[:, vocab:] = -torch.inf
-    return z.log_softmax(-1, torch.promote_types(z.dtype, torch.float32))[:, :vocab]
-
-
-def _aligned(rows: int, columns: int, dtype: torch.dtype) -> Float[Tensor, "rows columns_and_more"]:
-    """Return an uninitialized matrix with a few more columns, so that each row begins on a cache line."""
-    line = 64 // dtype.itemsize  # numbers on a cache line of 64 bytes
-    return torch.empty(rows, -(-columns // line) * line, dtype=dtype)
-
-
 class _CrossEntropy(torch.autograd.Function):
     """The loss, and with `training` the gradients as well, in one pass over the rows."""
 
     @staticmethod
     def forward(ctx: Any, s: Tensor, W: Tensor, b: Tensor, y: Tensor, epsilon: float, training: bool) -> Tensor:
         vocab, wide = W.size(0), torch.promote_types(s.dtype, torch.float32)  # sums are at least float32
-        buffer = _aligned(min(ROWS, len(s)), vocab, s.dtype)[:, :vocab]
-        total = s.new_zeros((), dtype=wide)
+        buffer = s.new_empty(min(ROWS, len(s)), vocab)
+        # sum_t mean_v z_tv, by the means of W and b
+        total = -epsilon * (s.sum(0, dtype=wide) @ W.mean(0, dtype=wide) + len(s) * b.mean(dtype=wide))
         ds, dW, db = torch.empty_like(s), torch.zeros_like(W), torch.zeros_like(b, dtype=wide)
         for s_t, y_t, ds_t in zip(s.split(ROWS), y[:, None].split(ROWS), ds.split(ROWS), strict=True):
-            # the logits, and the two terms of the loss that are linear in them
+            # the logits, and those of y_t
             z = torch.addmm(b, s_t, W.t(), out=buffer[: len(s_t)])
-            total -= (1 - epsilon) * z.gather(1, y_t).sum(dtype=wide) + epsilon * z.mean(1, dtype=wide).sum()
+            total -= (1 - epsilon) * z.gather(1, y_t).sum(dtype=wide)
 
             # log sum exp; from here on the buffer holds exp(z - largest)
             largest = z.amax(1, keepdim=True)
             p = z.sub_(largest).exp_()
-            mass = p.sum(1, keepdim=True, dtype=wide)
-            total += (mass.log() + largest).sum()
+            mass = p.sum(1, keepdim=True)
+            total += (mass.to(wide).log() + largest).sum()
 
             # the gradients; from here on the buffer holds softmax(z) - q
             if training:
-                dz = p.div_(mass.to(p.dtype)).sub_(epsilon / vocab)
+                dz = p.div_(mass).sub_(epsilon / vocab)
                 dz.scatter_add_(1, y_t, dz.new_full(y_t.shape, epsilon - 1))
                 torch.mm(dz, W, out=ds_t)
                 dW.addmm_(dz.t(), s_t)
-                db += dz.sum(0, dtype=wide)
+                db += dz.sum(0)
         if training:
             ctx.save_for_backward(ds, dW, db)
         return total

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.fast.loss import log_probs
 from seq2seq.model.attention import Memory, NoAttention
 from seq2seq.model.decoder import Decoder, State
 from seq2seq.model.encoder import Encoded, Encoder, SelfAttentionEncoder, real_positions
@@ -84,7 +84,8 @@ class Seq2Seq(nn.Module):
         """
         W, b = rows_of_W_y or (self.decoder.W_y.weight, self.decoder.W_y.bias)
         s, _, state = self.decoder(tokens[:, None], *decoding)
-        return log_probs(s[:, 0].index_select(0, running), W, b), Decoding(decoding.memory, state)
+        logits = F.linear(s[:, 0].index_select(0, running), W, b)
+        return logits.float().log_softmax(-1), Decoding(decoding.memory, state)
 
     def step_within(self, ids: Int64[Tensor, " listed"]) -> Step:
         """Return a `step` over a restricted vocabulary; its tokens are indices into `ids`.
