@@ -18,7 +18,6 @@ from tiny import write_config
 
 from seq2seq.commands.main import main
 from seq2seq.data.formats import stream_pairs
-from seq2seq.doctor import findings as doctor
 from seq2seq.doctor.findings import (
     LISTED,
     SHOWN,
@@ -28,6 +27,7 @@ from seq2seq.doctor.findings import (
     diagnose_tokens,
     report,
 )
+from seq2seq.text.languages import script_of
 from seq2seq.text.tokenizer import UNK, train_tokenizers
 
 ROOT = Path(__file__).parent.parent
@@ -350,7 +350,7 @@ def test_subwords_know_all_words():
     ],
 )
 def test_a_script_is_the_first_word_of_the_names_of_its_letters(text, script):
-    assert {doctor.script_of(character) for character in text} == {script}
+    assert {script_of(character) for character in text} == {script}
 
 
 def damaged_config(folder, **sections):

@@ -188,6 +188,26 @@ def test_the_command_writes_parts_and_a_config_and_its_next_commands_run(table, 
     assert main([*commands[2], "--input", "in"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "src", "tgt", "exchanged"),
+    [
+        ("the red apple {}", "그 빨간 사과 {}", "ko", "en", True),
+        ("the red apple {}", "그 빨간 사과 {}", "korean", "en-GB", True),
+        ("the red apple {}", "그 빨간 사과 {}", "en", "ko", False),
+        ("слово {}", "s l o v a {}", "ru", "ipa", False),
+        ("s l o v a {}", "слово {}", "ru", "ipa", True),
+        ("그 빨간 사과 {}", "ku ppalgan sagwa {}", "ko", "ko-latn", False),
+        ("the red apple {}", "der rote Apfel {}", "de", "en", False),
+        ("17 {}", "18 {}", "de", "ko", False),
+    ],
+)
+def test_exchanged_columns_are_told_by_their_scripts(tmp_path, capsys, first, second, src, tgt, exchanged):
+    lines = (f"{first}\t{second}\n".replace("{}", "abcdefghij"[i % 10] * (1 + i // 10)) for i in range(40))
+    (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
+    main(["split", str(tmp_path / "pairs.tsv"), "--src", src, "--tgt", tgt, "--out", str(tmp_path / "out")])
+    assert ("are the columns exchanged?" in capsys.readouterr().out) == exchanged
+
+
 def test_nothing_is_overwritten_and_nothing_is_left_behind(table, tmp_path, capsys, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")

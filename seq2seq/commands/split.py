@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> None:
 
 def _describe(division: "Division", args: argparse.Namespace) -> None:
     """Say what was read and left out, what looks wrong, and how large the parts are."""
+    from seq2seq.text.languages import are_exchanged
+
     read, repeated = len(division.part), division.repeated
     blank, kept = ("ones left out, ", "kept") if args.keep_repeats else ("and ", "left out")
     say(f"{read:,} pairs; {division.blank:,} blank {blank}{repeated:,} repeated ones {kept}")
@@ -91,6 +93,9 @@ def _describe(division: "Division", args: argparse.Namespace) -> None:
     if division.common:
         count, line = division.common
         say(f"{count:,} different sources have one target, that of pair {line:,}: is it a placeholder, such as NA?")
+    if are_exchanged(division.scripts, (args.src, args.tgt)):
+        written = f"{args.src} is written in {division.scripts[0]}, {args.tgt} in {division.scripts[1]}"
+        say(f"{written}: are the columns exchanged? Then delete this folder, and exchange --src and --tgt")
     sizes = division.sizes()
     say(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
     for part, wanted in (("dev", args.dev), ("test", args.test)):

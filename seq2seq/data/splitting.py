@@ -20,6 +20,7 @@ from seq2seq.data.formats import QUOTED, SPELLED_SIGN, Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, replacing_folder
 from seq2seq.shapes import Int, UInt64
+from seq2seq.text.languages import script_of
 
 PARTS = ("train", "dev", "test")
 DROPPED = -1
@@ -45,6 +46,7 @@ class Division:
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
     tokens: int  # different characters or signs for which a vocabulary must have room
     joint: bool  # whether the sides are written in the same letters, so that one vocabulary serves both
+    scripts: tuple[str, str]  # of most letters of each side, as `script_of` names it; empty without letters
     types: tuple[str, str] | None  # of tokenizers for lines that are words, letter by letter; None: they are sentences
 
     def sizes(self) -> dict[str, int]:
@@ -103,6 +105,12 @@ class Reader:
         signs = [len(self._signs[side]) for side in (0, 1) if self.types and self.types[side] == "word"]
         src, tgt = self.characters
         return max(len(src | tgt) if self.joint else max(len(src), len(tgt)), *signs, 0)
+
+    @property
+    def scripts(self) -> tuple[str, str]:
+        """The script of most letters of each side; empty where a side has none."""
+        src, tgt = map(_main_script, self.characters)
+        return src, tgt
 
     @property
     def joint(self) -> bool:
@@ -165,7 +173,8 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     parts[keep] = part
     blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
     common = _find_common(kept["src"], kept["tgt"], np.flatnonzero(keep))
-    return Division(parts, blank, repeated, quoted, common, by_source, reader.tokens, reader.joint, reader.types)
+    seen = reader.tokens, reader.joint, reader.scripts, reader.types
+    return Division(parts, blank, repeated, quoted, common, by_source, *seen)
 
 
 def write_division(out: Path, rows: Iterable[Row], form: Form, division: Division) -> Path:
@@ -198,6 +207,14 @@ def write_division(out: Path, rows: Iterable[Row], form: Form, division: Divisio
                 file.write(text + "\n")
         (new / f"{name}.yaml").write_text(config, encoding="utf-8")
     return out / f"{name}.yaml"
+
+
+def _main_script(characters: Counter[str]) -> str:
+    scripts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if script := script_of(character):
+            scripts[script] += count
+    return max(scripts, key=lambda script: scripts[script], default="")
 
 
 def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pairs"]) -> Int[np.ndarray, " pairs"]:

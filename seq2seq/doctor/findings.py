@@ -8,7 +8,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cache
 from itertools import chain, combinations, groupby, islice, zip_longest
 from typing import Any, NamedTuple
 
@@ -17,7 +16,7 @@ import numpy as np
 from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import COLUMN_NAMES, QUOTED, Row, fold_name
 from seq2seq.shapes import Bool, Float, Int, Shaped
-from seq2seq.text.languages import LANGUAGES
+from seq2seq.text.languages import LANGUAGES, script_of
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
@@ -89,7 +88,6 @@ _MARKUP = re.compile(
     r"</[A-Za-z][\w:]*>|<[A-Za-z][\w:]*( [^<>]*)?=[^<>]*>|<(br|b|i|u|p|tu|seg|doc)( ?/)?>|<[!?](xml|DOCTYPE|--)", re.I
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
 _ENCLOSED = re.compile(r"/.*/|\[.*\]")  # a pronunciation, as dictionaries print it
 _COMMENT = re.compile(r"#+ |%+ |//")
 _EACH = ("broken", "letters", "entity", "markup", "enclosed", "quoted", "quotes")  # a mark for each side
@@ -401,16 +399,6 @@ def _scripts(text: str) -> tuple[str, str]:
     script = max(sizes, key=lambda name: sizes[name], default="")
     main = script if sizes[script] >= CLEAR * sizes.total() else ""
     return main, main if sizes[script] >= SENTENCE else ""
-
-
-@cache
-def script_of(character: str) -> str:
-    """Return the script of a letter, the first word of its Unicode name; empty for signs, and accents of any script."""
-    if unicodedata.category(character)[0] not in "LM":
-        return ""
-    first, *rest = unicodedata.name(character, "UNNAMED").split()
-    script = (rest[0] if first in ("FULLWIDTH", "HALFWIDTH") else first).title()
-    return {"Combining": "", **_JAPANESE}.get(script, script)
 
 
 def _is_sentence(text: str) -> bool:

@@ -1,6 +1,8 @@
 """Some languages: code, English name, own name, and script, as the names of its letters in Unicode begin."""
 
 import re
+import unicodedata
+from functools import cache
 from typing import NamedTuple
 
 # `_` stands for a space
@@ -19,6 +21,8 @@ sk slovak slovenčina Latin, sl slovenian slovenščina Latin, sv swedish svensk
 ta tamil தமிழ் Tamil, te telugu తెలుగు Telugu, th thai ไทย Thai, tr turkish türkçe Latin,
 uk ukrainian українська Cyrillic, ur urdu اردو Arabic, vi vietnamese tiếng_việt Latin, zh chinese 中文 Han or Kana
 """
+
+_JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
 
 
 class Language(NamedTuple):
@@ -54,3 +58,23 @@ def language_code(name: str) -> str:
 def base_code(code: str) -> str:
     """Return the code without region and script: zh for zh-Hant."""
     return code.lower().partition("-")[0]
+
+
+@cache
+def script_of(character: str) -> str:
+    """Return the script of a letter, the first word of its Unicode name; empty for signs, and accents of any script."""
+    if unicodedata.category(character)[0] not in "LM":
+        return ""
+    first, *rest = unicodedata.name(character, "UNNAMED").split()
+    script = (rest[0] if first in ("FULLWIDTH", "HALFWIDTH") else first).title()
+    return {"Combining": "", **_JAPANESE}.get(script, script)
+
+
+def are_exchanged(scripts: tuple[str, str], codes: tuple[str, str]) -> bool:
+    """Return whether the texts of two sides stand in each other's place, as their scripts tell.
+
+    A side has another script than its language, and the other side has this script, which is not that of its own
+    language. Romanized text and phones have another script too, but the other side is then where it belongs.
+    """
+    own = [LANGUAGES[code].script if (code := base_code(language_code(name))) in LANGUAGES else "" for name in codes]
+    return any(own[side] and scripts[side] != own[side] == scripts[1 - side] != own[1 - side] for side in (0, 1))
