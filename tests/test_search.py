@@ -11,7 +11,7 @@ from random_model import SENTENCES, batch_of, random_model
 from seq2seq.decoding.sampling import sample
 from seq2seq.decoding.search import Hypothesis, Limits, beam_search, length_penalty
 from seq2seq.decoding.translation import Sampling
-from seq2seq.fast.topk import blockwise_topk
+from seq2seq.fast.topk import blockwise_topk, first_topk
 from seq2seq.model.attention import SCORES
 
 PAD, UNK, BOS, EOS = range(4)
@@ -235,3 +235,14 @@ def test_the_score_of_a_drawn_sequence_is_its_log_probability_without_temperatur
     for i, (h,) in enumerate(drawn):
         assert h.score == h.normalized_score == pytest.approx(score_of(toy, i, h.tokens), abs=1e-5)
         assert len(h.tokens) < 5
+
+
+@pytest.mark.parametrize("columns", [1, 3, 7, 40, 100])
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_of_equal_numbers_the_first_columns_are_chosen(columns, k):
+    torch.manual_seed(columns)
+    k = min(k, columns)
+    for kinds in (1, 2, 5, 1000):  # different numbers: the fewer, the more are equal
+        x = torch.randint(-kinds, 0, (50, columns)).float()
+        expected = x.argsort(dim=1, descending=True, stable=True)[:, :k]
+        assert first_topk(x, k).sort(dim=1).values.equal(expected.sort(dim=1).values)

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from seq2seq.data.batches import make_batch
 from seq2seq.decoding.search import Limits, beam_search
 from seq2seq.fast.allocator import keep_freed_memory
+from seq2seq.fast.precision import choose_precision
 from seq2seq.fast.side_by_side import in_batches
 from seq2seq.model.attention import Sizes, build_attention
 from seq2seq.model.decoder import LuongDecoder
@@ -75,7 +76,8 @@ def translate(model: Seq2Seq, sources: list[list[int]]) -> list[list[int]]:
         found = beam_search(model.step, model.encode(batch.src, batch.src_lengths), limits, beam=5)
         return [best[0].tokens for best in found]
 
-    return in_batches(search, sources, len, 64)
+    with choose_precision(torch.device("cpu"), "auto", "search.precision").settings():
+        return in_batches(search, sources, len, 64)
 
 
 def main() -> None:

@@ -16,7 +16,7 @@ from typing import NamedTuple, Protocol, TypeVar, runtime_checkable
 import torch
 from torch import Tensor
 
-from seq2seq.fast.topk import topk
+from seq2seq.fast.topk import first_topk
 from seq2seq.shapes import Bool, Float, Int
 
 
@@ -202,12 +202,8 @@ def _best_continuations(
 
     `running_rows` are indices into the flattened scores: the hypotheses whose next tokens have these log-probabilities.
     """
-    # the best tokens of each hypothesis, and one more to see a tie for the last place, in which the smaller ids win
-    values, tokens = topk(log_probs, min(beam + 1, log_probs.size(1)))
-    tied = ((values[:, beam - 1 : beam] == values[:, beam:]) & (values[:, beam:] > -torch.inf)).any(1)
-    if tied.any():
-        tokens[tied] = log_probs[tied].argsort(dim=1, descending=True, stable=True)[:, : tokens.size(1)]
-    tokens = tokens[:, :beam].sort(dim=1).values
+    # the best tokens of each hypothesis
+    tokens = first_topk(log_probs, min(beam, log_probs.size(1))).sort(dim=1).values
     values = log_probs.gather(1, tokens)
 
     # the scores of these continuations; -inf for hypotheses that are not running

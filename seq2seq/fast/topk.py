@@ -9,6 +9,26 @@ from seq2seq.shapes import Float, Int
 BLOCKS = 8
 
 
+def first_topk(x: Float[Tensor, "rows columns"], k: int) -> Int[Tensor, "rows k"]:
+    """Return the columns of the k largest numbers of each row; of equal numbers the first columns are chosen.
+
+    Numbers are often equal where logits are rounded to bfloat16. Of columns that hold -inf any may be chosen.
+    """
+    # one more than k, to see a tie for the last place
+    values, columns = topk(x, min(k + 1, x.size(1)))
+    columns, least = columns[:, :k], values[:, k - 1 : k]
+    tied = ((values[:, k:] == least) & (least > -torch.inf)).any(1)
+    if not tied.any():
+        return columns
+
+    # in the tied rows: the larger numbers, then the first columns that hold the least
+    x, columns, values, least = x[tied], columns.clone(), values[tied, :k], least[tied]
+    place = torch.arange(x.size(1), 0, -1, dtype=torch.float32, device=x.device)
+    first, is_least = topk(place * (x == least), k)[1], values == least
+    columns[tied] = torch.where(is_least, first.gather(1, (is_least.cumsum(1) - 1).clamp(min=0)), columns[tied])
+    return columns
+
+
 def topk(x: Float[Tensor, "rows columns"], k: int) -> tuple[Float[Tensor, "rows k"], Int[Tensor, "rows k"]]:
     """Return the k largest numbers of each row, and their columns; of equal numbers any may be chosen."""
     return blockwise_topk(x, k) if fast.is_on_for(x) else plain_topk(x, k)
