@@ -33,7 +33,7 @@ Products = Literal["ieee", "bf16"]  # torch's names: by its default library, or 
 SHAPE = (192, 256, 6001)
 FLOAT32_ERROR = 1e-5  # the relative error of a float32 product is about 5e-7, and that of bfloat16 2e-3
 ROUNDS = 5  # products by each library, in turn
-ADVANTAGE = 1.15  # oneDNN is chosen if it is so many times as fast: on AMD it is 1.6 times, on Intel 0.9 times as fast
+ADVANTAGE = 1.15  # oneDNN is chosen if it is so many times as fast: on AMD it is 1.6 times, on Intel 0.9 times
 
 
 class Precision(NamedTuple):
