@@ -125,6 +125,17 @@ def test_another_model_is_refused_and_the_key_named(old, more, tmp_path, keys, n
     assert not (tmp_path / "new").exists()
 
 
+def test_the_opposite_direction_is_a_warning(old, more, tmp_path, caplog):
+    data = old.config().data
+    exchanged = {"src": data.tgt, "tgt": data.src}
+    seq2seq.train(
+        more | {"data": more["data"] | exchanged, "training": {"max_updates": 1}},
+        from_run=old.path,
+        run=tmp_path / "new",
+    )
+    assert any("was trained the other way round" in line for line in caplog.messages)
+
+
 def test_another_vocabulary_is_not_learned_and_dropout_may_change(old, more, tmp_path, caplog):
     keys = more | {"tokenizer": {"vocab_size": 9}, "model": {"dropout": 0.3}, "training": {"max_updates": 1}}
     run = seq2seq.train(keys, from_run=old.path, run=tmp_path / "new")

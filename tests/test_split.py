@@ -208,6 +208,16 @@ def test_exchanged_columns_are_told_by_their_scripts(tmp_path, capsys, first, se
     assert ("are the columns exchanged?" in capsys.readouterr().out) == exchanged
 
 
+def test_a_row_with_too_few_cells_is_an_error_that_names_its_line(tmp_path, capsys):
+    lines = [f"word{i} one\tmot{i} un" for i in range(30)]
+    lines[7] = '"word7 one\tmot7 un\nmot7 deux"'
+    (tmp_path / "pairs.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    assert (
+        main(["split", str(tmp_path / "pairs.tsv"), "--src", "en", "--tgt", "fr", "--out", str(tmp_path / "out")]) == 2
+    )
+    assert "pairs.tsv:9: 1 tab-separated cell" in capsys.readouterr().err
+
+
 def test_nothing_is_overwritten_and_nothing_is_left_behind(table, tmp_path, capsys, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("mine")

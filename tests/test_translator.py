@@ -352,6 +352,8 @@ def test_damaged_rules_and_floors_are_named(run, tmp_path, name, content):
         ([3], r"texts\[0\] is 3, not a string"),
         (b"the", "not one string"),
         (None, "texts are None; write a list"),
+        ({"first": "the"}, "texts are a dict, which has no lines in order; write a list"),
+        ({"the"}, "texts are a set, "),
     ],
 )
 def test_what_is_no_text_is_named_by_its_index(texts, message):

@@ -44,7 +44,8 @@ def run(args: argparse.Namespace) -> None:
     name = name[: -len(".gz")] if name.lower().endswith(".gz") else name
     out = args.out or Path(name[: len(name) - len(table_ending(name))])
     if (args.dev is not None and args.dev < 1) or (args.test is not None and args.test < 0):
-        raise UserError(f"--dev {args.dev} --test {args.test}: dev needs at least 1 pair, and test at least 0")
+        asked = " ".join(f"--{part} {n}" for part, n in (("dev", args.dev), ("test", args.test)) if n is not None)
+        raise UserError(f"{asked}: dev needs at least 1 pair, and test at least 0")
     for option, code in (("--src", args.src), ("--tgt", args.tgt)):
         if not code or "/" in code or code.startswith("."):
             raise UserError(f"{option} {code}: files are named by it; write a code such as en")
@@ -56,13 +57,13 @@ def run(args: argparse.Namespace) -> None:
 
     # divide, and write
     form = options.read_form(args, Form(args.src, args.tgt))
-    header = describe_table(args.data, form) or suspect_header(args.data, form)
+    header, suspected = describe_table(args.data, form), suspect_header(args.data, form)
     division = divide(with_bar(stream_pairs(args.data, *form)), args.dev, args.test, args.seed, args.keep_repeats)
     config = write_division(out, with_bar(stream_pairs(args.data, *form)), form, division)
 
     # say what was done
-    if header:
-        say(header)
+    if header or suspected:
+        say(header or f"{suspected}; first delete {out}, or give another --out")
     _describe(division, args)
     train = division.sizes()["train"]
     types = division.types or ()

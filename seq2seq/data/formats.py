@@ -524,7 +524,8 @@ def suspect_header(prefix: str | Path, form: Form) -> str | None:
     first, choice, rows = _open(read, file, form) if read else (None, None, iter(()))
     if not first or not choice or choice.is_header:
         return None
-    sample = islice((row for row in rows if any(map(str.strip, row.cells))), SAMPLE)
+    last = max(choice.src + choice.tgt)  # rows with fewer cells are an error, which reading raises
+    sample = islice((row for row in rows if len(row.cells) > last and any(map(str.strip, row.cells))), SAMPLE)
     pair, *below = ([normalize(_joined(row.cells, each)) for each in (choice.src, choice.tgt)] for row in sample)
     if any(len(text.split()) > 3 or not text or not text[-1].isalnum() for text in pair):
         return None
@@ -532,7 +533,10 @@ def suspect_header(prefix: str | Path, form: Form) -> str | None:
     if not any(differs) and not COLUMN_NAMES & {*map(fold_name, pair)}:
         return None
     shown = " and ".join(map(shorten, pair))
-    return f"{file}:{first.line} is taken for a pair: {shown}; if it names the columns, repeat with --header true"
+    order = "and if the source is the second, with --columns 2,1"
+    return (
+        f"{file}:{first.line} is taken for a pair: {shown}; if it names the columns, repeat with --header true, {order}"
+    )
 
 
 def _is_unlike(text: str, others: Sequence[str]) -> bool:

@@ -1,6 +1,6 @@
 """What a translator is asked for and what it answers, as plain values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from html import escape
 from numbers import Integral, Real
@@ -208,6 +208,8 @@ def must_be_texts(texts: Any) -> list[str]:
     if isinstance(texts, (str, bytes)):
         text = texts if isinstance(texts, str) else texts.decode(errors="replace")
         raise UserError(f"texts are a list of lines, not one string; write [{text[:20]!r}]")
+    if isinstance(texts, (Mapping, Set)) or hasattr(texts, "columns"):  # a data frame yields the names of its columns
+        raise UserError(f"texts are a {type(texts).__name__}, which has no lines in order; write a list of lines")
     try:
         texts = list(texts)
     except TypeError:

@@ -89,6 +89,7 @@ class Translator:
         """
         # the model of the first run
         must_be((bool, NoneType), "True, False or None", shortlist=shortlist)
+        must_be((str, NoneType), 'a name, such as "cpu" or "cuda:0"', device=device)
         first = Run.open(run)
         config = first.config()
         opened = choose_device(device) if device else device_to_open_on(config.training.device)

@@ -27,6 +27,12 @@ from seq2seq.text.normalize import normalize
 
 BATCHES = 16  # of the translator: lines that are sorted by length together
 TIMES, MORE = 3, 20  # a side may have three times as many characters as the other, and twenty more
+REASONS = {  # what `fault` finds, of many
+    "empty": "without text on a side",
+    "copied": "copies of the source",
+    "length": f"with a side over {TIMES} times as long as the other",
+    "repeats itself": "that repeat themselves",
+}
 
 
 class Written(NamedTuple):
@@ -75,7 +81,8 @@ def write_corpus(
         written = _write_pairs(translator, lines, parts, depends_on, search)
         if not written.pairs:
             delete(parts)
-            few = f"no pair is left of {written.lines:,} lines: {written.dropped}"
+            why = ", ".join(f"{count:,} {REASONS[reason]}" for reason, count in written.dropped.items())
+            few = f"no pair is left of {written.lines:,} lines: {why}"
             raise UserError(f"{prefix}: {few}; is this the right model?")
 
         # the corpus, and where it comes from; a stopped call may have left its own files, but nothing else is replaced

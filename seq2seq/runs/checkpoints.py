@@ -117,7 +117,7 @@ class Checkpoint:
         except OSError as error:
             raise UserError(f"{self.path}: incomplete checkpoint ({error}); use another one") from None
         except (RuntimeError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = _misfit(str(error))
             raise UserError(
                 f"{self.path}: these weights do not fit this run's config: {reason}; put the old config back, or train "
                 "in another folder with --run DIR"
@@ -282,3 +282,12 @@ class Checkpoints:
 
     def _of(self, update: int) -> Checkpoint:
         return Checkpoint(self.run / "checkpoints" / f"step-{update:06d}")
+
+
+def _misfit(message: str) -> str:
+    """Return the first weight of another size that an error of torch names, or the beginning of the error."""
+    text = " ".join(message.split())
+    sizes = r"size mismatch for (\S+): .*?torch\.Size\((\[.*?\])\).*?torch\.Size\((\[.*?\])\)"
+    if found := re.search(sizes, text):
+        return f"{found[1]} has the size {found[2]}, and the config makes it {found[3]}"
+    return text[:200]

@@ -173,6 +173,8 @@ class Run:
         if run.is_exported:
             unpack(run.path)
         elif run.path.is_file():
+            if run.path.suffix == ".s2s":
+                raise UserError(f"{path}: damaged, or no file that `seq2seq export` made; copy or export it again")
             fix = f"runs/{run.path.stem} if `seq2seq train {path}` made it"
             raise UserError(f"{path}: a file; give the folder of a run, {fix}; or a file that `seq2seq export` made")
         if run.path.parent.name == "checkpoints" and cls(run.path.parents[1]).exists():

@@ -95,6 +95,11 @@ def take_over(config: Config, source: Source) -> Config:
                 "model as it is, so leave the key out; or train without --from"
             )
 
+    # the direction
+    if (config.data.src, config.data.tgt) == (theirs.data.tgt, theirs.data.src) != (theirs.data.src, theirs.data.tgt):
+        text = "data.src is %s and data.tgt %s: %s was trained the other way round, so that this is another task"
+        log.warning(text, config.data.src, config.data.tgt, source.run.path)
+
     # the tokenizers; how subwords are drawn may change
     for key in before | now:
         if key.startswith("tokenizer.") and key != "tokenizer.sampling" and before[key] != now[key]:
