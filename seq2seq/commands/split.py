@@ -83,11 +83,14 @@ def _describe(division: "Division", args: argparse.Namespace) -> None:
     """Say what was read and left out, what looks wrong, and how large the parts are."""
     from seq2seq.text.languages import are_exchanged
 
+    # what was read and left out
     read, repeated = len(division.part), division.repeated
     blank, kept = ("ones left out, ", "kept") if args.keep_repeats else ("and ", "left out")
     say(f"{read:,} pairs; {division.blank:,} blank {blank}{repeated:,} repeated ones {kept}")
     if repeated > read / 2 and not args.keep_repeats:
         say("most pairs are repeated: if they are the words of a text, --keep-repeats keeps how often each occurs")
+
+    # what looks wrong
     if division.quoted:
         end = "let the name of the file end in .csv, where tabs are read too"
         say(f"{division.quoted:,} pairs still have the quotation marks of CSV: {end}")
@@ -96,7 +99,10 @@ def _describe(division: "Division", args: argparse.Namespace) -> None:
         say(f"{count:,} different sources have one target, that of pair {line:,}: is it a placeholder, such as NA?")
     if are_exchanged(division.scripts, (args.src, args.tgt)):
         written = f"{args.src} is written in {division.scripts[0]}, {args.tgt} in {division.scripts[1]}"
-        say(f"{written}: are the columns exchanged? Then delete this folder, and exchange --src and --tgt")
+        fix = "delete what was written; give --columns 2,1, or exchange --src and --tgt"
+        say(f"{written}: are the columns exchanged? Then {fix}")
+
+    # the parts
     sizes = division.sizes()
     say(", ".join(f"{part} {size:,}" for part, size in sizes.items()))
     for part, wanted in (("dev", args.dev), ("test", args.test)):

@@ -77,4 +77,7 @@ def are_exchanged(scripts: tuple[str, str], codes: tuple[str, str]) -> bool:
     language. Romanized text and phones have another script too, but the other side is then where it belongs.
     """
     own = [LANGUAGES[code].script if (code := base_code(language_code(name))) in LANGUAGES else "" for name in codes]
-    return any(own[side] and scripts[side] != own[side] == scripts[1 - side] != own[1 - side] for side in (0, 1))
+    return any(
+        own[side] and scripts[side] and scripts[side] != own[side] == scripts[1 - side] != own[1 - side]
+        for side in (0, 1)
+    )
