@@ -175,7 +175,7 @@ def test_a_wrong_choice_names_key_value_choices_and_the_nearest(error):
         ("model.attention.window=local", "it must be 'global', 'local_m' or 'local_p'; did you mean local_p?"),
         ("model.attention.temperature=0", "model.attention.temperature is 0; it must be at least 0.01"),
         ("training.device=gpu", "training.device is 'gpu'; it must match"),
-        ("data.train=[a]", "data.train is ['a']; write a path, or a list such as [{path: data/real, weight: 2}"),
+        ("data.train=[1]", "data.train is [1]; write a path, or a list such as [{path: data/real, weight: 2}"),
         ("data.train=", "data.train is empty; write a path, or a list"),
         ("data.train=''", "data.train is ''; write a path, or a list"),
         ("model.tie_embeddings=no", "model.tie_embeddings is no, which YAML reads as false; it must be 'none'"),
@@ -393,7 +393,7 @@ def test_an_override_may_mend_the_file(load):
 
 @pytest.mark.parametrize("override", ["search.beam", "=5", "search..beam=5", ".beam=5", ""])
 def test_an_override_that_is_no_key_and_value_says_how_to_write_one(error, override):
-    assert error("", override) == f"override {override!r}: write section.key=value, such as search.beam=5"
+    assert error("", override) == f"override {override!r}: write section.key=value without spaces, such as search.beam=5"
 
 
 def test_an_error_in_an_override_says_so(error):
@@ -426,6 +426,47 @@ def test_broken_yaml_is_an_error_with_its_line(error, text, line):
     assert error(text).startswith(f"a.yaml:{line}: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ("search:\n\tbeam: 1\n", "write spaces instead of tabs"),
+        ('search: {beam: "C:\\data"}\n', "put a path in single quotes"),
+        ("search:\n  beam:1\n  x: 2\n", "a space after its colon"),
+        ("search:\n  beam:1\n", "it must be a section with keys of beam"),
+        ("search:\n    beam: 1\n  length_penalty: 1\n", "by equally many spaces"),
+        ("---\nseed: 2\n", "delete the line ---"),
+        ("seed: !!python/name:os.system\n", "delete the tag"),
+        ("search: {beam: 1\nseed: 2\n", "close the braces"),
+        ("search: [1, 2}\n", "close the bracket"),
+        ('seed: "1\n', "close the quotation mark"),
+        ("seed: @x\n", "quote a text that begins with this sign"),
+        ("model: {dropout: 0,3}\n", "model.3 is not a key; in braces a comma separates keys: write 0.3 for 0,3"),
+        ("model:\n  dropout: 0,3\n", "model.dropout is '0,3'; it must be a number; write 0.3"),
+        ("training:\n  max_updates: 10,000\n", "training.max_updates is '10,000'; it must be a whole number; write 10000"),
+        ("training:\n  max_updates: 1e4\n", "it must be a whole number; write 10000"),
+        ("model.dropout: 0.1\n", "in a section: model: {dropout: ...}"),
+        ("model.encoder.cell: gru\n", "in a section: model: {encoder: {cell: ...}}"),
+    ],
+)
+def test_a_slip_in_yaml_gets_its_fix(error, text, fix):
+    assert fix in error(text)
+
+
+def test_a_number_that_is_none_gets_no_fix(error):
+    assert error("", "model.dropout=low").endswith("'low'; it must be a number")
+    assert error("", "training.max_updates=1.5").endswith("it must be a whole number")
+
+
+def test_typographic_quotation_marks_around_a_name_are_an_error(error):
+    assert "data.src is “en”: YAML takes these marks for letters" in error("", "data.src=“en”")
+    assert "data.dev is «x»" in error("", "data.dev=«x»")
+
+
+def test_a_list_of_corpora_may_hold_plain_paths(load):
+    train = load("", "data.train=[a, {path: b, weight: 2}]").data.train
+    assert [(corpus.path, corpus.weight) for corpus in train] == [("a", 1), ("b", 2)]
+
+
 LEVELS = list(zip("abcdefghi", "bcdefghij", strict=True))
 BOMBS = {  # texts of under a kilobyte that stand for a billion values, or for one without end
     "values": "a: &a [x]\n" + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in LEVELS),
@@ -454,7 +495,7 @@ def test_a_small_text_that_stands_for_too_much_is_an_error_with_its_line(error, 
 
 
 def test_a_key_of_many_sections_is_no_key(error):
-    assert error("", ".".join("a" * 5000) + "=1").endswith("write section.key=value, such as search.beam=5")
+    assert error("", ".".join("a" * 5000) + "=1").endswith("write section.key=value without spaces, such as search.beam=5")
 
 
 NUMBERS = [  # every key that is a number, with its schema

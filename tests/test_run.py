@@ -66,9 +66,39 @@ def test_a_folder_that_holds_a_run_is_refused_and_both_ways_out_are_named(run, c
         Run.create(run.path, config, {})
 
 
-def test_a_folder_without_a_run_cannot_be_opened(tmp_path):
-    with pytest.raises(UserError, match="not a run folder"):
-        Run.open(tmp_path)
+def test_a_folder_with_other_files_is_no_place_for_a_run(config, tmp_path):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / ".DS_Store").touch()
+    (folder / "environment.json").touch()  # a start that was killed has left it
+    Run(folder).must_be_new()
+    for name in ("test.json", "corpus.en"):
+        (folder / name).write_text("mine")
+    with pytest.raises(UserError, match=r"holds other files \(corpus.en, test.json\): a run needs a folder of its own"):
+        train(config, folder)
+    assert sorted(file.name for file in folder.iterdir()) == [".DS_Store", "corpus.en", "environment.json", "test.json"]
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere", "there is no such folder; `seq2seq train CONFIG --run nowhere` makes one"),
+        ("folder", "it has no config.yaml; `seq2seq train CONFIG --run folder` makes one"),
+        ("runs", "but a folder of runs; name one, such as runs/a"),
+        ("The cat sees.", "nothing of this name exists; a text to translate comes from standard input"),
+        ("~/run", "since ~ stands for nothing here; write the whole path"),
+        ("https://example.org/a.s2s", "but an address; download the file first"),
+    ],
+)
+def test_a_name_that_is_no_run_gets_a_way_out(tmp_path, monkeypatch, name, says):
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    for run in ("b", "a"):
+        (Path("runs") / run).mkdir(parents=True)
+        (Path("runs") / run / "config.yaml").touch()
+    with pytest.raises(UserError) as raised:
+        Run.open(name)
+    assert str(raised.value).startswith(f"{name}: not a run folder, {says}")
 
 
 def test_the_config_in_the_run_has_absolute_paths_and_the_same_values(run, config, monkeypatch, tmp_path):

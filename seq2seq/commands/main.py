@@ -7,6 +7,7 @@ answers at once.
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -152,7 +153,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     for i, word in enumerate(words):
         name = word.partition("=")[0]
         if name.startswith("--") and not any(option.startswith(name) for option in known):
-            hint = _guess(name, known)
+            hint = _guess(name, known) or _as_override(argv[i:], commands[first])
             value = [each for each in argv[i + 1 : i + 2] if not each.startswith("-")]
             commands[first].error(f"unrecognized arguments: {' '.join([word, *value])}{hint and f'; {hint}'}")
 
@@ -160,10 +161,20 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     args, rest = parser.parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or "=" not in word or "overrides" not in args]
     if unknown:
-        commands[first].error(f"unrecognized arguments: {' '.join(unknown)}")
+        at = argv.index(unknown[0])
+        hint = _as_override(argv[at:], commands[first]) or _as_override(argv[at - 1 :], commands[first])
+        commands[first].error(f"unrecognized arguments: {' '.join(unknown)}{hint and f'; {hint}'}")
     if rest:
         args.overrides = [*args.overrides, *rest]
     return args
+
+
+def _as_override(words: Sequence[str], command: Parser) -> str:
+    """Say how a key of the config is set, if the first words seem to mean that and the command can; else nothing."""
+    if all(action.dest != "overrides" for action in command._actions):
+        return ""
+    found = re.match(r"-*([a-z_]+(?:\.[a-z_]+)+)(?: *= *| )([^= ]*)", " ".join(words[:3]))
+    return f"a key is set without -- and without spaces: {found[1]}={found[2] or '...'}" if found else ""
 
 
 def _guess(word: str, names: Iterable[str]) -> str:

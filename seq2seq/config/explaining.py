@@ -113,9 +113,25 @@ def _describe(error: Any, path: Sequence[str], written: str | None) -> str:
     rule = re.sub(r"^(Input|String|Value|List) should", "it must", error["msg"])
     for theirs, ours in PLAIN_WORDS.items():
         rule = rule.replace(theirs, ours)
+    if kind in ("int_type", "int_parsing", "int_from_float", "float_type", "float_parsing"):
+        rule += _as_number(written or str(value), "int" in kind)
     if kind == "literal_error" and (guess := nearest(str(value), re.findall(r"'([^']*)'", rule))):
         rule += f"; did you mean {guess}?"
     return f"{key} is {show(value, written)}; {rule}"
+
+
+def _as_number(written: str, whole: bool) -> str:
+    """Say how YAML writes a number that was written with a comma, or a whole one with an exponent; else nothing."""
+    has_thousands = re.fullmatch(r"[1-9]\d{0,2}(,\d{3})+", written)
+    plain = written.replace(",", "" if whole or has_thousands else ".")
+    try:
+        number = float(plain)
+    except ValueError:
+        return ""
+    is_whole = number.is_integer() and abs(number) < 2**32
+    if plain == written and not (whole and is_whole):
+        return ""
+    return f"; write {int(number) if whole and is_whole else plain}"
 
 
 def _suggest(path: Sequence[str]) -> str:
@@ -123,6 +139,12 @@ def _suggest(path: Sequence[str]) -> str:
     *parents, name = path
     section = ".".join(parents)
     keys = {path: list(kind.model_fields) for path, kind in sections().items()}
+    if re.fullmatch(r"[0-9.]+", name):
+        return "in braces a comma separates keys: write 0.3 for 0,3, and 1000 for 1,000"
+    above, dot, key = name.rpartition(".")
+    if dot and not parents and key in keys.get(above, []):
+        indented = " {".join(f"{part}:" for part in above.split(".")) + f" {{{key}: ...}}" + "}" * above.count(".")
+        return f"a file has it in a section: {indented}; only the command line writes {name}=..."
     if name in FOREIGN_KEYS:
         return f"here it is {FOREIGN_KEYS[name]}"
     if elsewhere := [f"{other}.{name}".lstrip(".") for other in keys if name in keys[other]]:

@@ -34,6 +34,8 @@ Natural = Annotated[int, Field(ge=0, le=10**9)]
 Size = Annotated[int, Field(ge=1, le=10**6)]  # of a vector
 Layers = Annotated[int, Field(ge=1, le=1000)]
 
+TYPOGRAPHIC = "“”„‟«»‘’‚‛"  # quotation marks that mean nothing in YAML
+
 
 def _two_columns(columns: Any) -> Any:
     """Return two columns of a table; raise ValueError, with an example, for anything else."""
@@ -49,11 +51,12 @@ def _corpora(train: Any) -> Any:
     if isinstance(train, str) and train:
         return train
     corpora = train if isinstance(train, list) and train else [train]
+    corpora = [{"path": corpus} if isinstance(corpus, str) else corpus for corpus in corpora]
     for corpus in corpora:
         weight = corpus.get("weight", 1) if isinstance(corpus, dict) else None
         is_weight = isinstance(weight, int | float) and not isinstance(weight, bool) and 0 < weight <= 1000
         if not is_weight or not corpus.get("path") or corpus.keys() - {"path", "weight"}:
-            example = "write a path, or a list such as [{path: data/real, weight: 2}, {path: data/more}]"
+            example = "write a path, or a list such as [{path: data/real, weight: 2}, data/more]"
             shown = "empty" if train is None else f"{train!r:.200}"
             raise ValueError(f"data.train is {shown}; {example}, with weights above 0 and at most 1000")
     return [corpus | {"weight": float(corpus.get("weight", 1))} for corpus in corpora]
@@ -138,8 +141,8 @@ class DataConfig(Section):
     """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
     train: Annotated[Text | Annotated[list[Corpus], Field(min_length=1)], BeforeValidator(_corpora)]
-    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, {path: data/more}]`: with
-    weight 2 an epoch has each pair twice, with 0.5 every second pair, without a weight each once"""
+    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, data/more]`: with weight 2 an epoch
+    has each pair twice, with 0.5 every second pair, without a weight each once"""
     dev: Text
     """sentence pairs to validate on; they decide which checkpoint is the best"""
     test: Text | None = None
@@ -444,6 +447,10 @@ def sections(section: type[Section] = Config, path: str = "") -> dict[str, type[
 def _text_rules(config: Config) -> Iterator[str]:
     data, tokenizer, model = config.data, config.tokenizer, config.model
     pretrained = model.pretrained_embeddings
+    for key in ("src", "tgt", "train", "dev", "test"):
+        text = getattr(data, key)
+        if isinstance(text, str) and text[0] in TYPOGRAPHIC and text[-1] in TYPOGRAPHIC:
+            yield f"data.{key} is {text}: YAML takes these marks for letters; leave them out, or write \" instead"
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
     if tokenizer.joint and not isinstance(tokenizer.type, str):

@@ -21,6 +21,22 @@ from seq2seq.files import read_small
 LARGEST = 2**20  # bytes of a config
 RETIRED = {("training", "r_drop"): 0}  # keys of earlier versions, with the value that changes nothing: old runs have it
 NOT_HERE = "(not in this file)"  # instead of the path of a corpus
+YAML_FIXES = {  # by a part of PyYAML's message
+    "'\\t'": "write spaces instead of tabs",
+    "cannot start any token": "quote a text that begins with this sign",
+    "undefined alias": "quote a text that begins with *",
+    "unknown escape": "in double quotes a backslash begins an escape: put a path in single quotes, or write / in it",
+    "could not find expected ':'": "a key is followed by a colon and a space, as in `src: en`",
+    "mapping values are not allowed": "write one key a line with a space after its colon, indent the keys of a section "
+    "alike, and quote a text that has a colon and a space in it",
+    "expected <block end>": "indent the keys of a section by equally many spaces, and those of data, model, ... by none",
+    "found another document": "a config is one document: delete the line --- and what follows it",
+    "could not determine a constructor": "a config holds texts, numbers, lists and sections alone: delete the tag !...",
+    "expected ',' or '}'": "close the braces, and put a comma between two keys",
+    "expected ',' or ']'": "close the bracket, and put a comma between two items",
+    "the node content": "close the brace or the bracket",
+    "unexpected end of stream": "close the quotation mark",
+}
 
 
 def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Config | None = None) -> Config:
@@ -51,7 +67,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
         key, equals, value_text = override.partition("=")
         keys = tuple(part.strip() for part in key.split("."))
         if not equals or not all(keys) or len(keys) > DEEPEST:
-            raise UserError(f"override {override!r:.80}: write section.key=value, such as search.beam=5")
+            raise UserError(f"override {override!r:.80}: write section.key=value without spaces, such as search.beam=5")
         value, source = _read_yaml(value_text, "override", keys)
         data = _replace(data, keys, value)
         sources.append(source)
@@ -134,11 +150,16 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, S
         node = loader.get_single_node()
         return (None if node is None else loader.construct_document(node)), Source(name, keys, node)
     except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
+        # the line: that of a key without its colon, not of what follows
+        mark, context = getattr(error, "problem_mark", None), getattr(error, "context", None) or ""
+        mark = error.context_mark if "simple key" in context or "quoted scalar" in context else mark
         number = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))  # of a forbidden character
         where = f"{name} {'.'.join(keys)}={text:.80}" if keys else f"{name}:{number + 1}"
-        problem = getattr(error, "problem", None) or str(error).splitlines()[0]
-        raise UserError(f"{visible(where)}: {visible(problem):.200}") from None
+
+        # the problem and what to do
+        problem = (getattr(error, "problem", None) or str(error).splitlines()[0]).removeprefix("but ")
+        fix = next((fix for part, fix in YAML_FIXES.items() if part in problem), "")
+        raise UserError(f"{visible(where)}: {visible(problem):.200}{fix and f'; {fix}'}") from None
 
 
 def _replace(data: Any, keys: Sequence[str], value: Any) -> Any:

@@ -17,6 +17,7 @@ An exported file (exporting.py) is read like such a folder, and never changed. I
 """
 
 import logging
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 log = logging.getLogger("seq2seq")
 
+BEFORE_CONFIG = "environment.json"  # which a start that was killed has written
 TRAIN_FROM_IT = "a training needs a folder; start one from it with --from FILE --run DIR"
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
@@ -144,7 +146,7 @@ class Run:
         with must_write(path, "choose another with --run DIR"):
             path.mkdir(parents=True, exist_ok=True)
             described = describe_environment(config, data, precision) | ({"from": source} if source else {})
-            write_json(path / "environment.json", described)
+            write_json(path / BEFORE_CONFIG, described)
             run.save_config(config)
         return run
 
@@ -181,9 +183,7 @@ class Run:
             whole = run.path.parents[1]
             raise UserError(f"{path}: a checkpoint; give its run, {whole}, of which the best checkpoint is taken")
         if not run.exists():
-            raise UserError(
-                f"{path}: not a run folder, it has no config.yaml; `seq2seq train CONFIG --run {path}` makes one"
-            )
+            raise UserError(f"{path}: not a run folder, {_why_not(str(path))}")
         return run
 
     def exists(self) -> bool:
@@ -191,12 +191,20 @@ class Run:
         return status(self.folder / "config.yaml") is not None or is_folder(self.folder / "checkpoints")
 
     def must_be_new(self) -> None:
-        """Raise UserError if the folder already holds a run."""
+        """Raise UserError if the folder already holds a run, or files of something else."""
         self.must_be_a_folder(TRAIN_FROM_IT)
         if self.exists():
             raise UserError(
-                f"{self.path} already holds a run: add --resume to continue it, or --run DIR to train in another folder"
+                f"{self.path} already holds a run: add --resume (in Python resume=True) to continue it, or name another "
+                "folder with --run DIR (run=DIR)"
             )
+        if not is_folder(self.path):
+            return
+        with must_write(self.path, "choose another with --run DIR"):
+            others = sorted({file.name for file in self.path.iterdir() if file.name[0] != "."} - {BEFORE_CONFIG})
+        if others:
+            shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
+            raise UserError(f"{self.path} holds other files ({shown}): a run needs a folder of its own, so name another")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -410,3 +418,18 @@ class Run:
                     raise
                 time.sleep(PAUSE)
         raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
+
+
+def _why_not(name: str) -> str:
+    """Say why a name is none of a run, and what to give instead."""
+    made = f"`seq2seq train CONFIG --run {shlex.quote(name)}` makes one"
+    if is_folder(Path(name)):
+        inside = sorted(file.parent for file in Path(name).glob("*/config.yaml"))
+        return f"but a folder of runs; name one, such as {inside[0]}" if inside else f"it has no config.yaml; {made}"
+    if "://" in name:
+        return "but an address; download the file first"
+    if name.startswith("~"):
+        return "since ~ stands for nothing here; write the whole path"
+    if len(name.split()) > 1:
+        return "nothing of this name exists; a text to translate comes from standard input, or from a file with --input"
+    return f"there is no such folder; {made}"

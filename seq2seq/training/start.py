@@ -83,9 +83,9 @@ def prepare(
         # the run folder, the checkpoint to resume from, the run that this one starts from
         run, first = Run(path), processes.rank == 0
         is_new = not run.exists()
+        if first and (is_new or not resume):
+            run.must_be_new()
         if first and not is_new:
-            if not resume:
-                run.must_be_new()
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
         config = take_over(config, source) if source else config
