@@ -349,7 +349,7 @@ def test_the_environment_of_torchrun_is_whole_or_an_error(monkeypatch, environme
         (["trian"], "seq2seq: error: trian is no command; did you mean train?; see seq2seq --help"),
         (["x"], "x is no command; the commands are split, train, evaluate,"),
         (["translate", "run", "--baem", "3"], "unrecognized arguments: --baem 3; did you mean --beam?; see seq2seq tr"),
-        (["train", "a.yaml", "--run", "r", "model.dropout", "=", "0.1"], "is set without -- and without spaces: model.dropout=0.1;"),
+        (["train", "a.yaml", "--run", "r", "model.dropout", "=", "0.1"], "without spaces: model.dropout=0.1;"),
         (["train", "a.yaml", "--run", "r", "model.dropout=", "0.1"], "without spaces: model.dropout=0.1;"),
         (["train", "a.yaml", "--model.dropout=0.1"], "without -- and without spaces: model.dropout=0.1;"),
         (["train", "a.yaml", "--model.dropout", "0.1"], "without -- and without spaces: model.dropout=0.1;"),

@@ -141,8 +141,8 @@ class DataConfig(Section):
     """The parallel text. A path is a table (.tsv, .txt, .csv, .jsonl) or a prefix: `data/x` means `x.en` and `x.de`."""
 
     train: Annotated[Text | Annotated[list[Corpus], Field(min_length=1)], BeforeValidator(_corpora)]
-    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, data/more]`: with weight 2 an epoch
-    has each pair twice, with 0.5 every second pair, without a weight each once"""
+    """sentence pairs to learn from; or a list of corpora, `[{path: data/real, weight: 2}, data/more]`: with weight 2 an
+    epoch has each pair twice, with 0.5 every second pair, without a weight each once"""
     dev: Text
     """sentence pairs to validate on; they decide which checkpoint is the best"""
     test: Text | None = None
@@ -450,7 +450,7 @@ def _text_rules(config: Config) -> Iterator[str]:
     for key in ("src", "tgt", "train", "dev", "test"):
         text = getattr(data, key)
         if isinstance(text, str) and text[0] in TYPOGRAPHIC and text[-1] in TYPOGRAPHIC:
-            yield f"data.{key} is {text}: YAML takes these marks for letters; leave them out, or write \" instead"
+            yield f'data.{key} is {text}: YAML takes these marks for letters; leave them out, or write " instead'
     if data.src == data.tgt:
         yield f"data.src and data.tgt are both {data.src!r}; name two different languages"
     if tokenizer.joint and not isinstance(tokenizer.type, str):

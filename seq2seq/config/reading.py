@@ -29,7 +29,7 @@ YAML_FIXES = {  # by a part of PyYAML's message
     "could not find expected ':'": "a key is followed by a colon and a space, as in `src: en`",
     "mapping values are not allowed": "write one key a line with a space after its colon, indent the keys of a section "
     "alike, and quote a text that has a colon and a space in it",
-    "expected <block end>": "indent the keys of a section by equally many spaces, and those of data, model, ... by none",
+    "expected <block end>": "indent the keys of a section by equally many spaces, and data, model, ... by none",
     "found another document": "a config is one document: delete the line --- and what follows it",
     "could not determine a constructor": "a config holds texts, numbers, lists and sections alone: delete the tag !...",
     "expected ',' or '}'": "close the braces, and put a comma between two keys",

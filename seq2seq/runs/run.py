@@ -195,8 +195,8 @@ class Run:
         self.must_be_a_folder(TRAIN_FROM_IT)
         if self.exists():
             raise UserError(
-                f"{self.path} already holds a run: add --resume (in Python resume=True) to continue it, or name another "
-                "folder with --run DIR (run=DIR)"
+                f"{self.path} already holds a run: add --resume (in Python resume=True) to continue it, or name another"
+                " folder with --run DIR (run=DIR)"
             )
         if not is_folder(self.path):
             return
@@ -204,7 +204,7 @@ class Run:
             others = sorted({file.name for file in self.path.iterdir() if file.name[0] != "."} - {BEFORE_CONFIG})
         if others:
             shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-            raise UserError(f"{self.path} holds other files ({shown}): a run needs a folder of its own, so name another")
+            raise UserError(f"{self.path} holds other files ({shown}): a run needs a folder of its own; name another")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
