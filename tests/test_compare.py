@@ -108,6 +108,12 @@ def test_keys_that_end_alike_are_told_apart(config):
     assert names(grid) == ["encoder.cell=gru,decoder.cell=lstm,beam=2,seed=3"]
 
 
+def test_a_value_that_is_wrong_by_itself_is_an_error_before_anything_is_trained(config):
+    says = "a value to try is wrong: training.learning_rate is 'abc'; it must be a number; nothing was trained"
+    with pytest.raises(UserError, match=says):
+        make_grid(config, [], ["training.learning_rate=1e-3,abc"], 1)
+
+
 def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
     grid = make_grid(config, [], [SCORES, "model.encoder.hidden_size=24,48"], 1)
     assert names(grid) == [
@@ -122,8 +128,8 @@ def test_a_combination_that_is_no_config_is_left_out_with_the_reason(config):
 @pytest.mark.parametrize(
     ("overrides", "varied", "seeds", "message"),
     [
-        ([], ["model.attention.scor=dot"], 1, "no combination is a valid config; .*scor is not a key; did you mean"),
-        ([], ["model.attention.score=dto"], 1, "no combination is a valid config; .*did you mean dot"),
+        ([], ["model.attention.scor=dot"], 1, "a value to try is wrong: .*scor is not a key; did you mean"),
+        ([], ["model.attention.score=dto"], 1, "a value to try is wrong: .*did you mean dot"),
         ([], ["model.attention.score"], 1, "no values"),
         ([], ["model.attention.score=[dot"], 1, "--vary model.attention.score=\\[dot: "),
         ([], ["search.beam=1]: [2"], 1, "no values"),

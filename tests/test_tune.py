@@ -49,6 +49,8 @@ def test_of_equal_settings_the_present_one_stays_and_then_the_cheapest_is_taken(
     assert best_of(trials, "bleu", SearchConfig(beam=10, length_penalty=0.6))[:2] == (10, 0.6)
     assert best_of(trials, "bleu", SearchConfig(beam=3))[:2] == (5, 0.6)
     assert best_of(trials, "cer", SearchConfig(beam=3))[:2] == (2, 0.0)
+    same = [trial(1, 0.0, 0.0), trial(2, 0.6, 0.0)]
+    assert best_of(same, "bleu", SearchConfig(beam=5, length_penalty=1.0))[:2] == (5, 1.0)
 
 
 @pytest.mark.parametrize(

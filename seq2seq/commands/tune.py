@@ -128,7 +128,11 @@ def _tune_run(args: argparse.Namespace) -> None:
     table = tabulate(rows, headers, tablefmt="pipe", floatfmt=".2f")
     best = best_of(trials, metric, config.search)
     found = f"best {LABELS[metric]} on dev: {best.score.score:.2f} with beam {best.beam}, length penalty "
-    say("", *table.split("\n"), "", f"{found}{best.length_penalty:g}   {best.score.signature}")
+    say("", *table.split("\n"), "")
+    if len({*scores}) == 1:
+        say(f"all settings have the same {LABELS[metric]} on dev: the config stays as it is")
+        return
+    say(f"{found}{best.length_penalty:g}   {best.score.signature}")
     if not args.dry_run:
         keep_best(folder, trials, metric, translator.device)
         say(f"search.beam and search.length_penalty of {folder.path / 'config.yaml'} are set to it")

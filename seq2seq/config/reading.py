@@ -20,6 +20,7 @@ from seq2seq.files import read_small
 
 LARGEST = 2**20  # bytes of a config
 RETIRED = {("training", "r_drop"): 0}  # keys of earlier versions, with the value that changes nothing: old runs have it
+OVERRIDE = "override"  # begins the message about an override that is wrong by itself
 NOT_HERE = "(not in this file)"  # instead of the path of a corpus
 YAML_FIXES = {  # by a part of PyYAML's message
     "'\\t'": "write spaces instead of tabs",
@@ -68,7 +69,7 @@ def load_config(path: str | Path | None, overrides: Sequence[str] = (), base: Co
         keys = tuple(part.strip() for part in key.split("."))
         if not equals or not all(keys) or len(keys) > DEEPEST:
             raise UserError(f"override {override!r:.80}: write section.key=value without spaces, such as search.beam=5")
-        value, source = _read_yaml(value_text, "override", keys)
+        value, source = _read_yaml(value_text, OVERRIDE, keys)
         data = _replace(data, keys, value)
         sources.append(source)
     return parse_config(data or {}, str(path or "--from"), sources)
@@ -152,7 +153,8 @@ def _read_yaml(text: str, name: str, keys: tuple[str, ...] = ()) -> tuple[Any, S
     except yaml.YAMLError as error:
         # the line: that of a key without its colon, not of what follows
         mark, context = getattr(error, "problem_mark", None), getattr(error, "context", None) or ""
-        mark = error.context_mark if "simple key" in context or "quoted scalar" in context else mark
+        if "simple key" in context or "quoted scalar" in context:
+            mark = getattr(error, "context_mark", mark)
         number = mark.line if mark else text.count("\n", 0, getattr(error, "position", 0))  # of a forbidden character
         where = f"{name} {'.'.join(keys)}={text:.80}" if keys else f"{name}:{number + 1}"
 

@@ -22,6 +22,7 @@ from pydantic import BaseModel
 
 from seq2seq.config import Config, flatten_keys, load_config, resolve_paths
 from seq2seq.config.dialect import Loader
+from seq2seq.config.reading import OVERRIDE
 from seq2seq.data.dataset import data_digests, read_dev, training_text
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -99,7 +100,7 @@ def combine(
 ) -> Grid:
     """Make a trial of each combination of values with each seed; leave out combinations that are no valid config.
 
-    Raises UserError: the config is wrong, two combinations mean the same, or none is valid.
+    Raises UserError: the config is wrong, a value is wrong by itself, two combinations mean the same, or none is valid.
     """
     base = load_config(path, overrides)
     for override in overrides:
@@ -118,6 +119,8 @@ def combine(
                 grid.trials.append(Trial(f"{name},seed={seed}", values, seed, config))
         except UserError as error:
             grid.left_out[name] = str(error)
+    if wrong := next((reason for reason in grid.left_out.values() if reason.startswith(OVERRIDE)), None):
+        raise UserError(f"a value to try is wrong: {wrong.removeprefix(OVERRIDE).lstrip(': ')}; nothing was trained")
     if not grid.trials:
         raise UserError(f"no combination is a valid config; {next(iter(grid.left_out.values()))}")
 
