@@ -9,6 +9,7 @@ from tiny import write_config
 
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
+from seq2seq.data.formats import Form
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import describe_copying, evaluate, file_texts, save_evaluation, split_texts
@@ -125,7 +126,7 @@ def test_reference_files_must_be_as_long_as_the_source(tmp_path):
     (tmp_path / "src").write_text("a\nb\n")
     (tmp_path / "ref").write_text("a\n")
     with pytest.raises(UserError, match=r"src:2 has no partner"):
-        file_texts(str(tmp_path / "src"), [str(tmp_path / "ref")])
+        file_texts(str(tmp_path / "src"), [str(tmp_path / "ref")], Form("en", "de"))
 
 
 def test_what_copying_reaches_is_said_where_it_reaches_much():

@@ -205,7 +205,7 @@ def test_exchanged_columns_are_told_by_their_scripts(tmp_path, capsys, first, se
     lines = (f"{first}\t{second}\n".replace("{}", "abcdefghij"[i % 10] * (1 + i // 10)) for i in range(40))
     (tmp_path / "pairs.tsv").write_text("".join(lines), encoding="utf-8")
     main(["split", str(tmp_path / "pairs.tsv"), "--src", src, "--tgt", tgt, "--out", str(tmp_path / "out")])
-    assert ("are the columns exchanged?" in capsys.readouterr().out) == exchanged
+    assert ("are the two sides exchanged?" in capsys.readouterr().out) == exchanged
 
 
 def test_a_row_with_too_few_cells_is_an_error_that_names_its_line(tmp_path, capsys):

@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import shutil
 
 import pytest
 from faults import mistake
@@ -41,6 +42,14 @@ READ = {  # the file, its text, columns, header; whether a header is found
         True,
     ),
     "a header of codes with regions": ("t.tsv", "en_US\tfr-FR\n" + PLAIN, None, "auto", True),
+    "a header of codes of three letters": ("t.tsv", "eng\tFRA\n" + PLAIN, None, "auto", True),
+    "a header of codes of three letters in the other order": (
+        "t.tsv",
+        "fre\teng\n" + "".join(f"{tgt}\t{src}\n" for src, tgt in PAIRS),
+        None,
+        "auto",
+        True,
+    ),
     "a header of another language": ("t.tsv", "English\tGerman\n" + PLAIN, None, "auto", True),
     "the same, in the other order": (
         "t.tsv",
@@ -146,6 +155,8 @@ PAIRS_OF_WORDS = {  # no headers
     "Latin\tLatin": "en de",
     "it\tla": "en es",
     "no\tde": "en nl",
+    "cat\test": "en fr",
+    "fin\tpor": "fr es",
 }
 
 
@@ -306,6 +317,33 @@ def test_a_run_from_tables_equals_one_from_two_files(folder):
     runs = [Run(folder / name) for name in ("run", "plain")]
     weights = [(run.checkpoints.named("last").path / "model.safetensors").read_bytes() for run in runs]
     assert weights[0] == weights[1]
+
+
+def test_a_suspected_header_and_exchanged_sides_are_said_by_every_command_that_reads_pairs(folder, capsys, caplog):
+    rows = "".join(f"{ko}\tthe red house\n" for ko in ("그 빨간 집", "그 집"))
+    write(folder, "korean.tsv", "Zieltext\tQuelle\n" + rows * 4)
+    run = folder / "turned"
+    shutil.copytree(folder / "plain", run)
+    config = (run / "config.yaml").read_text().replace("tgt: de", "tgt: ko")
+    (run / "config.yaml").write_text(config)
+    environment = (run / "environment.json").read_text().replace('"de"', '"ko"')
+    (run / "environment.json").write_text(environment)
+    for command in ("evaluate", "score", "align"):
+        caplog.clear()
+        printed(capsys, command, run, "--data", folder / "korean.tsv")
+        said = "\n".join(caplog.messages)
+        assert "korean.tsv:1 is taken for a pair: 'Zieltext' and 'Quelle'" in said
+        assert "en is written in Hangul, ko in Latin: are the two sides exchanged?" in said or command == "align"
+
+
+def test_a_column_by_number_whose_first_cell_is_a_name_is_translated_with_a_warning(folder, capsys, caplog):
+    write(folder, "named.tsv", "en\tde\nthe cat sees\tx\n")
+    lines = printed(capsys, "translate", folder / "plain", "--input", folder / "named.tsv", "--column", "1")
+    assert lines.count("\n") == 2
+    assert any("named.tsv:1: 'en' is read as a text; if it is the name" in message for message in caplog.messages)
+    caplog.clear()
+    lines = printed(capsys, "translate", folder / "plain", "--input", folder / "named.tsv", "--column", "en")
+    assert (lines.count("\n"), "is read as a text" in caplog.text) == (1, False)
 
 
 def test_evaluate_and_score_read_the_tables_of_the_run_and_others(folder, capsys, caplog):

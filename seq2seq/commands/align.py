@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> None:
     """Write one line of links for every line of the input."""
     # check the options and read the first lines before the output is opened
     from seq2seq.data.dataset import form_of
-    from seq2seq.data.formats import corpus_files, describe_table, stream_pairs
+    from seq2seq.data.formats import corpus_files, explain_first_row, stream_pairs
     from seq2seq.decoding.forced import look_at_pairs
     from seq2seq.decoding.translation import Options
     from seq2seq.runs.run import Run
@@ -50,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
     translator.check(Options(beam=args.beam))
 
     if args.data:
-        if header := describe_table(args.data, form):
+        if header := explain_first_row(args.data, form):
             logging.getLogger("seq2seq").warning(header)
         size, pairs = translator.search.batch_size, stream_pairs(args.data, *form)
         batches = chain([list(islice(pairs, size))], iter(lambda: list(islice(pairs, size)), []))

@@ -63,10 +63,11 @@ def run(args: argparse.Namespace) -> None:
     unkept = can_keep(folder, name)
 
     # translate and measure two files, a table, or a split of the run's data
+    form = options.read_form(args, form_of(folder.config()))
     if args.data:
-        texts = corpus_texts(args.data, options.read_form(args, form_of(folder.config())))
+        texts = corpus_texts(args.data, form)
     else:
-        texts = file_texts(args.src, args.ref) if args.src else _texts_of_split(folder, args.split)
+        texts = file_texts(args.src, args.ref, form) if args.src else _texts_of_split(folder, args.split)
     if not texts.sources:
         raise UserError(f"{args.src}: empty; there is nothing to measure")
     translator = console.load_translator(

@@ -35,10 +35,11 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("give --src and --tgt, or --data: source lines and their translations")
 
     # the pairs
+    form = options.read_form(args, form_of(Run.open(args.run).config()))
     if args.data:
-        sources, (targets,) = corpus_texts(args.data, options.read_form(args, form_of(Run.open(args.run).config())))
+        sources, (targets,) = corpus_texts(args.data, form)
     else:
-        sources, (targets,) = file_texts(args.src, [args.tgt])
+        sources, (targets,) = file_texts(args.src, [args.tgt], form)
 
     # their scores
     translator = console.load_translator(args.run, device=args.device)

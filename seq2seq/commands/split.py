@@ -81,7 +81,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _describe(division: "Division", args: argparse.Namespace) -> None:
     """Say what was read and left out, what looks wrong, and how large the parts are."""
-    from seq2seq.text.languages import are_exchanged
+    from seq2seq.text.languages import describe_exchange
 
     # what was read and left out
     read, repeated = len(division.part), division.repeated
@@ -97,10 +97,8 @@ def _describe(division: "Division", args: argparse.Namespace) -> None:
     if division.common:
         count, line = division.common
         say(f"{count:,} different sources have one target, that of pair {line:,}: is it a placeholder, such as NA?")
-    if are_exchanged(division.scripts, (args.src, args.tgt)):
-        written = f"{args.src} is written in {division.scripts[0]}, {args.tgt} in {division.scripts[1]}"
-        fix = "delete what was written; give --columns 2,1, or exchange --src and --tgt"
-        say(f"{written}: are the columns exchanged? Then {fix}")
+    if exchanged := describe_exchange(division.scripts, (args.src, args.tgt)):
+        say(f"{exchanged} Then delete what was written; give --columns 2,1, or exchange --src and --tgt")
 
     # the parts
     sizes = division.sizes()

@@ -15,7 +15,7 @@ from seq2seq.config import Config
 from seq2seq.config.keys import DataConfig
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, encode_pairs, is_too_long, read_pairs
-from seq2seq.data.formats import Form, Row, corpus_files, describe_table, stream_pairs
+from seq2seq.data.formats import Form, Row, corpus_files, explain_first_row, stream_pairs
 from seq2seq.data.report import Report
 from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
@@ -47,10 +47,10 @@ def read_dev(config: Config) -> list[Pair]:
 
 
 def describe_headers(config: Config) -> list[str]:
-    """Say which lines of the data are taken for headers of tables; raise UserError where a table cannot be read."""
+    """Say which lines of the data are headers of tables, or could be; raise UserError where a table cannot be read."""
     data, form = config.data, form_of(config)
     prefixes = (*(corpus.path for corpus in data.corpora), data.dev, data.test)
-    described = [describe_table(prefix, form) for prefix in prefixes if prefix]
+    described = [explain_first_row(prefix, form) for prefix in prefixes if prefix]
     return [line for line in described if line]
 
 

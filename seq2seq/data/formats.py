@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from typing import Any, BinaryIO, Literal, NamedTuple
 
 from seq2seq.errors import UserError, nearest
 from seq2seq.files import is_file, must_read, status
-from seq2seq.text.languages import LANGUAGES
+from seq2seq.text.languages import CODES, LANGUAGES
 from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")
@@ -321,7 +322,8 @@ _SOURCE = {"source", "src", "input", "original"}
 _TARGET = {"target", "tgt", "trg", "output", "translation"}
 _OTHER = {"id", "score", "sentence", "text", "lang", "language", "word", "lemma", "form", "ipa", "pronunciation"}
 _OTHER |= {"phonemes", "spelling"}
-_LANGUAGE_NAMES = {name: code for code, names in LANGUAGES.items() for name in (names.name, names.own_name)}
+# (codes of three letters are words too, such as cat and est: they count where they are those of the two languages)
+_LANGUAGE_NAMES = {name: code for code, known in LANGUAGES.items() for name in (known.name, known.own_name)}
 COLUMN_NAMES = _SOURCE | _TARGET | _OTHER | set(_LANGUAGE_NAMES)
 """Names that a column often has, as `fold_name` returns them."""
 
@@ -332,9 +334,10 @@ def fold_name(name: str) -> str:
 
 
 def _names_side(name: str, code: str, usual: set[str]) -> bool:
-    """Return whether a folded name is that of a side's column: for French `fr`, `fr fr`, `french`, `french text`."""
-    language = LANGUAGES.get(code.split()[0])
-    known = usual | {code} | ({language.name, language.own_name} if language else set())
+    """Return whether a folded name is that of a side's column: for French `fr`, `fra`, `fr fr`, `french text`."""
+    own = CODES.get(code.split()[0], code.split()[0])
+    language = LANGUAGES.get(own)
+    known = usual | {code} | ({own, *language.codes, language.name, language.own_name} if language else set())
     return name == code or _without_text(name) in known or (len(name.split()) == 2 and name.split()[0] == code)
 
 
@@ -517,6 +520,11 @@ def describe_table(prefix: str | Path, form: Form) -> str | None:
     return f"{file}:{first.line} is a header, no pair: {names}; {src}, {tgt} ({keep})"
 
 
+def explain_first_row(prefix: str | Path, form: Form) -> str | None:
+    """Say which row of a table is taken for a header, or which pair could be one; None if there is neither."""
+    return describe_table(prefix, form) or suspect_header(prefix, form)
+
+
 def suspect_header(prefix: str | Path, form: Form) -> str | None:
     """Show the first row of a table that is taken for a pair, if it could be names of columns; None if it could not."""
     file, *others = corpus_files(prefix, form.src, form.tgt)
@@ -570,7 +578,11 @@ def stream_column(path: str, column: str) -> Iterator[str]:
             continue
         if not 0 <= index < len(row.cells) and any(map(str.strip, row.cells)):
             raise UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
-        yield row.cells[index] if index < len(row.cells) else ""
+        cell = row.cells[index] if index < len(row.cells) else ""
+        if row.line == 1 and fold_name(cell) in COLUMN_NAMES | CODES.keys() | LANGUAGES.keys():
+            name = f"if it is the name of the column, choose it by that: --column {shlex.quote(cell.strip())}"
+            log.warning(f"{path}:1: {shorten(cell)} is read as a text; {name}")
+        yield cell
 
 
 def _read_tabs(path: str) -> Iterator[Cells]:

@@ -20,7 +20,7 @@ from seq2seq.data.formats import QUOTED, SPELLED_SIGN, Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, replacing_folder
 from seq2seq.shapes import Int, UInt64
-from seq2seq.text.languages import script_of
+from seq2seq.text.languages import main_script
 
 PARTS = ("train", "dev", "test")
 DROPPED = -1
@@ -109,7 +109,7 @@ class Reader:
     @property
     def scripts(self) -> tuple[str, str]:
         """The script of most letters of each side; empty where a side has none."""
-        src, tgt = map(_main_script, self.characters)
+        src, tgt = map(main_script, self.characters)
         return src, tgt
 
     @property
@@ -207,14 +207,6 @@ def write_division(out: Path, rows: Iterable[Row], form: Form, division: Divisio
                 file.write(text + "\n")
         (new / f"{name}.yaml").write_text(config, encoding="utf-8")
     return out / f"{name}.yaml"
-
-
-def _main_script(characters: Counter[str]) -> str:
-    scripts: Counter[str] = Counter()
-    for character, count in characters.items():
-        if script := script_of(character):
-            scripts[script] += count
-    return max(scripts, key=lambda script: scripts[script], default="")
 
 
 def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pairs"]) -> Int[np.ndarray, " pairs"]:

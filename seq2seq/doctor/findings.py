@@ -16,7 +16,7 @@ import numpy as np
 from seq2seq.data.corpus import Pair
 from seq2seq.data.formats import COLUMN_NAMES, QUOTED, Row, fold_name
 from seq2seq.shapes import Bool, Float, Int, Shaped
-from seq2seq.text.languages import LANGUAGES, script_of
+from seq2seq.text.languages import LANGUAGES, base_code, language_code, script_of
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
@@ -380,7 +380,7 @@ def _wrong_column(
 
     # another script: than the language has, where single words count too, or if it has several or is unknown, than the
     # training text
-    known = LANGUAGES.get(fold_name(language).split()[0])
+    known = LANGUAGES.get(base_code(language_code(fold_name(language).split()[0])))
     own = known.script if known else ""
     expected, seen = ([own], written[1]) if own else (usual, written[0])
     clear = seen > 0

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.dataset import form_of
-from seq2seq.data.formats import Form, describe_table, stream_sides, table_ending, warn_of_tabs
+from seq2seq.data.formats import Form, explain_first_row, stream_sides, table_ending, warn_of_tabs
 from seq2seq.decoding.engine import LONGEST
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
@@ -21,6 +21,7 @@ from seq2seq.evaluation.choice import blind_spot, make_bleu
 from seq2seq.evaluation.measures import Counts, Measure, count_all
 from seq2seq.files import check_writable, must_write, replace_text, write_json
 from seq2seq.runs.run import Run
+from seq2seq.text.languages import describe_exchange, scripts_of
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import Tokenizers
 
@@ -147,15 +148,18 @@ def split_texts(run: Run, split: str) -> Texts:
 
 
 def corpus_texts(corpus: str, form: Form) -> Texts:
-    """Read the pairs of a corpus, a table or two files; warn of a line that is taken for a header."""
-    if header := describe_table(corpus, form):
+    """Read the pairs of a corpus, a table or two files; warn of a header, and of sides that are exchanged."""
+    if header := explain_first_row(corpus, form):
         log.warning(header)
     pairs = read_pairs(corpus, *form)
-    return Texts([pair.src for pair in pairs], [[pair.tgt for pair in pairs]])
+    texts = Texts([pair.src for pair in pairs], [[pair.tgt for pair in pairs]])
+    _warn_if_exchanged(texts, form)
+    return texts
 
 
-def file_texts(src: str, references: Sequence[str]) -> Texts:
-    """Read a source file and one or more files of translations, a sentence a line; warn of tabs.
+def file_texts(src: str, references: Sequence[str], form: Form) -> Texts:
+    """Read a source file and one or more files of translations, a sentence a line; warn of tabs, and if the languages
+    are exchanged.
 
     Raises UserError: they differ in length, or are one table.
     """
@@ -165,7 +169,14 @@ def file_texts(src: str, references: Sequence[str]) -> Texts:
         raise UserError(f"{src}: a table, but both files must have a sentence a line; --data {src} reads its columns")
     sources = list(warn_of_tabs((source for source, _ in columns[0]), src))
     sides = zip(columns, references, strict=True)
-    return Texts(sources, [list(warn_of_tabs((line for _, line in column), name)) for column, name in sides])
+    texts = Texts(sources, [list(warn_of_tabs((line for _, line in column), name)) for column, name in sides])
+    _warn_if_exchanged(texts, form)
+    return texts
+
+
+def _warn_if_exchanged(texts: Texts, form: Form) -> None:
+    if exchanged := describe_exchange(scripts_of(texts.sources, texts.references[0]), (form.src, form.tgt)):
+        log.warning(exchanged)
 
 
 def name_of_file(src: str, others: Sequence[str] = ()) -> str:

@@ -15,7 +15,7 @@ import numpy as np
 from seq2seq.decoding.attention_map import AttentionMap, readable
 from seq2seq.errors import UserError
 from seq2seq.files import replace_text
-from seq2seq.text.languages import LANGUAGES
+from seq2seq.text.languages import LANGUAGES, language_code
 
 FILES = ("attention.html", "page.css", "attention.js")  # the template, and what it is filled with
 UNSAFE = {ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}  # could end the script, or a line in it
@@ -46,7 +46,7 @@ def save_page(
         raise UserError(f"{path}: {size} are too many for a page; shorten the text, or write a .png file or --json")
 
     # a language that is a file's ending, but no code, would mislead a browser
-    source, target = (code if code in LANGUAGES else "" for code in languages)
+    source, target = (code if code in LANGUAGES else "" for code in map(language_code, languages))
     views = [
         view | {"languages": {"rows": target if view["rows"] == "translation" else source, "columns": source}}
         for view in make_views(decoder, encoder)

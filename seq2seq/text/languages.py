@@ -1,45 +1,56 @@
-"""Some languages: code, English name, own name, and script, as the names of its letters in Unicode begin."""
+"""Some languages: codes, English name, own name, and script, as the names of its letters in Unicode begin."""
 
-import re
 import unicodedata
+from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
 
-# `_` stands for a space
+# the code in ISO 639-1, those in ISO 639-2, the names, the script; `_` stands for a space
 _KNOWN = """
-af afrikaans afrikaans Latin, ar arabic العربية Arabic, bg bulgarian български Cyrillic, bn bengali বাংলা Bengali,
-ca catalan català Latin, cs czech čeština Latin, cy welsh cymraeg Latin, da danish dansk Latin,
-de german deutsch Latin, el greek ελληνικά Greek, en english english Latin, eo esperanto esperanto Latin,
-es spanish español Latin, et estonian eesti Latin, eu basque euskara Latin, fa persian فارسی Arabic,
-fi finnish suomi Latin, fr french français Latin, ga irish gaeilge Latin, he hebrew עברית Hebrew,
-hi hindi हिन्दी Devanagari, hr croatian hrvatski Latin, hu hungarian magyar Latin, id indonesian indonesia Latin,
-is icelandic íslenska Latin, it italian italiano Latin, ja japanese 日本語 Han or Kana, ka georgian ქართული Georgian,
-ko korean 한국어 Hangul, la latin latina Latin, lt lithuanian lietuvių Latin, lv latvian latviešu Latin,
-mr marathi मराठी Devanagari, nl dutch nederlands Latin, no norwegian norsk Latin, oc occitan occitan Latin,
-pl polish polski Latin, pt portuguese português Latin, ro romanian română Latin, ru russian русский Cyrillic,
-sk slovak slovenčina Latin, sl slovenian slovenščina Latin, sv swedish svenska Latin, sw swahili kiswahili Latin,
-ta tamil தமிழ் Tamil, te telugu తెలుగు Telugu, th thai ไทย Thai, tr turkish türkçe Latin,
-uk ukrainian українська Cyrillic, ur urdu اردو Arabic, vi vietnamese tiếng_việt Latin, zh chinese 中文 Han or Kana
+af afr afrikaans afrikaans Latin, ar ara arabic العربية Arabic, bg bul bulgarian български Cyrillic,
+bn ben bengali বাংলা Bengali, ca cat catalan català Latin, cs ces/cze czech čeština Latin,
+cy cym/wel welsh cymraeg Latin, da dan danish dansk Latin, de deu/ger german deutsch Latin,
+el ell/gre greek ελληνικά Greek, en eng english english Latin, eo epo esperanto esperanto Latin,
+es spa spanish español Latin, et est estonian eesti Latin, eu eus/baq basque euskara Latin,
+fa fas/per persian فارسی Arabic, fi fin finnish suomi Latin, fr fra/fre french français Latin,
+ga gle irish gaeilge Latin, he heb hebrew עברית Hebrew, hi hin hindi हिन्दी Devanagari,
+hr hrv croatian hrvatski Latin, hu hun hungarian magyar Latin, id ind indonesian indonesia Latin,
+is isl/ice icelandic íslenska Latin, it ita italian italiano Latin, ja jpn japanese 日本語 Han or Kana,
+ka kat/geo georgian ქართული Georgian, ko kor korean 한국어 Hangul, la lat latin latina Latin,
+lt lit lithuanian lietuvių Latin, lv lav latvian latviešu Latin, mr mar marathi मराठी Devanagari,
+nl nld/dut dutch nederlands Latin, no nor norwegian norsk Latin, oc oci occitan occitan Latin,
+pl pol polish polski Latin, pt por portuguese português Latin, ro ron/rum romanian română Latin,
+ru rus russian русский Cyrillic, sk slk/slo slovak slovenčina Latin, sl slv slovenian slovenščina Latin,
+sv swe swedish svenska Latin, sw swa swahili kiswahili Latin, ta tam tamil தமிழ் Tamil, te tel telugu తెలుగు Telugu,
+th tha thai ไทย Thai, tr tur turkish türkçe Latin, uk ukr ukrainian українська Cyrillic, ur urd urdu اردو Arabic,
+vi vie vietnamese tiếng_việt Latin, zh zho/chi chinese 中文 Han or Kana
 """
 
 _JAPANESE = dict.fromkeys(("Cjk", "Ideographic", "Hiragana", "Katakana", "Katakana-Hiragana"), "Han or Kana")
 
 
 class Language(NamedTuple):
-    """The names and the script of a language."""
+    """The codes of three letters, the names and the script of a language."""
 
+    codes: list[str]
     name: str  # in English
     own_name: str  # in the language itself
     script: str
 
 
 def _parse() -> dict[str, Language]:
-    entries = (entry.split(maxsplit=3) for entry in _KNOWN.split(","))
-    return {code: Language(name, own_name.replace("_", " "), script) for code, name, own_name, script in entries}
+    found = {}
+    for entry in _KNOWN.split(","):
+        code, codes, name, own_name, script = entry.split(maxsplit=4)
+        found[code] = Language(codes.split("/"), name, own_name.replace("_", " "), script)
+    return found
 
 
 LANGUAGES = _parse()
 """A language by its code in ISO 639-1."""
+CODES = {name: code for code, known in LANGUAGES.items() for name in (*known.codes, known.name, known.own_name)}
+"""The code in ISO 639-1 of a language, by its codes of three letters and its names."""
 
 
 def language_name(code: str) -> str:
@@ -48,11 +59,9 @@ def language_name(code: str) -> str:
 
 
 def language_code(name: str) -> str:
-    """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE and german."""
-    code = re.sub("_", "-", name.split(".")[-1])
-    named = next((known for known, language in LANGUAGES.items() if language.name == code.lower()), code)
-    language, dash, rest = named.partition("-")
-    return f"{language.lower()}{dash}{rest}"
+    """Return the language code in the name of a side of the data: de for de, lc.norm.tok.de, DE, deu and german."""
+    code, dash, rest = name.split(".")[-1].replace("_", "-").partition("-")
+    return f"{CODES.get(code.lower(), code.lower())}{dash}{rest}"
 
 
 def base_code(code: str) -> str:
@@ -70,14 +79,32 @@ def script_of(character: str) -> str:
     return {"Combining": "", **_JAPANESE}.get(script, script)
 
 
-def are_exchanged(scripts: tuple[str, str], codes: tuple[str, str]) -> bool:
-    """Return whether the texts of two sides stand in each other's place, as their scripts tell.
+def main_script(characters: Counter[str]) -> str:
+    """Return the script of most of these letters; empty if there are none."""
+    scripts: Counter[str] = Counter()
+    for character, count in characters.items():
+        if script := script_of(character):
+            scripts[script] += count
+    return max(scripts, key=lambda script: scripts[script], default="")
+
+
+def describe_exchange(scripts: tuple[str, str], names: tuple[str, str]) -> str:
+    """Say that the texts of two sides stand in each other's place, if their scripts tell; else return an empty text.
 
     A side has another script than its language, and the other side has this script, which is not that of its own
     language. Romanized text and phones have another script too, but the other side is then where it belongs.
     """
-    own = [LANGUAGES[code].script if (code := base_code(language_code(name))) in LANGUAGES else "" for name in codes]
-    return any(
+    codes = [base_code(language_code(name)) for name in names]
+    own = [LANGUAGES[code].script if code in LANGUAGES else "" for code in codes]
+    if not any(
         own[side] and scripts[side] and scripts[side] != own[side] == scripts[1 - side] != own[1 - side]
         for side in (0, 1)
-    )
+    ):
+        return ""
+    return f"{names[0]} is written in {scripts[0]}, {names[1]} in {scripts[1]}: are the two sides exchanged?"
+
+
+def scripts_of(sources: Iterable[str], targets: Iterable[str]) -> tuple[str, str]:
+    """Return the script of most letters of the texts of each side."""
+    src, tgt = (main_script(Counter(character for text in side for character in text)) for side in (sources, targets))
+    return src, tgt
