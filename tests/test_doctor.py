@@ -461,6 +461,45 @@ def test_characters_that_training_never_has_are_named():
     assert "de" not in {f.side for f in diagnose([split("train", train), split("dev", dev)], lowercase=True).findings}
 
 
+def test_signs_without_width_are_found_where_the_script_does_not_write_them():
+    pairs = plant(sentences(0, 100), {3}, lambda src, tgt: (f"{src} a\u200bb", tgt))
+    pairs = plant(pairs, {7}, lambda src, tgt: (src, f"\u202b{tgt}\u202c"))
+    assert found(split("train", pairs)) == {("invisible", "train", "en"): [3], ("invisible", "train", "de"): [7]}
+    thai = [(f"ฉัน\u200bรัก\u200bเธอ {n}", tgt) for n, (_, tgt) in enumerate(sentences(0, 100))]
+    persian = [(f"می\u200cروم {n}", tgt) for n, (_, tgt) in enumerate(sentences(0, 100))]
+    for clean in (thai, persian):
+        assert "invisible" not in {kind for kind, *_ in found(split("train", clean))}
+
+
+def test_letters_that_only_look_alike_are_found_but_phones_are_not():
+    pairs = plant(sentences(0, 100), {4}, lambda src, tgt: (f"{src} cаt", tgt))  # a Cyrillic letter
+    pairs = plant(pairs, {8}, lambda src, tgt: (src, f"{tgt} ΤEST"))  # a Greek one
+    assert found(split("train", pairs)) == {("mixed", "train", "en"): [4], ("mixed", "train", "de"): [8]}
+    phones = [(src, f"{tgt} aβoθeχi") for src, tgt in sentences(0, 100)]
+    assert found(split("train", phones)) == {}
+
+
+def test_several_signs_for_the_apostrophe_are_counted():
+    pairs = [(f"{src} it's", tgt) for src, tgt in sentences(0, 100)]
+    assert found(split("train", pairs)) == {}
+    pairs = plant(pairs, {2, 5}, lambda src, tgt: (src.replace("'", "’"), tgt))
+    diagnosis = diagnose([split("train", pairs)])
+    (finding,) = diagnosis.findings
+    assert (finding.kind, finding.side, finding.lines) == ("apostrophe", "en", [2, 5])
+    assert finding.says == "several signs for the apostrophe: ' in 98, ’ in 2 lines"
+
+
+@pytest.mark.parametrize("sign", ["; ", "|", " / "])
+def test_several_translations_in_a_line_are_found_unless_the_source_has_the_sign_too(sign):
+    pairs = sentences(0, 100)
+    several = plant(pairs, set(range(1, 40)), lambda src, tgt: (src, f"{tgt}{sign}{tgt}"))
+    assert found(split("train", several))["choices", "train", "de"] == list(range(1, 40))
+    both = plant(pairs, set(range(1, 40)), lambda src, tgt: (f"{src}{sign}{src}", f"{tgt}{sign}{tgt}"))
+    assert found(split("train", both)) == {}
+    entities = plant(pairs, set(range(1, 40)), lambda src, tgt: (src, f"{tgt} l&apos;eau"))
+    assert ("choices", "train", "de") not in found(split("train", entities))
+
+
 def test_exchanged_columns_are_found_by_the_script_of_the_language_or_of_the_training_text():
     korean = sentences(0, 100, KO)
     turned = [(tgt, src) for src, tgt in korean]

@@ -47,6 +47,14 @@ ADVICE = {  # the most serious finding first
     "blank": "training drops these pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops pairs of this length, so no model learns it: raise data.max_length, or split the lines",
     "broken": "these are control characters, or text that was decoded wrongly: convert the original file again",
+    "invisible": "nobody types these signs without width, so a word with one is another word to the model than the same "
+    "word without: delete them in all files, unless the script needs them",
+    "mixed": "letters that only look alike, such as Cyrillic а in a Latin word, make a word that no other line has: write "
+    "it in one script",
+    "apostrophe": "to a model it's and it’s are different words: write one sign in all files, and in what you will "
+    "translate",
+    "choices": "a model learns to write several translations and the sign between them: give each a line of its own, or "
+    "keep one",
     "markup": "a model learns the mark-up too: keep the text alone. TMX: tmx2corpus, or the Moses format of OPUS; SGM "
     "of WMT: sacrebleu --echo, or the text inside <seg>; HTML: a parser, such as Python's html.parser",
     "entity": "&amp; stands for &, and so on: convert them in all files, and in what you will translate, for example "
@@ -90,14 +98,31 @@ _MARKUP = re.compile(
 _WORD = re.compile(r"[^\W\d_]+")
 _ENCLOSED = re.compile(r"/.*/|\[.*\]")  # a pronunciation, as dictionaries print it
 _COMMENT = re.compile(r"#+ |%+ |//")
-_EACH = ("broken", "letters", "entity", "markup", "enclosed", "quoted", "quotes")  # a mark for each side
+# spaces without width, and marks of the direction of writing
+_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2061-\u2064\u2066-\u2069]")
+BREAK_WITHOUT_WIDTH = ("Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Javanese")  # scripts that write U+200B
+# a Latin letter beside a Cyrillic one, or beside a Greek one that looks like a Latin one; phones are written with others
+_ALIKE = "\u0400-\u052fΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"
+_MIXED = re.compile(f"[A-Za-z][{_ALIKE}]|[{_ALIKE}][A-Za-z]")
+_APOSTROPHE = re.compile(r"(?<=[^\W\d_])['’ʼ‘`´](?=[^\W\d_])")
+APOSTROPHES = "'’ʼ‘`´"
+FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
+_CHOICE = re.compile(r"[^\s;|]\s*([;|])\s*[^\s;|]|\w (/) \w")  # a sign between two translations
+_SHOWN_AT = {"entity": _ENTITY, "markup": _MARKUP, "mixed": _MIXED, "apostrophe": _APOSTROPHE, "choices": _CHOICE}
+_EACH = ("broken", "invisible", "mixed", "choices", "letters", "entity", "markup", "enclosed", "quoted", "quotes")
 _MARKS = np.dtype(
     [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
-    + [(name, "?", 2) for name in _EACH]
-    + [("novel", "u2", 2)]
+    + [(name, "?", 2) for name in _EACH]  # a mark for each side
+    + [("apostrophe", "u1", 2), ("novel", "u2", 2)]
 )
-SIGNS = {"broken": "broken characters", "entity": "HTML entities", "markup": "mark-up"}  # of a faulty line of a side
+SIGNS = {  # of a faulty line of a side
+    "broken": "broken characters",
+    "invisible": "signs without width",
+    "mixed": "letters of two scripts in a word",
+    "entity": "HTML entities",
+    "markup": "mark-up",
+}
 
 Lines = Bool[np.ndarray, " lines"]
 Rows = Shaped[np.ndarray, " lines"] | None
@@ -333,12 +358,16 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
         pair.src == pair.tgt,
         _COMMENT.match(pair.src) is not None and _COMMENT.match(pair.tgt) is None,
         tuple(_is_broken(text) for text in row),
+        tuple(_has_invisible(text) for text in pair),
+        tuple(not text.isascii() and _MIXED.search(text) is not None for text in pair),
+        tuple(_choices(text) and not _choices(other) for text, other in (pair, pair[::-1])),
         tuple(any(map(str.isalpha, text)) for text in pair),
         tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
         tuple("<" in text and _MARKUP.search(text) is not None for text in pair),
         tuple(_ENCLOSED.fullmatch(text) is not None for text in pair),
         quoted,
         tuple(is_quoted and '""' in text[1:-1] for is_quoted, text in zip(quoted, pair, strict=True)),
+        tuple(1 + APOSTROPHES.index(found[0]) if (found := _APOSTROPHE.search(text)) else 0 for text in pair),
     )
 
 
@@ -360,6 +389,18 @@ def _strange_signs(split: str, language: str, marks: np.ndarray, side: int) -> I
         yield from _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
     quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
     yield from _finding("quotes", split, language, quotes, "quotation marks of CSV")
+    choices = marks["choices"][:, side]
+    if choices.sum() > SEVERAL * len(marks):
+        yield from _finding("choices", split, language, choices, "a sign as between two translations: ; or | or /")
+
+    # several signs for one: the lines with the rarer ones
+    apostrophe = marks["apostrophe"][:, side]
+    counts = np.bincount(apostrophe, minlength=len(APOSTROPHES) + 1)[1:]
+    usual = np.flatnonzero(counts > FEW * counts.sum())
+    if len(usual) > 1:
+        signs = ", ".join(f"{APOSTROPHES[i]} in {counts[i]:,}" for i in sorted(usual, key=lambda i: -counts[i]))
+        rare = (apostrophe > 0) & (apostrophe != 1 + counts.argmax())
+        yield from _finding("apostrophe", split, language, rare, f"several signs for the apostrophe: {signs} lines")
 
 
 def _wrong_column(
@@ -404,6 +445,16 @@ def _scripts(text: str) -> tuple[str, str]:
 def _is_sentence(text: str) -> bool:
     words = _WORD.findall(text)
     return len(words) > 1 and len("".join(words).encode()) >= SENTENCE
+
+
+def _has_invisible(text: str) -> bool:
+    found = {} if text.isascii() else {*_INVISIBLE.findall(text)}
+    return bool(found) and (found != {"\u200b"} or _scripts(text)[0] not in BREAK_WITHOUT_WIDTH)
+
+
+def _choices(text: str) -> bool:
+    text = _ENTITY.sub("", text) if "&" in text else text
+    return any(sign in text for sign in ";|/") and _CHOICE.search(text) is not None
 
 
 def _is_broken(text: str) -> bool:
@@ -485,13 +536,14 @@ def _strange_lengths(seen: dict[str, np.ndarray], ratio: float, languages: list[
 
 
 def _shown(text: str, kind: str) -> str:
-    """Return a text cut to one line; of a text with something broken, an entity or mark-up, that part."""
-    if kind == "broken":
-        begin = max(0, next(i for i in range(len(text)) if _is_broken(text[i : i + 2])) - WIDTH // 2)
+    """Return a text cut to one line; of one with a sign that was found, the part around it."""
+    if kind in ("broken", "invisible"):
+        is_wrong = _is_broken if kind == "broken" else _INVISIBLE.search
+        begin = max(0, next(i for i in range(len(text)) if is_wrong(text[i : i + 2])) - WIDTH // 2)
         part = text[begin : begin + WIDTH]
         text = "…" * (begin > 0) + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
     text = normalize(text)
-    if (pattern := {"entity": _ENTITY, "markup": _MARKUP}.get(kind)) and (match := pattern.search(text)):
+    if (pattern := _SHOWN_AT.get(kind)) and (match := pattern.search(text)):
         begin = max(0, min(match.start() - WIDTH // 2, len(text) - WIDTH))
         text = "…" * (begin > 0) + text[begin + (begin > 0) :]
     return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
