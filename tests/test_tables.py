@@ -184,8 +184,8 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
         None,
         "auto",
         ":1: 4 tab-separated cells (1 'no', 2 'sure', 3 'French', 4 'English'"
-        "); a row needs exactly 2, the source and the target; choose source and target by number "
-        "or by name: data.columns: [English, French], or --columns English,French",
+        "); a row needs exactly 2, the source and the target; choose source and target by their "
+        "numbers or names: data.columns: [English, French], or --columns English,French",
     ),
     "as downloaded": (
         "t.txt",
@@ -193,10 +193,16 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
         None,
         "auto",
         ":1: 3 tab-separated cells (1 'a', 2 'b', 3 'c'); a row needs "
-        "exactly 2, the source and the target; choose source and target by number or by name: data.columns: [A, B], "
-        "or --columns A,B (A+C joins two",
+        "exactly 2, the source and the target; choose source and target by their numbers or names: data.columns: "
+        "[N, M], or --columns N,M (1+3 joins two",
     ),
     "a comment": ("t.tsv", "# exported\na\tb\n", None, "auto", "if the line is a comment, delete it and all others"),
+    "a comment of a dictionary": ("t.txt", ";;; # words\na\tb\n", None, "auto", "if the line is a comment, delete it"),
+    "a comment of as many cells": ("t.tsv", "# a\tb\nc\td\te\n", None, "auto", "; if line 1 ('# a') is a comment"),
+    "a comment further down": ("t.tsv", "a\tb\n# c\n", None, "auto", ":2: 1 tab-separated cell (1 '# c'); a row needs"),
+    "the end of a file of DOS": ("t.tsv", "a\tb\n\x1a\n", None, "auto", ":2: 1 tab-separated cell (1 '\\x1a')"),
+    "a comma in a cell": ("t.csv", 'a,b,"c"\nd,e,f\n', None, "auto", "; or quote cells that hold commas"),
+    "a line break in a cell": ("t.tsv", 'a\t"b\nc"\n', None, "auto", "if cells are quoted as in CSV, let its name"),
     "equals signs": ("t.tsv", "der Hund = the dog\n", None, "auto", "if ' = ' separates them, replace it by a tab"),
     "three bars": ("t.txt", "der Hund ||| the dog\n", None, "auto", "if ' ||| ' separates them, replace it by a tab"),
     "many spaces": ("t.txt", "der Hund    the dog\n", None, "auto", "if '    ' separates them, replace it by a tab"),
@@ -453,7 +459,9 @@ TEXT = "Ein Mann läuft über die Straße, und die Frau grüßt ihn später. Das
         ("utf-16-be", "친구를 만났어요.\n거기 있어요.\n", "UTF-16BE"),
         ("cp949", "친구를 만났어요. 그리고 집에 갔어요.\n거기 있어요. 오늘은 날씨가 좋아요.\n" * 20, "CP949"),
         ("cp1251", "Мъжът върви по улицата и поздравява жената.\n" * 20, "CP1251"),
-        ("cp1252", TEXT, "CP125[02]"),  # both write these letters alike
+        ("cp1252", TEXT, "CP1252"),
+        ("cp1252", "café\nok\n", "CP1252"),
+        ("mac_roman", "L’été, “café” à Noël, dans la maison de mon père\n", "MACINTOSH"),
     ],
 )
 def test_an_error_guesses_the_encoding_of_what_is_no_utf_8(tmp_path, encoding, text, named):

@@ -22,13 +22,14 @@ from itertools import chain, islice, zip_longest
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, NamedTuple
 
-from seq2seq.errors import UserError, nearest
+from seq2seq.errors import UserError, nearest, visible
 from seq2seq.files import is_file, must_read, status
 from seq2seq.text.languages import CODES, LANGUAGES
 from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")
 
+_COMMENT = re.compile(r"[#%]|//|;;|--")
 QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
 SAMPLE = 20  # rows of a table that show what its first one is
 TITLE = 5  # rows that may stand above a table with text in their first cell alone, such as its title, and its header
@@ -105,19 +106,34 @@ def decode_lines(lines: BinaryIO, name: str) -> Iterator[str]:
                 ) from None
 
 
+_LATIN = {"CP1252": "cp1252", "MACINTOSH": "mac_roman"}  # names of iconv and of Python
+_WESTERN = {chr(code) for code in range(0xC0, 0x100)} - {*"×÷ÐÞð"} | {*"ŒœŸ«»¿¡§°€„“”‘’–—…\xa0"}
+
+
 def _guess_encoding(text: bytes) -> str:
     """Return the options of iconv for the encoding that a text most likely has; empty if none is likely."""
+    foreign = bytes(byte for byte in text if byte > 127)
     if b"\0" in text:
         name = "UTF-16LE" if text.count(b"\n\0") >= text.count(b"\0\n") else "UTF-16BE"
+    elif len(foreign) < 0.3 * len(text) and (western := [name for name in _LATIN if _is_western(foreign, name)]):
+        name = western[0]
     else:
         try:
             from charset_normalizer import from_bytes
         except ImportError:  # where only what translating needs is installed
             return ""
         logging.getLogger("charset_normalizer").setLevel(logging.ERROR)
-        best = from_bytes(text).best()
+        best = from_bytes(text, cp_exclusion=["utf_16", "utf_16_be", "utf_16_le", "utf_32"]).best()
         name = best.encoding.upper().replace("_", "-") if best else ""
     return f" -f {name} -t UTF-8 (a guess: look at the result)" if name else ""
+
+
+def _is_western(foreign: bytes, name: str) -> bool:
+    """Say whether bytes stand for letters of Western Europe in an encoding, and no other signs than quotes and dashes.
+
+    In a text that is short, or mostly ASCII, nothing else tells encodings apart.
+    """
+    return {*foreign.decode(_LATIN[name], errors="replace")} <= _WESTERN
 
 
 def _must_be_utf_8(line: bytes, name: str) -> None:
@@ -305,7 +321,7 @@ class Cells(NamedTuple):
 
 def shorten(cell: str) -> str:
     """Return a cell in quotation marks, cut to some 20 characters."""
-    text = normalize(cell)
+    text = normalize(cell) or visible(cell.strip(" "))
     return f"'{text if len(text) <= 20 else text[:19] + '…'}'"
 
 
@@ -414,13 +430,15 @@ def _way_out(path: str, first: Cells, form: Form) -> str:
         named = []
         for side in ((fold_name(form.src), _SOURCE), (fold_name(form.tgt), _TARGET)):
             named += [cell.strip() for cell in first.cells if _names_side(fold_name(cell), *side)][:1]
-        example = ", ".join(named) if len(named) == 2 else "A, B"
+        example = ", ".join(named) if len(named) == 2 else "N, M"
         fix = f"data.columns: [{example}], or --columns {example.replace(' ', '')}"
-        return f"; choose source and target by number or by name: {fix} (A+C joins two, such as lemma and features)"
+        quote = "; or quote cells that hold commas" if first.separator == "comma" else ""
+        joined = "1+3 joins two, such as lemma and features"
+        return f"; choose source and target by their numbers or names: {fix} ({joined}){quote}"
 
     # one: a comment, another separator, or no table
     cell = first.cells[0].strip()
-    if cell[:1] == "#":
+    if _COMMENT.match(cell):
         return "; if the line is a comment, delete it and all others"
     if separator := re.search(r" (=|\|\|\||\|) |\||\u00a0+| {2,}", cell):
         return f"; if {separator[0]!r} separates them, replace it by a tab in all lines"
@@ -475,10 +493,19 @@ def _stream_cells(read: Callable[[str], Iterator[Cells]], path: str, form: Form)
             needed = max(choice.src + choice.tgt) + 1
             row = _trimmed(row, needed)
             if not needed <= len(row.cells) <= choice.width:
-                quoted = "; if cells are quoted as in CSV, let its name end in .csv" if cells[0][:1] == '"' else ""
                 as_first = f"as line {first.line} has" if form.columns else "the source and the target"
-                raise UserError(f"{path}:{row.line}: {row}; a row needs exactly {choice.width}, {as_first}{quoted}")
+                fix = _mend_row(row, first)
+                raise UserError(f"{path}:{row.line}: {row}; a row needs exactly {choice.width}, {as_first}{fix}")
         yield _joined(cells, choice.src), _joined(cells, choice.tgt)
+
+
+def _mend_row(row: Cells, first: Cells) -> str:
+    """Say what may be wrong with a row that has not as many cells as the first."""
+    if any('"' in (cell[:1], cell[-1:]) for cell in row.cells):
+        return "; if cells are quoted as in CSV, let its name end in .csv"
+    if _COMMENT.match(first.cells[0]):
+        return f"; if line {first.line} ({shorten(first.cells[0])}) is a comment, delete it and all others"
+    return "; if the line is a comment, delete it and all others" if _COMMENT.match(row.cells[0]) else ""
 
 
 def _joined(cells: Sequence[str], indices: Sequence[int]) -> str:

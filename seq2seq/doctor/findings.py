@@ -47,14 +47,14 @@ ADVICE = {  # the most serious finding first
     "blank": "training drops these pairs, but a score counts them: delete these lines on both sides",
     "long": "training drops pairs of this length, so no model learns it: raise data.max_length, or split the lines",
     "broken": "these are control characters, or text that was decoded wrongly: convert the original file again",
-    "invisible": "nobody types these signs without width, so a word with one is another word to the model than the same "
-    "word without: delete them in all files, unless the script needs them",
-    "mixed": "letters that only look alike, such as Cyrillic а in a Latin word, make a word that no other line has: write "
-    "it in one script",
+    "invisible": "nobody types these signs, and to a model a word with one is not the same word: "
+    "delete them in all files, unless the script needs them",
+    "mixed": "letters that only look alike, such as Cyrillic а in a Latin word, make a word that no other line has: "
+    "write it in one script",
     "apostrophe": "to a model it's and it’s are different words: write one sign in all files, and in what you will "
     "translate",
-    "choices": "a model learns to write several translations and the sign between them: give each a line of its own, or "
-    "keep one",
+    "choices": "a model learns to write several translations and the sign between them: give each a line of its own, "
+    "or keep one",
     "markup": "a model learns the mark-up too: keep the text alone. TMX: tmx2corpus, or the Moses format of OPUS; SGM "
     "of WMT: sacrebleu --echo, or the text inside <seg>; HTML: a parser, such as Python's html.parser",
     "entity": "&amp; stands for &, and so on: convert them in all files, and in what you will translate, for example "
@@ -101,7 +101,7 @@ _COMMENT = re.compile(r"#+ |%+ |//")
 # spaces without width, and marks of the direction of writing
 _INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2061-\u2064\u2066-\u2069]")
 BREAK_WITHOUT_WIDTH = ("Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Javanese")  # scripts that write U+200B
-# a Latin letter beside a Cyrillic one, or beside a Greek one that looks like a Latin one; phones are written with others
+# a Latin letter beside a Cyrillic one, or beside a Greek one that looks Latin; phones are written with other Greek ones
 _ALIKE = "\u0400-\u052fΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"
 _MIXED = re.compile(f"[A-Za-z][{_ALIKE}]|[{_ALIKE}][A-Za-z]")
 _APOSTROPHE = re.compile(r"(?<=[^\W\d_])['’ʼ‘`´](?=[^\W\d_])")
