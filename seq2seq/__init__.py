@@ -123,7 +123,7 @@ def train(
     if config is None and base is None:
         raise UserError("config is None: give a config, or from_run to start from the config of a run")
     if isinstance(config, (str, Path)):
-        run = run or Run.default_path(Path(config), resume)
+        run = run or Run.default_path(Path(config))
         config = load_config(config, base=base)
     elif not isinstance(config, Config):
         config = parse_config(fill_in(config or {}, base) if base else config or {}, "config")

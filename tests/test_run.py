@@ -79,6 +79,14 @@ def test_a_folder_with_other_files_is_no_place_for_a_run(config, tmp_path):
     assert sorted(file.name for file in folder.iterdir()) == [".DS_Store", "corpus.en", "environment.json", "test.json"]
 
 
+def test_a_run_in_the_place_of_a_config_is_continued_or_needs_another_folder(run):
+    fix = f"`seq2seq train {run.path}/config.yaml --run {run.path} --resume` continues it; --run DIR trains another"
+    for given in (run.path, run.path / "config.yaml"):
+        with pytest.raises(UserError, match=f"is (the config of )?a run; {re.escape(fix)}"):
+            Run.default_path(given)
+    assert Run.default_path(Path("configs/toy.yaml")) == Path("runs/toy")
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [

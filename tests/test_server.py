@@ -70,7 +70,7 @@ def test_the_routes_that_clients_look_at_first(client):
     ("method", "path", "request_", "status", "error"),
     [
         ("POST", "/languages", {}, 405, "Method Not Allowed"),
-        ("GET", "/nowhere", {}, 404, "Not Found"),
+        ("GET", "/nowhere", {}, 404, "/nowhere is not served here; /docs lists what is"),
         ("POST", "/translate", {"json": {**EN_DE}}, 400, "missing q"),
         ("POST", "/translate", {"json": {"q": "a", "target": "de"}}, 400, "missing source"),
         ("POST", "/translate", {"json": {"q": "a", "source": "en", "target": None}}, 400, "missing target"),

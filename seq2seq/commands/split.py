@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> None:
     """Divide, write, and say what was done and what can be done next."""
     from seq2seq.config.sizes import too_few
     from seq2seq.data.dataset import with_bar
-    from seq2seq.data.formats import Form, describe_table, stream_pairs, suspect_header, table_ending
+    from seq2seq.data.formats import TABLES, Form, describe_table, stream_pairs, suspect_header, table_ending
     from seq2seq.data.splitting import divide, write_division
 
     # check the options
@@ -47,8 +47,8 @@ def run(args: argparse.Namespace) -> None:
         asked = " ".join(f"--{part} {n}" for part, n in (("dev", args.dev), ("test", args.test)) if n is not None)
         raise UserError(f"{asked}: dev needs at least 1 pair, and test at least 0")
     for option, code in (("--src", args.src), ("--tgt", args.tgt)):
-        if not code or "/" in code or code.startswith("."):
-            raise UserError(f"{option} {code}: files are named by it; write a code such as en")
+        if not code or "/" in code or code.startswith(".") or f".{code}" in (*TABLES, ".gz"):
+            raise UserError(f"{option} {code}: files are named by it, as train.{code}; write a code such as en")
     if args.src == args.tgt:
         names = f"such as {args.src}-old and {args.src} for old spelling"
         raise UserError(f"--src and --tgt are both {args.src}; give the sides two names, {names}")

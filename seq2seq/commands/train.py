@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
         raise UserError("CONFIG is missing: give a YAML file, or --from RUN to start from the config of a run")
     if not (file or args.run):
         raise UserError(f"--from {args.source} without a config: name the folder of the new run with --run DIR")
-    path = args.run or Run.default_path(file, args.resume)
+    path = args.run or Run.default_path(file)
 
     # train; every process of torchrun takes part
     console.check_utf8("the working folder", os.getcwd())  # the run's config holds absolute paths

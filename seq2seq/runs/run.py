@@ -151,15 +151,16 @@ class Run:
         return run
 
     @staticmethod
-    def default_path(config: Path, resume: bool) -> Path:
+    def default_path(config: Path) -> Path:
         """Return the folder of the run of a config file: `runs/` and the file's name.
 
         Raises:
-            UserError: the config is that of a run, which is to be resumed.
+            UserError: the config is that of a run, or the folder of one.
         """
-        if resume and config.name == "config.yaml" and Run(config.parent).exists():
-            fix = f"to resume this run, add --run {config.parent}"
-            raise UserError(f"{config} is the config of a run, and without --run a run in runs/config is meant; {fix}")
+        run = config if config.is_dir() else config.parent
+        if (config.is_dir() or config.name == "config.yaml") and Run(run).exists():
+            fix = f"`{resume_command(run)}` continues it; --run DIR trains another one with its config"
+            raise UserError(f"{config} is {'' if config.is_dir() else 'the config of '}a run; {fix}")
         return Path("runs") / config.stem
 
     @classmethod

@@ -78,6 +78,8 @@ async def answer_error(request: Request, error: Any) -> Response:
     """Answer with a JSON object that has one member, `error`."""
     headers = None
     match error:
+        case HTTPException(status_code=404):
+            status, text = 404, f"{request.url.path:.80} is not served here; /docs lists what is"
         case HTTPException():
             status, text, headers = error.status_code, str(error.detail), error.headers
         case ValidationError():
