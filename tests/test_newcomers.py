@@ -82,6 +82,8 @@ def test_a_missing_corpus_says_where_it_was_looked_for_and_what_is_there(tmp_pat
         ("dta/train", f"nothing found in {tmp_path}, which has no folder dta;"),
         (str(tmp_path / "data/trian"), f"nothing found; did you mean {tmp_path}/data/train?"),
         (str(tmp_path / "dta/train"), f"nothing found, and no folder {tmp_path}/dta;"),
+        ("~/train", "nothing found; ~ stands for nothing here, so write the whole path;"),
+        ("data\\train", "nothing found; the folders of a path are separated by /, not by \\;"),
         ("data/xyz", f"nothing found in {tmp_path}; looked for"),
     ]:
         with pytest.raises(UserError, match=re.escape(says)):

@@ -234,6 +234,10 @@ def corpus_files(prefix: str | Path, src: str, tgt: str) -> list[str]:
 
 def _nearest(prefix: str, sides: Sequence[str]) -> str:
     """Say which folder a path is relative to, and which corpus there has the most similar name."""
+    if prefix.startswith("~"):
+        return "; ~ stands for nothing here, so write the whole path"
+    if "\\" in prefix and os.sep == "/":
+        return "; the folders of a path are separated by /, not by \\"
     where = "" if os.path.isabs(prefix) else f" in {os.getcwd()}"
     folder = Path(prefix).parent
     if not folder.is_dir():
