@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from seq2seq.data.formats import stream_lines
+from seq2seq.data.lines import stream_lines
 from seq2seq.decoding.translation import Options
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError

@@ -32,7 +32,8 @@ from tiny import write_config
 from seq2seq.config import load_config
 from seq2seq.data.corpus import LONGEST_TOKEN, Pair, encode_pairs, read_pairs
 from seq2seq.data.dataset import evenly_spaced, learn_tokenizers
-from seq2seq.data.formats import decode_lines, stream_lines, stream_pairs
+from seq2seq.data.formats import stream_pairs
+from seq2seq.data.lines import decode_lines, stream_lines
 from seq2seq.errors import UserError
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, train_tokenizers
@@ -308,7 +309,7 @@ def test_a_corpus_that_a_script_fetches_names_the_script(monkeypatch):
 
 
 def test_a_line_without_end_is_an_error_that_names_it(monkeypatch):
-    monkeypatch.setattr("seq2seq.data.formats.LONGEST_LINE", 100)
+    monkeypatch.setattr("seq2seq.data.lines.LONGEST_LINE", 100)
     lines = decode_lines(io.BytesIO(b"x" * 98 + b"\n" + b"x" * 1000), "tape")
     assert mistake(list, lines) == "tape:2: a line of over 100 bytes; write a sentence a line"
 

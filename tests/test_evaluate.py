@@ -9,7 +9,7 @@ from tiny import write_config
 
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
-from seq2seq.data.formats import Form
+from seq2seq.data.tables import Form
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
 from seq2seq.evaluation.evaluate import describe_copying, evaluate, file_texts, save_evaluation, split_texts

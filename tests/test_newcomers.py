@@ -13,7 +13,7 @@ from seq2seq.commands.main import main
 from seq2seq.config import SearchConfig
 from seq2seq.config.reading import parse_config
 from seq2seq.data.corpus import read_pairs
-from seq2seq.data.formats import stream_column
+from seq2seq.data.tables import stream_column
 from seq2seq.decoding.translator import Translator
 from seq2seq.doctor.findings import Part, Split, diagnose
 from seq2seq.errors import UserError

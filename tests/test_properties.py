@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import Config, load_config, parse_config
 from seq2seq.data.corpus import Pair, encode_pairs, read_pairs
-from seq2seq.data.formats import stream_lines
+from seq2seq.data.lines import stream_lines
 from seq2seq.decoding.sampling import sample
 from seq2seq.decoding.search import Limits, beam_search, length_penalty
 from seq2seq.decoding.translation import Sampling

@@ -12,8 +12,10 @@ from tiny import write_config
 from seq2seq.commands.main import main
 from seq2seq.config import load_config
 from seq2seq.data.corpus import read_pairs
-from seq2seq.data.formats import Form, describe_table, first_line, stream_lines, suspect_header
+from seq2seq.data.formats import describe_table, first_line, suspect_header
+from seq2seq.data.lines import stream_lines
 from seq2seq.data.store import Store
+from seq2seq.data.tables import Form
 from seq2seq.errors import UserError
 from seq2seq.runs.run import Run
 

@@ -20,7 +20,7 @@ from statistics import median, quantiles
 
 import torch
 
-from seq2seq.data.formats import stream_lines
+from seq2seq.data.lines import stream_lines
 from seq2seq.decoding.translator import Translator
 from seq2seq.evaluation.evaluate import split_texts
 from seq2seq.fast.allocator import keep_freed_memory

@@ -82,7 +82,8 @@ def read_batches(path: str | None, size: int, column: str | None = None) -> Iter
     The first batch is read at once. So an input that cannot be read, or is not UTF-8, is a UserError before the output
     is opened, which would empty the file.
     """
-    from seq2seq.data.formats import decode_lines, stream_column, stream_lines, table_ending, warn_of_tabs
+    from seq2seq.data.lines import decode_lines, stream_lines
+    from seq2seq.data.tables import stream_column, table_ending, warn_of_tabs
 
     # the lines: a column of a table, or plain text
     if column and not path:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.errors import UserError
 
 if TYPE_CHECKING:
-    from seq2seq.data.formats import Form
+    from seq2seq.data.tables import Form
 
 
 def folder(text: str) -> Path:

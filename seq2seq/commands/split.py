@@ -36,8 +36,9 @@ def run(args: argparse.Namespace) -> None:
     """Divide, write, and say what was done and what can be done next."""
     from seq2seq.config.sizes import too_few
     from seq2seq.data.dataset import with_bar
-    from seq2seq.data.formats import TABLES, Form, describe_table, stream_pairs, suspect_header, table_ending
+    from seq2seq.data.formats import describe_table, stream_pairs, suspect_header
     from seq2seq.data.splitting import divide, write_division
+    from seq2seq.data.tables import TABLES, Form, table_ending
 
     # check the options
     name = Path(args.data).name

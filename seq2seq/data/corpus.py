@@ -4,8 +4,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from seq2seq.data.formats import Columns, Header, Row, stream_pairs
+from seq2seq.data.formats import stream_pairs
 from seq2seq.data.report import Report
+from seq2seq.data.tables import Columns, Header, Row
 from seq2seq.text.normalize import is_broken, normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer
 

@@ -15,10 +15,11 @@ from seq2seq.config import Config
 from seq2seq.config.keys import DataConfig
 from seq2seq.data.batches import Batches, Chunks
 from seq2seq.data.corpus import EncodedPair, Pair, encode_pairs, is_too_long, read_pairs
-from seq2seq.data.formats import Form, Row, corpus_files, explain_first_row, stream_pairs
+from seq2seq.data.formats import corpus_files, explain_first_row, stream_pairs
 from seq2seq.data.report import Report
 from seq2seq.data.sampling import draw_subwords
 from seq2seq.data.store import Store, open_or_build
+from seq2seq.data.tables import Form, Row
 from seq2seq.errors import UserError
 from seq2seq.fast.shortlist import Shortlist, Sides, learn_shortlist
 from seq2seq.files import fingerprint, must_read

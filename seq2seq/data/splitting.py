@@ -16,7 +16,8 @@ import numpy as np
 
 from seq2seq.config.sizes import fitting_config
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import QUOTED, SPELLED_SIGN, Form, Row
+from seq2seq.data.formats import SPELLED_SIGN
+from seq2seq.data.tables import QUOTED, Form, Row
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, replacing_folder
 from seq2seq.shapes import Int, UInt64

@@ -19,8 +19,8 @@ from pydantic import BaseModel, NonNegativeInt
 
 from seq2seq.data.corpus import encode_pairs
 from seq2seq.data.flat import LENGTH, flatten
-from seq2seq.data.formats import Row
 from seq2seq.data.report import Report
+from seq2seq.data.tables import Row
 from seq2seq.errors import UserError
 from seq2seq.files import must_write, read_json, replace_text, replacing_folder
 from seq2seq.shapes import Int

@@ -17,8 +17,9 @@ from seq2seq.config.sizes import too_few
 from seq2seq.data import dataset
 from seq2seq.data.batches import Batch, Batches
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import Form, corpus_files, first_line, stream_pairs
+from seq2seq.data.formats import corpus_files, first_line, stream_pairs
 from seq2seq.data.store import Store
+from seq2seq.data.tables import Form
 from seq2seq.decoding.translator import Translator
 from seq2seq.devices import choose_device
 from seq2seq.doctor.findings import ADVICE, Diagnosis, Part, Split, diagnose, diagnose_tokens, report

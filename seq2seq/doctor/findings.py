@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seq2seq.data.corpus import Pair
-from seq2seq.data.formats import COLUMN_NAMES, QUOTED, Row, fold_name
+from seq2seq.data.tables import COLUMN_NAMES, QUOTED, Row, fold_name
 from seq2seq.shapes import Bool, Float, Int, Shaped
 from seq2seq.text.languages import LANGUAGES, base_code, language_code, script_of
 from seq2seq.text.normalize import is_broken, normalize

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from seq2seq.data.corpus import LONGEST_TOKEN, read_pairs
 from seq2seq.data.dataset import form_of
-from seq2seq.data.formats import Form, explain_first_row, stream_sides, table_ending, warn_of_tabs
+from seq2seq.data.formats import explain_first_row, stream_sides
+from seq2seq.data.tables import Form, table_ending, warn_of_tabs
 from seq2seq.decoding.engine import LONGEST
 from seq2seq.decoding.translator import Translator
 from seq2seq.errors import UserError
