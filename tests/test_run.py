@@ -26,7 +26,7 @@ from seq2seq.files import fingerprint
 from seq2seq.runs.checkpoints import Checkpoint
 from seq2seq.runs.fitting import count_parameters, must_fit
 from seq2seq.runs.metrics import weakness
-from seq2seq.runs.run import Run
+from seq2seq.runs.run import AFTER_CONFIG, Run
 from seq2seq.text.vectors import start_from_vectors
 from seq2seq.training.train import train
 
@@ -66,17 +66,23 @@ def test_a_folder_that_holds_a_run_is_refused_and_both_ways_out_are_named(run, c
         Run.create(run.path, config, {})
 
 
-def test_a_folder_with_other_files_is_no_place_for_a_run(config, tmp_path):
+def test_a_folder_with_a_file_of_the_name_of_a_run_s_is_no_place_for_a_run(config, tmp_path):
     folder = tmp_path / "mine"
     folder.mkdir()
-    (folder / ".DS_Store").touch()
+    (folder / "log.txt").write_text("mine")  # a shell may write its log there
     (folder / "environment.json").touch()  # a start that was killed has left it
     Run(folder).must_be_new()
-    for name in ("test.json", "corpus.en"):
+    for name in ("test.json", "store"):
         (folder / name).write_text("mine")
-    with pytest.raises(UserError, match=r"holds other files \(corpus.en, test.json\): a run needs a folder of its own"):
+    with pytest.raises(UserError, match=r"is no run, but has store, test.json, as a run would: name another folder"):
         train(config, folder)
-    assert sorted(file.name for file in folder.iterdir()) == [".DS_Store", "corpus.en", "environment.json", "test.json"]
+    assert {file.name for file in folder.iterdir()} == {"log.txt", "environment.json", "store", "test.json"}
+
+
+def test_no_file_of_a_run_is_unknown(config, tmp_path):
+    train(config, tmp_path / "run")
+    made = {file.name for file in (tmp_path / "run").iterdir() if file.name[0] != "."}
+    assert made <= {*AFTER_CONFIG, "config.yaml", "environment.json", "checkpoints"}
 
 
 def test_a_run_in_the_place_of_a_config_is_continued_or_needs_another_folder(run):

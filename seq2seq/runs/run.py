@@ -17,6 +17,7 @@ An exported file (exporting.py) is read like such a folder, and never changed. I
 """
 
 import logging
+import os
 import shlex
 import time
 from collections.abc import Iterator
@@ -60,7 +61,10 @@ from seq2seq.text.vocabularies import load_tokenizers, save_tokenizers
 
 log = logging.getLogger("seq2seq")
 
-BEFORE_CONFIG = "environment.json"  # which a start that was killed has written
+AFTER_CONFIG = (  # what a run writes into its folder when that has a config.yaml
+    *("tokenizer", "metrics.jsonl", "attention.jsonl", "best", "last", "store", "sentences.json", "confidence.json"),
+    *("test.hyp", "test.json", "dev.hyp", "dev.json", "evaluations", "shortlist.safetensors"),
+)
 TRAIN_FROM_IT = "a training needs a folder; start one from it with --from FILE --run DIR"
 
 Digests = dict[str, dict[str, str]]  # SHA-256 of the data files: split, file name, digest
@@ -146,7 +150,7 @@ class Run:
         with must_write(path, "choose another with --run DIR"):
             path.mkdir(parents=True, exist_ok=True)
             described = describe_environment(config, data, precision) | ({"from": source} if source else {})
-            write_json(path / BEFORE_CONFIG, described)
+            write_json(path / "environment.json", described)
             run.save_config(config)
         return run
 
@@ -192,20 +196,15 @@ class Run:
         return status(self.folder / "config.yaml") is not None or is_folder(self.folder / "checkpoints")
 
     def must_be_new(self) -> None:
-        """Raise UserError if the folder already holds a run, or files of something else."""
+        """Raise UserError if the folder already holds a run, or something else that has the name of a run's file."""
         self.must_be_a_folder(TRAIN_FROM_IT)
         if self.exists():
             raise UserError(
                 f"{self.path} already holds a run: add --resume (in Python resume=True) to continue it, or name another"
                 " folder with --run DIR (run=DIR)"
             )
-        if not is_folder(self.path):
-            return
-        with must_write(self.path, "choose another with --run DIR"):
-            others = sorted({file.name for file in self.path.iterdir() if file.name[0] != "."} - {BEFORE_CONFIG})
-        if others:
-            shown = ", ".join(others[:3]) + ", ..." * (len(others) > 3)
-            raise UserError(f"{self.path} holds other files ({shown}): a run needs a folder of its own; name another")
+        if others := [name for name in AFTER_CONFIG if os.path.lexists(self.path / name)]:
+            raise UserError(f"{self.path} is no run, but has {', '.join(others)}, as a run would: name another folder")
 
     @contextmanager
     def writing(self) -> Iterator[None]:
