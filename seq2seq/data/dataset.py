@@ -236,6 +236,23 @@ def count_sources(store: Chunks, tokenizers: Tokenizers) -> list[int]:
     return counts.tolist()
 
 
+def count_neighbors(store: Chunks, tokenizers: Tokenizers, most: int) -> tuple[list[int], list[int]]:
+    """Count the pairs of neighboring source tokens in a sample of a store; the first token follows `</s>`.
+
+    Returns:
+        The `most` most frequent pairs, in ascending order, each as the number `first * tokens of the vocabulary +
+        second`; and how often each occurs.
+        `<unk>` has no pairs.
+    """
+    size = len(tokenizers.src)
+    second = np.concatenate([source for source, _ in sample_pairs(store)]).astype(np.int64)
+    first = np.append(EOS, second[:-1])  # a source ends with `</s>`
+    is_known = (first != UNK) & (second != UNK)
+    pairs, counts = np.unique((first * size + second)[is_known], return_counts=True)
+    kept = np.sort(np.argsort(-counts, kind="stable")[:most])
+    return pairs[kept].tolist(), counts[kept].tolist()
+
+
 def missing_shares(store: Chunks, tokenizers: Tokenizers) -> tuple[float, float]:
     """Return the share of tokens that spell what the vocabulary lacks, of a sample of each side: `<unk>` and bytes."""
     shares = []

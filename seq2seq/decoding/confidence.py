@@ -2,17 +2,20 @@
 
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Literal, NamedTuple
 
+import numpy as np
 from pydantic import BaseModel
 
 from seq2seq.decoding.engine import Outcome
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.files import is_file, read_json
 from seq2seq.runs.run import Run
+from seq2seq.shapes import Float, Int
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer, Tokenizers
 
@@ -20,8 +23,17 @@ log = logging.getLogger("seq2seq")
 
 FALSE_ALARMS = 0.01  # share of dev that all signals together may mark
 DEVIATIONS = 2.5  # a floor is at least so many standard deviations below the mean: of few lines the lowest says little
+UNSEEN = 0.4  # the weight of a pair of tokens that was never seen, as in stupid backoff (Brants et al. 2007)
 SHOWN_WORDS = 3  # unknown words that a reason names
 SHOWN_FROM = 10_000  # characters of a text in which they are looked for
+
+
+STRANGE = "unlike the training text"
+ALONE = {  # reasons where one signal is low, and no other
+    "variety": "repeats itself",
+    "brevity": "longer than the training text",
+    "order": "words in an unusual order",
+}
 
 
 class Signals(NamedTuple):
@@ -35,19 +47,31 @@ class Signals(NamedTuple):
     familiarity: float  # mean log-frequency of the source tokens in the training text
     variety: float  # share of the translation's token pairs that differ from one another
     brevity: float  # minus the number of source tokens
+    order: float  # how much more than at random neighboring source tokens stand together, compared with dev
 
 
 class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
-    """The floors of the signals, and how often each source token occurs in the training text."""
+    """The floors of the signals, and how often the source tokens and their pairs occur in the training text."""
 
-    floors: dict[Literal["likelihood", "familiarity", "variety", "brevity"], float]
+    floors: dict[Literal["likelihood", "familiarity", "variety", "brevity", "order"], float]
     counts: list[int]
+    neighbors: list[int] = []  # pairs of neighboring tokens, as `dataset.count_neighbors` returns them
+    neighbor_counts: list[int] = []
+    information: float = 0.0  # mean pointwise mutual information of neighboring tokens of dev, in nats
     marked: dict[str, float]  # share of lines marked at calibration, by kind of line
 
     @classmethod
-    def calibrate(cls, counts: Sequence[int], dev: Iterable[tuple[list[int], Hypothesis]]) -> "Confidence":
+    def calibrate(
+        cls,
+        counts: Sequence[int],
+        neighbors: tuple[list[int], list[int]],
+        dev: Sequence[tuple[list[int], Hypothesis]],
+    ) -> "Confidence":
         """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
-        blank = cls(floors={}, counts=list(counts), marked={})
+        pairs, pair_counts = neighbors
+        blank = cls(floors={}, counts=list(counts), neighbors=pairs, neighbor_counts=pair_counts, marked={})
+        usual = np.concatenate([blank._information(source) for source, _ in dev])
+        blank = blank.model_copy(update={"information": float(usual.mean())})
         floors = {}
         for name, found in zip(Signals._fields, zip(*(blank.signals(*each) for each in dev), strict=True), strict=True):
             lowest = sorted(found)[int(FALSE_ALARMS / len(Signals._fields) * (len(found) - 1))]
@@ -77,7 +101,34 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
             familiarity=fmean(map(math.log, frequencies)),
             variety=len(set(pairs)) / len(pairs) if pairs else 1.0,
             brevity=-float(len(source)),
+            order=self._order(source),
         )
+
+    @cached_property
+    def _counts(self) -> tuple[Float[np.ndarray, " tokens"], Int[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
+        return np.array(self.counts, float), np.array(self.neighbors, int), np.array(self.neighbor_counts, float)
+
+    def _order(self, source: list[int]) -> float:
+        """Return the sum of (i - mean of i on dev) / sqrt(tokens), i being the information of each pair of neighbors.
+
+        The deviation of a sum grows with the square root of its terms: so short lines do not decide the floor.
+        """
+        excess = self._information(source) - self.information
+        return float(excess.sum() / math.sqrt(len(source)))
+
+    def _information(self, source: list[int]) -> Float[np.ndarray, " tokens"]:
+        """Return log P(b | a) / P(b), the pointwise mutual information, of neighboring tokens a, b; the first a is EOS.
+
+        P(b | a) of a pair that was never seen is `UNSEEN` P(b).
+        """
+        counts, pairs, pair_counts = self._counts
+        b = np.array(source)
+        a = np.append(EOS, b[:-1])
+        wanted = a * len(counts) + b
+        place = np.searchsorted(pairs, wanted)
+        seen = np.append(pairs, -1)[place] == wanted
+        ratio = np.append(pair_counts, 0)[place] * counts.sum() / np.maximum(counts[a] * counts[b], 1)
+        return np.log(np.where(seen, ratio, UNSEEN))
 
     def low(self, source: list[int], hypothesis: Hypothesis) -> list[str]:
         """Return the names of the signals that are below their floors."""
@@ -110,6 +161,4 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         if 2 * len(unknown) > len(words):
             shown = ", ".join(word[:40] for word in unknown[:SHOWN_WORDS])
             return f"mostly unknown words: {shown}{', ...' if len(unknown) > SHOWN_WORDS else ''}"
-        if low == ["variety"]:
-            return "repeats itself"
-        return "longer than the training text" if low == ["brevity"] else "unlike the training text"
+        return ALONE.get(low[0], STRANGE) if len(low) == 1 else STRANGE

@@ -6,7 +6,7 @@ import random
 import torch
 
 from seq2seq.config import Config
-from seq2seq.data.dataset import count_sources, read_dev
+from seq2seq.data.dataset import count_neighbors, count_sources, read_dev
 from seq2seq.data.store import Store
 from seq2seq.decoding.confidence import Confidence
 from seq2seq.decoding.translator import Translator
@@ -16,6 +16,7 @@ from seq2seq.runs.run import Run
 log = logging.getLogger("seq2seq")
 
 DEV_LINES = 1000  # most lines that the floors are set by
+MOST_NEIGHBORS = 200_000  # pairs of neighboring source tokens that are kept: 2 MB
 ODD_LINES = 100  # most lines of each odd kind
 
 
@@ -52,8 +53,10 @@ def calibrate(run: Run, config: Config, device: torch.device, *, again: bool = T
     }
     if not found["dev"]:
         return
-    counts = count_sources(Store(run.path / "store"), translator.tokenizers)
-    confidence = Confidence.calibrate(counts, found["dev"])
+    store = Store(run.path / "store")
+    counts = count_sources(store, translator.tokenizers)
+    neighbors = count_neighbors(store, translator.tokenizers, MOST_NEIGHBORS)
+    confidence = Confidence.calibrate(counts, neighbors, found["dev"])
     marked = {
         kind: sum(bool(confidence.low(*each)) for each in lines) / max(len(lines), 1) for kind, lines in found.items()
     }
