@@ -114,6 +114,9 @@ def train(
 
     if not isinstance(config, (str, Path, Mapping, Config)) and config is not None:
         raise UserError(f"config is {config!r:.40}; write the name of a YAML file, a dict or a Config")
+    for name, value in (("resume", resume), ("allow_changes", allow_changes)):
+        if not isinstance(value, bool):
+            raise UserError(f"{name} is {value!r:.40}; write True or False")
     if run is not None and (not isinstance(run, (str, Path)) or not str(run)):
         raise UserError(f"run is {run!r:.40}; write the name of a folder")
 

@@ -500,6 +500,19 @@ def test_several_translations_in_a_line_are_found_unless_the_source_has_the_sign
     assert ("choices", "train", "de") not in found(split("train", entities))
 
 
+def test_escapes_pieces_and_placeholders_are_found():
+    pairs = plant(sentences(0, 100), {3}, lambda src, tgt: (f"{src} caf\\u00e9", tgt))
+    pairs = plant(pairs, {5}, lambda src, tgt: (src, f"{tgt}.\\nDer Strom"))
+    pairs = plant(pairs, {7}, lambda src, tgt: (f"{src} \\nu \\textbf", tgt))  # TeX
+    assert found(split("train", pairs)) == {("escape", "train", "en"): [3], ("escape", "train", "de"): [5]}
+    cut = [(src.replace("saw", "sa@@ w"), f"▁{tgt}".replace(" ", "▁")) for src, tgt in sentences(0, 100)]
+    assert {("cut", "train", "en"), ("cut", "train", "de")} <= set(found(split("train", cut)))
+    none = plant(sentences(0, 100), set(range(1, 31)), lambda src, tgt: (src, "NULL"))
+    assert found(split("train", none))["placeholder", "train", ""] == list(range(1, 31))
+    labels = [(src, "AB"[n % 2]) for n, (src, _) in enumerate(sentences(0, 100))]
+    assert "placeholder" not in {kind for kind, *_ in found(split("train", labels))}
+
+
 def test_exchanged_columns_are_found_by_the_script_of_the_language_or_of_the_training_text():
     korean = sentences(0, 100, KO)
     turned = [(tgt, src) for src, tgt in korean]

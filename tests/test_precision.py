@@ -35,7 +35,7 @@ def measured(monkeypatch):
         monkeypatch.setattr(precision, "product_error", dict(zip(("ieee", "bf16"), errors, strict=True)).get)
         clock, durations = [0.0], [advantage, 0.0, 1.0, 0.0] * precision.ROUNDS  # between two readings, in turn
         readings = iter([sum(durations[:i]) for i in range(len(durations) + 1)])
-        monkeypatch.setattr(precision, "perf_counter", lambda: clock.append(next(readings)) or clock[-1])
+        monkeypatch.setattr(precision, "thread_time", lambda: clock.append(next(readings)) or clock[-1])
 
     precision.fastest_float32.cache_clear()
     yield set_up

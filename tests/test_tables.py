@@ -168,6 +168,14 @@ def test_a_pair_that_names_a_language_is_no_header(tmp_path, first):
     assert read_pairs(file, *PAIRS_OF_WORDS[first].split()) == [tuple(first.split("\t")), ("a", "b")]
 
 
+def test_a_cell_of_csv_may_be_long_and_one_of_many_lines_is_warned_of(tmp_path, caplog):
+    long = "x" * 200_000
+    assert read_pairs(write(tmp_path, "t.csv", f"{long},b\n"), "en", "fr") == [(long, "b")]
+    file = write(tmp_path, "u.csv", '"a,b\n' + "c,d\n" * 9 + 'e",f\ng,h\n')
+    assert read_pairs(file, "en", "fr")[-1] == ("g", "h")
+    assert caplog.messages == [f"{file}:1: a row of 11 lines: is the end of a quotation missing there?"]
+
+
 def test_an_empty_last_cell_of_the_first_row_is_a_column(tmp_path):
     file = write(tmp_path, "t.tsv", "a\tb\t\nc\td\te\n")
     assert read_pairs(file, "en", "fr", [1, 3]) == [("a", ""), ("c", "e")]
@@ -205,6 +213,9 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
     "the end of a file of DOS": ("t.tsv", "a\tb\n\x1a\n", None, "auto", ":2: 1 tab-separated cell (1 '\\x1a')"),
     "a comma in a cell": ("t.csv", 'a,b,"c"\nd,e,f\n', None, "auto", "; or quote cells that hold commas"),
     "a line break in a cell": ("t.tsv", 'a\t"b\nc"\n', None, "auto", "if cells are quoted as in CSV, let its name"),
+    "a header of JSON lines": ("t.jsonl", '{"en": "a", "fr": "b"}\n', None, True, "but JSON lines have none"),
+    "a key twice": ("t.jsonl", '{"en": "a", "fr": "b", "en": "c"}\n', None, "auto", ":1: not JSON (the key en appears"),
+    "numbers in quotation marks": ("t.tsv", "a\tb\n", ["1", "2"], "auto", "a number has no quotation marks"),
     "equals signs": ("t.tsv", "der Hund = the dog\n", None, "auto", "if ' = ' separates them, replace it by a tab"),
     "three bars": ("t.txt", "der Hund ||| the dog\n", None, "auto", "if ' ||| ' separates them, replace it by a tab"),
     "many spaces": ("t.txt", "der Hund    the dog\n", None, "auto", "if '    ' separates them, replace it by a tab"),

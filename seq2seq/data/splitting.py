@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import zip_longest
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -35,6 +36,13 @@ MANY_SIGNS = 1000  # different ones; with more, they are words of a language
 _PAIR = np.dtype([("src", "u8"), ("tgt", "u8"), ("blank", "?")])
 
 
+class Common(NamedTuple):
+    """A target that many different sources have."""
+
+    sources: int  # how many
+    pair: int  # the number of the first pair with it, from 1 on
+
+
 @dataclass(frozen=True)
 class Division:
     """The part that each pair of a corpus goes to, and what was seen while the corpus was read."""
@@ -43,7 +51,7 @@ class Division:
     blank: int  # pairs that were dropped because a side is blank
     repeated: int  # pairs that an earlier line has too
     quoted: int  # pairs with a cell that has the quotation marks of CSV
-    common: tuple[int, int] | None  # how many different sources have one target, and the number of such a pair
+    common: Common | None
     by_source: bool  # whether only sources keep pairs together, because targets keep too many together
     tokens: int  # different characters or signs for which a vocabulary must have room
     joint: bool  # whether the sides are written in the same letters, so that one vocabulary serves both
@@ -173,7 +181,7 @@ def divide(rows: Iterable[Row], dev: int | None, test: int | None, seed: int, ke
     parts = np.full(len(marks), DROPPED)
     parts[keep] = part
     blank, quoted = int(marks["blank"].sum()), reader.quoted if reader.quoted > len(marks) / 2 else reader.doubled
-    common = _find_common(kept["src"], kept["tgt"], np.flatnonzero(keep))
+    common = find_common(kept["src"], kept["tgt"], np.flatnonzero(keep))
     seen = reader.tokens, reader.joint, reader.scripts, reader.types
     return Division(parts, blank, repeated, quoted, common, by_source, *seen)
 
@@ -226,15 +234,17 @@ def _connected(src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pair
             return np.unique(label[a], return_inverse=True)[1]
 
 
-def _find_common(
+def find_common(
     src: UInt64[np.ndarray, " pairs"], tgt: UInt64[np.ndarray, " pairs"], index: Int[np.ndarray, " pairs"]
-) -> tuple[int, int] | None:
-    """Return how many different sources the most common target has, and the number of a pair with it, from 1 on; None
-    if it has few, or if others have many too, as where targets are labels."""
+) -> Common | None:
+    """Return the most common target; None if it has few sources, or if others have many too, as labels have.
+
+    `src` and `tgt` are hashes of the pairs, and `index` is the place of each in the corpus, from 0 on.
+    """
     first = np.unique(src, return_index=True)[1]  # a pair of each source
     targets, sources = np.unique(tgt[first], return_counts=True)
     most, is_many = sources.argmax(), sources > max(COMMON * len(first), FEW_SOURCES)
-    return (int(sources[most]), int(index[tgt == targets[most]][0]) + 1) if is_many.sum() == 1 else None
+    return Common(int(sources[most]), int(index[tgt == targets[most]][0]) + 1) if is_many.sum() == 1 else None
 
 
 def _choose(

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice
 from typing import Any, Literal, NamedTuple
 
-from seq2seq.data.lines import stream_lines
+from seq2seq.data.lines import LONGEST_LINE, stream_lines
 from seq2seq.errors import UserError, visible
 from seq2seq.text.languages import CODES, LANGUAGES
 from seq2seq.text.normalize import normalize
 
 log = logging.getLogger("seq2seq")
 
+TALL = 5  # lines of a row of CSV: with more, a quotation mark may be missing
 TITLE = 5  # rows that may stand above a table with text in their first cell alone, such as its title, and its header
 QUOTED = re.compile(r'".*"')  # a cell of CSV that was not read as CSV, or a quotation
 _COMMENT = re.compile(r"[#%]|//|;;|--")
@@ -131,7 +132,8 @@ def choose_columns(path: str, first: Cells, form: Form) -> Choice:
             matches = [n for n, name in enumerate(names) if name == fold_name(column)]
         if len(matches) != 1:
             problem = f"{len(matches)} columns have the name" if matches else "there is no column"
-            raise UserError(f"{place}; {problem} {column}, which data.columns (--columns) asks for")
+            quoted = "; a number has no quotation marks" if isinstance(column, str) and column.isdecimal() else ""
+            raise UserError(f"{place}; {problem} {column}, which data.columns (--columns) asks for{quoted}")
         return matches[0]
 
     src, tgt = (tuple(map(find, each)) for each in parts)
@@ -278,12 +280,15 @@ def _read_csv(path: str) -> Iterator[Cells]:
     sample = list(islice(lines, 100))
     is_named = bool(sample and re.fullmatch("sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
     separator = sample[0][4] if is_named else _separator(sample, path)
+    csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(chain(sample[is_named:], lines), delimiter=separator, strict=True)
     line = 1 + is_named
     try:
         for cells in rows:
+            if (spanned := rows.line_num + 1 + is_named - line) > TALL:
+                log.warning(f"{path}:{line}: a row of {spanned:,} lines: is the end of a quotation missing there?")
             yield Cells(line, cells, _SEPARATORS[separator])
-            line = rows.line_num + 1 + is_named
+            line += spanned
     except csv.Error as error:
         fix = 'a cell that begins with " must end with ", and a " inside of it is doubled'
         raise UserError(f"{path}:{line}: not CSV ({error}); {fix}") from None
@@ -326,6 +331,8 @@ def _stream_objects(path: str, form: Form) -> Iterator[Row]:
     # the keys are the language codes, unless `columns` names others
     if any(isinstance(column, int) for column in form.columns or ()):
         raise UserError(f"{path}: data.columns (--columns) has a number, but JSON lines have keys: name them")
+    if form.header is True:
+        raise UserError(f"{path}: data.header (--header) is true, but JSON lines have none: leave it out")
     src, tgt = map(str, form.columns or (form.src, form.tgt))
     for number, line in enumerate(stream_lines(path), start=1):
         place = f"{path}:{number}"
@@ -335,7 +342,7 @@ def _stream_objects(path: str, form: Form) -> Iterator[Row]:
 
         # an object, of which both texts are strings; some data sets wrap it in {"translation": ...}
         try:
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_each_once)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
@@ -350,6 +357,14 @@ def _stream_objects(path: str, form: Form) -> Iterator[Row]:
                 fix = f'give "{src}" and "{tgt}" a text each, or name other keys: data.columns: [KEY, KEY]'
                 raise UserError(f'{place}: key "{key}" is {found}; {fix}')
         yield values[0], values[1]
+
+
+def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON; raise ValueError if a key appears twice."""
+    if len(found := dict(members)) < len(members):
+        keys = [key for key, _ in members]
+        raise ValueError(f"the key {next(key for key in keys if keys.count(key) > 1):.40} appears twice")
+    return found
 
 
 def _value(row: dict[str, Any], key: str) -> Any:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seq2seq.data.corpus import Pair
+from seq2seq.data.splitting import find_common
 from seq2seq.data.tables import COLUMN_NAMES, QUOTED, Row, fold_name
 from seq2seq.shapes import Bool, Float, Int, Shaped
 from seq2seq.text.languages import LANGUAGES, base_code, language_code, script_of
@@ -53,6 +54,10 @@ ADVICE = {  # the most serious finding first
     "write it in one script",
     "apostrophe": "to a model it's and it’s are different words: write one sign in all files, and in what you will "
     "translate",
+    "escape": "\\u00e4 stands for ä, \\n for a line break, and so on: decode them in all files",
+    "cut": "the text is cut into subwords already, and a model would cut these once more: join them, for example with "
+    "sed 's/@@ //g'",
+    "placeholder": "such a target is no translation: delete these lines on both sides, unless it is a label",
     "choices": "a model learns to write several translations and the sign between them: give each a line of its own, "
     "or keep one",
     "markup": "a model learns the mark-up too: keep the text alone. TMX: tmx2corpus, or the Moses format of OPUS; SGM "
@@ -75,7 +80,8 @@ ADVICE = {  # the most serious finding first
     "right, keep them in the training text",
     "novel": "no model learns a character that its training text never has: add training pairs with it, or expect that "
     "these words come out wrong",
-    "unknown": "a model cannot translate unknown words: raise tokenizer.vocab_size, or set tokenizer.type to bpe",
+    "unknown": "a model cannot translate unknown words: raise tokenizer.vocab_size, or set tokenizer.type to bpe; if "
+    "tokenizer.model is set, it was learned from other text, so leave it out",
 }
 _LOOK = "this is most of the split: look for the reason, such as a wrong file or column, before you delete anything"
 OF_MOST = {  # advice where most lines of a split are found
@@ -85,7 +91,7 @@ OF_MOST = {  # advice where most lines of a split are found
     "word occurs tells a model something. `seq2seq split` keeps one of each",
     "copy": "most targets equal their source: if copying is part of the task, keep them; otherwise a wrong file or "
     "column is named",
-    **dict.fromkeys(("blank", "script", "ratio", "broken"), _LOOK),
+    **dict.fromkeys(("blank", "script", "ratio", "broken", "placeholder"), _LOOK),
 }
 _NONE = "none: no line is repeated, blank, too long, broken, in another script, untranslated, or of an unusual length"
 
@@ -108,10 +114,32 @@ _APOSTROPHE = re.compile(r"(?<=[^\W\d_])['’ʼ‘`´](?=[^\W\d_])")
 APOSTROPHES = "'’ʼ‘`´"
 FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
 _CHOICE = re.compile(r"[^\s;|]\s*([;|])\s*[^\s;|]|\w (/) \w")  # a sign between two translations
-_SHOWN_AT = {"entity": _ENTITY, "markup": _MARKUP, "mixed": _MIXED, "apostrophe": _APOSTROPHE, "choices": _CHOICE}
-_EACH = ("broken", "invisible", "mixed", "choices", "letters", "entity", "markup", "enclosed", "quoted", "quotes")
+_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt](?![a-z])")
+_CUT = re.compile(r"\S@@( |$)|▁")
+_SHOWN_AT = {
+    "entity": _ENTITY,
+    "escape": _ESCAPE,
+    "markup": _MARKUP,
+    "mixed": _MIXED,
+    "apostrophe": _APOSTROPHE,
+    "choices": _CHOICE,
+}
+_EACH = (
+    "broken",
+    "invisible",
+    "mixed",
+    "escape",
+    "cut",
+    "choices",
+    "letters",
+    "entity",
+    "markup",
+    "enclosed",
+    "quoted",
+    "quotes",
+)
 _MARKS = np.dtype(
-    [("src", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
+    [("src", "i8"), ("tgt", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
     + [(name, "?", 2) for name in _EACH]  # a mark for each side
     + [("apostrophe", "u1", 2), ("novel", "u2", 2)]
@@ -120,6 +148,7 @@ SIGNS = {  # of a faulty line of a side
     "broken": "broken characters",
     "invisible": "signs without width",
     "mixed": "letters of two scripts in a word",
+    "escape": "escaped characters",
     "entity": "HTML entities",
     "markup": "mark-up",
 }
@@ -215,7 +244,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
     # compare pairs with each other
     src, tgt = train["length"][_whole(train)].T
     ratio = float(np.median(tgt / src)) if len(src) else 1.0
-    findings += [*_overlaps(seen), *_duplicates(seen), *_several_targets(seen)]
+    findings += [*_overlaps(seen), *_duplicates(seen), *_several_targets(seen), *_placeholders(seen)]
     findings += _strange_lengths(seen, ratio, languages)
 
     # count the scripts
@@ -349,7 +378,7 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
     quoted = tuple(QUOTED.fullmatch(text) is not None for text in pair)
     mains, clear = zip(*map(_scripts, pair), strict=True)
     return (
-        hash(pair.src),  # 64 bits: no two of ten million texts have the same
+        *map(hash, pair),  # 64 bits: no two of ten million texts have the same
         hash(pair),
         tuple(min(len(text) - text.count(" "), 0xFFFF) for text in pair),
         tuple(scripts.setdefault(script, len(scripts)) for script in clear),
@@ -360,6 +389,8 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
         tuple(_is_broken(text) for text in row),
         tuple(_has_invisible(text) for text in pair),
         tuple(not text.isascii() and _MIXED.search(text) is not None for text in pair),
+        tuple("\\" in text and _ESCAPE.search(text) is not None for text in pair),
+        tuple(_CUT.search(text) is not None for text in pair),
         tuple(_choices(text) and not _choices(other) for text, other in (pair, pair[::-1])),
         tuple(any(map(str.isalpha, text)) for text in pair),
         tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
@@ -389,6 +420,9 @@ def _strange_signs(split: str, language: str, marks: np.ndarray, side: int) -> I
         yield from _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
     quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
     yield from _finding("quotes", split, language, quotes, "quotation marks of CSV")
+    cut = marks["cut"][:, side]
+    if cut.sum() > len(marks) / 2:
+        yield from _finding("cut", split, language, cut, "pieces of words, as @@ or ▁ mark them")
     choices = marks["choices"][:, side]
     if choices.sum() > SEVERAL * len(marks):
         yield from _finding("choices", split, language, choices, "a sign as between two translations: ; or | or /")
@@ -505,6 +539,18 @@ def _several_targets(seen: dict[str, np.ndarray]) -> Iterator[Finding]:
         other = _whole(marks) & (marks["pair"] != marks["pair"][first])
         if other.sum() > SEVERAL * len(marks):
             yield from _finding("several", split, "", other, "an earlier line gives another target", None, split, first)
+
+
+def _placeholders(seen: dict[str, np.ndarray]) -> Iterator[Finding]:
+    """Find the lines with the one target that many different sources have."""
+    for split, marks in seen.items():
+        whole = np.flatnonzero(_whole(marks))
+        src, tgt = (marks[name][whole].view(np.uint64) for name in ("src", "tgt"))
+        if len(whole) and (common := find_common(src, tgt, whole)):
+            lines = _whole(marks) & (marks["tgt"] == marks["tgt"][common.pair - 1])
+            yield from _finding(
+                "placeholder", split, "", lines, f"{common.sources:,} different sources have this target"
+            )
 
 
 def _first(here: Int[np.ndarray, " here"], there: Int[np.ndarray, " there"]) -> Int[np.ndarray, " here"]:

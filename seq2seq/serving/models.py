@@ -101,7 +101,8 @@ class Models:
             code = detected.language if detected else self.code(source)
             fitting = [model for model in fitting if model.source == code]
         if not fitting:
-            raise HTTPException(400, f"no model translates {source or 'any language'} to {target}")
+            to = f" to {target}" if target else ""
+            raise HTTPException(400, f"no model translates {source or 'any language'}{to}")
         return fitting[0], detected
 
     def detect(self, text: str, among: Sequence[str] | None = None) -> list[Detected]:

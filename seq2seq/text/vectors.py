@@ -65,7 +65,8 @@ def start_from_vectors(model: Seq2Seq, tokenizers: Tokenizers, files: Mapping[st
         with torch.no_grad():
             embedding.weight[found] = vectors[found].to(embedding.weight)
         odd = f"; skipped {skipped:,} odd {'line' if skipped == 1 else 'lines'} of it" if skipped else ""
-        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}{odd}")
+        none = "" if found.any() else ": are they of another language, or of words where the tokens are pieces?"
+        lines.append(f"{side}: {int(found.sum()):,} of {len(tokenizer):,} tokens start from {path}{odd}{none}")
     return lines
 
 

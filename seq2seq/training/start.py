@@ -85,6 +85,8 @@ def prepare(
         is_new = not run.exists()
         if first and (is_new or not resume):
             run.must_be_new()
+        if first and is_new and resume:
+            log.info(f"{path} holds no run yet: a new one begins")
         if first and not is_new:
             until_the_end.enter_context(run.writing())
         device = processes.device(config.training.device)
