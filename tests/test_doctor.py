@@ -507,6 +507,8 @@ def test_escapes_pieces_and_placeholders_are_found():
     assert found(split("train", pairs)) == {("escape", "train", "en"): [3], ("escape", "train", "de"): [5]}
     cut = [(src.replace("saw", "sa@@ w"), f"▁{tgt}".replace(" ", "▁")) for src, tgt in sentences(0, 100)]
     assert {("cut", "train", "en"), ("cut", "train", "de")} <= set(found(split("train", cut)))
+    numbered = [(f"{n}. {src}", tgt) for n, (src, tgt) in enumerate(sentences(0, 100))]
+    assert ("numbered", "train", "en") in found(split("train", numbered))
     none = plant(sentences(0, 100), set(range(1, 31)), lambda src, tgt: (src, "NULL"))
     assert found(split("train", none))["placeholder", "train", ""] == list(range(1, 31))
     labels = [(src, "AB"[n % 2]) for n, (src, _) in enumerate(sentences(0, 100))]

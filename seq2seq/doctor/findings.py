@@ -38,6 +38,7 @@ FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
 TASK = 0.3  # share of the training pairs: where so many targets equal their source, copying is part of the task
 SEVERAL = 0.1  # share of a split's lines: where so many have a source with several targets, it is no accident
+MOST = 0.8  # share of a split's lines
 NOVEL = 20  # characters that are listed
 
 ADVICE = {  # the most serious finding first
@@ -57,6 +58,8 @@ ADVICE = {  # the most serious finding first
     "escape": "\\u00e4 stands for ä, \\n for a line break, and so on: decode them in all files",
     "cut": "the text is cut into subwords already, and a model would cut these once more: join them, for example with "
     "sed 's/@@ //g'",
+    "numbered": "if these numbers count the lines, or are their ids, a model must learn to copy them: delete them in all "
+    "files",
     "placeholder": "such a target is no translation: delete these lines on both sides, unless it is a label",
     "choices": "a model learns to write several translations and the sign between them: give each a line of its own, "
     "or keep one",
@@ -115,6 +118,7 @@ APOSTROPHES = "'’ʼ‘`´"
 FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
 _CHOICE = re.compile(r"[^\s;|]\s*([;|])\s*[^\s;|]|\w (/) \w")  # a sign between two translations
 _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt](?![a-z])")
+_NUMBERED = re.compile(r"[(\[]?\d+[.):\]]*\s+\S")
 _CUT = re.compile(r"\S@@( |$)|▁")
 _SHOWN_AT = {
     "entity": _ENTITY,
@@ -124,20 +128,7 @@ _SHOWN_AT = {
     "apostrophe": _APOSTROPHE,
     "choices": _CHOICE,
 }
-_EACH = (
-    "broken",
-    "invisible",
-    "mixed",
-    "escape",
-    "cut",
-    "choices",
-    "letters",
-    "entity",
-    "markup",
-    "enclosed",
-    "quoted",
-    "quotes",
-)
+_EACH = "broken invisible mixed escape cut numbered choices letters entity markup enclosed quoted quotes".split()
 _MARKS = np.dtype(
     [("src", "i8"), ("tgt", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
@@ -391,6 +382,7 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
         tuple(not text.isascii() and _MIXED.search(text) is not None for text in pair),
         tuple("\\" in text and _ESCAPE.search(text) is not None for text in pair),
         tuple(_CUT.search(text) is not None for text in pair),
+        tuple(_NUMBERED.match(text) is not None for text in pair),
         tuple(_choices(text) and not _choices(other) for text, other in (pair, pair[::-1])),
         tuple(any(map(str.isalpha, text)) for text in pair),
         tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
@@ -423,6 +415,9 @@ def _strange_signs(split: str, language: str, marks: np.ndarray, side: int) -> I
     cut = marks["cut"][:, side]
     if cut.sum() > len(marks) / 2:
         yield from _finding("cut", split, language, cut, "pieces of words, as @@ or ▁ mark them")
+    numbered = marks["numbered"][:, side]
+    if numbered.sum() > MOST * len(marks):
+        yield from _finding("numbered", split, language, numbered, "a number at the beginning")
     choices = marks["choices"][:, side]
     if choices.sum() > SEVERAL * len(marks):
         yield from _finding("choices", split, language, choices, "a sign as between two translations: ; or | or /")
