@@ -58,8 +58,8 @@ ADVICE = {  # the most serious finding first
     "escape": "\\u00e4 stands for ä, \\n for a line break, and so on: decode them in all files",
     "cut": "the text is cut into subwords already, and a model would cut these once more: join them, for example with "
     "sed 's/@@ //g'",
-    "numbered": "if these numbers count the lines, or are their ids, a model must learn to copy them: delete them in all "
-    "files",
+    "numbered": "if these numbers count the lines, or are their ids, a model must learn to copy them: delete them in "
+    "all files",
     "placeholder": "such a target is no translation: delete these lines on both sides, unless it is a label",
     "choices": "a model learns to write several translations and the sign between them: give each a line of its own, "
     "or keep one",
@@ -128,7 +128,10 @@ _SHOWN_AT = {
     "apostrophe": _APOSTROPHE,
     "choices": _CHOICE,
 }
-_EACH = "broken invisible mixed escape cut numbered choices letters entity markup enclosed quoted quotes".split()
+_EACH = (
+    *("broken", "invisible", "mixed", "escape", "cut", "numbered", "choices"),
+    *("letters", "entity", "markup", "enclosed", "quoted", "quotes"),
+)
 _MARKS = np.dtype(
     [("src", "i8"), ("tgt", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
