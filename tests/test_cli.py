@@ -335,6 +335,8 @@ def test_samples_of_one_line_differ_between_batches(run, monkeypatch, capsys):
         (["translate", "{run}", "--input", "{good}", "--sample", "--nbest", "2"], "leave --nbest and --beam out"),
         (["translate", "{run}", "--input", "{good}", "--top-k", "2"], "are for --sample"),
         (["score", "{run}", "--src", "{good}", "--tgt", "{bad}"], "bad.txt:2"),
+        (["evaluate", "{run}", "--src", "{good}", "--ref", "{good}", "--ref", "{bad}"], "bad.txt:2"),
+        (["evaluate", "{run}", "--report", "/nowhere/a.html"], "--report /nowhere/a.html: there is no folder /nowhere"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(run, folder, capsys, arguments, message):

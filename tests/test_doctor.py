@@ -500,6 +500,17 @@ def test_several_translations_in_a_line_are_found_unless_the_source_has_the_sign
     assert ("choices", "train", "de") not in found(split("train", entities))
 
 
+def test_a_split_that_is_tokenized_otherwise_is_found():
+    tokenized = [(f"{src} .", tgt) for src, tgt in sentences(0, 100)]
+    raw = [(f"{src}.", tgt) for src, tgt in sentences(200, 220)]
+    for train, dev in (
+        (tokenized, raw),
+        ([(s.replace(" .", "."), t) for s, t in tokenized], [(s.replace(".", " ."), t) for s, t in raw]),
+    ):
+        assert found(split("train", train), split("dev", dev)) == {("spaced", "dev", "en"): list(range(1, 21))}
+        assert found(split("train", train)) == {}
+
+
 def test_escapes_pieces_and_placeholders_are_found():
     pairs = plant(sentences(0, 100), {3}, lambda src, tgt: (f"{src} caf\\u00e9", tgt))
     pairs = plant(pairs, {5}, lambda src, tgt: (src, f"{tgt}.\\nDer Strom"))

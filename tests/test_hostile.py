@@ -26,6 +26,8 @@ from seq2seq.decoding.forced import score
 from seq2seq.decoding.translator import Translator
 from seq2seq.doctor import selftest
 from seq2seq.evaluation.evaluate import evaluate
+from seq2seq.runs.exporting import export_run
+from seq2seq.runs.run import Run
 
 SOURCES = [src.encode() for src, _ in faults.ROWS]
 SHORT = {"max_updates": 2, "validate_every": 2}
@@ -473,6 +475,23 @@ def test_no_command_writes_into_what_it_reads_whatever_its_name(run, tmp_path, m
                 refused([command, run, "--output", tmp_path / output], "is the standard input file; give another one")
                 refused([command, run, "--input", file, "--output", tmp_path / output], "is the --input file")
     assert file.read_bytes().splitlines() == SOURCES
+
+
+def test_no_output_replaces_a_file_of_a_run_or_an_exported_one(run, tmp_path, refused):
+    file = write_lines(tmp_path, "lines", SOURCES)
+    weights = next((Path(run) / "checkpoints").glob("*/model.safetensors"))
+    export_run(Run(Path(run)), tmp_path / "a.s2s")
+    before = {each: each.read_bytes() for each in (Path(run) / "config.yaml", weights, tmp_path / "a.s2s")}
+    for command in ("translate", "align"):
+        for output in (
+            *list(before)[:2],
+            Path(run) / "store" / "new",
+            Path(run) / "checkpoints" / ".." / "config.yaml",
+        ):
+            refused([command, run, "--input", file, "--output", output], "this file belongs to the run")
+        refused([command, run, "--input", file, "--output", tmp_path / "a.s2s"], "this is an exported run")
+    assert before == {each: each.read_bytes() for each in before}
+    assert main(["translate", str(run), "--input", str(file), "--output", str(Path(run) / "mine.de")]) == 0
 
 
 def test_no_process_looks_for_modules_in_the_working_folder(tmp_path):

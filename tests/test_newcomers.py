@@ -98,6 +98,8 @@ def test_a_missing_corpus_says_where_it_was_looked_for_and_what_is_there(tmp_pat
         ("t.txt", "the cat\t1\n", "1", ["the cat"]),
         ("t.csv", 'a,b\n"x, ""y""",2\n', "a", ['x, "y"']),
         ("t.jsonl", '{"src": "the cat", "n": 1}\n', "src", ["the cat"]),
+        ("t.jsonl", '{"src": "the cat", "n": 1}\n', "n", 'key "n" is 1, not a string; --column chooses a key'),
+        ("t.jsonl", '{"src": "the cat"}\n', "tgt", 'key "tgt" is missing among'),
         ("t.tsv", "a\tb\n", "3", "there is no column 3"),
         ("t.tsv", "a\tb\n", "0", "there is no column 0"),
         ("t.tsv", "a\tb\n", "c", "there is no column c"),

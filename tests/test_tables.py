@@ -115,6 +115,14 @@ READ = {  # the file, its text, columns, header; whether a header is found
         "auto",
         False,
     ),
+    "texts beside an object that is called translation": (
+        "t.jsonl",
+        "".join(json.dumps({"en": s, "fr": t, "translation": {"en": "x", "fr": "y"}}) + "\n" for s, t in PAIRS),
+        None,
+        "auto",
+        False,
+    ),
+    "a line for spreadsheets in capitals": ("t.csv", "SEP=,\n" + QUOTED, None, "auto", False),
     "wrapped objects": (
         "t.jsonl",
         "".join(json.dumps({"translation": {"en": s, "fr": t}}) + "\n" for s, t in PAIRS),
@@ -215,6 +223,7 @@ REFUSED = {  # the file, its text, columns, header; what is said after its name
     "a line break in a cell": ("t.tsv", 'a\t"b\nc"\n', None, "auto", "if cells are quoted as in CSV, let its name"),
     "a header of JSON lines": ("t.jsonl", '{"en": "a", "fr": "b"}\n', None, True, "but JSON lines have none"),
     "a key twice": ("t.jsonl", '{"en": "a", "fr": "b", "en": "c"}\n', None, "auto", ":1: not JSON (the key en appears"),
+    "one key for both": ("t.jsonl", '{"en": "a", "fr": "b"}\n', ["en", "en"], "auto", "has the key en twice"),
     "numbers in quotation marks": ("t.tsv", "a\tb\n", ["1", "2"], "auto", "a number has no quotation marks"),
     "equals signs": ("t.tsv", "der Hund = the dog\n", None, "auto", "if ' = ' separates them, replace it by a tab"),
     "three bars": ("t.txt", "der Hund ||| the dog\n", None, "auto", "if ' ||| ' separates them, replace it by a tab"),

@@ -129,6 +129,9 @@ def write_output(path: str | None, texts: Iterable[str], *, is_printable: bool =
             raw = is_printable or not sys.stdout.isatty()
             write(text) if raw else say(*text.removesuffix("\n").split("\n"))
         return
+    from seq2seq.runs.run import must_not_be_of_a_run
+
+    must_not_be_of_a_run(Path(path))
     try:
         with open(path, "w", encoding="utf-8", newline="\n") as out:
             for text in texts:

@@ -22,10 +22,11 @@ HELP = "measure BLEU, chrF, TER, exact match and character error rate"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Add what to translate, how, and how to measure."""
     options.add_shared(parser, "run", "others")
+    references = "reference translations of --src; several files are alternatives"
     add = parser.add_argument
     add("--split", choices=("dev", "test"), default="test", help="which data of the run to translate (default: test)")
     add("--src", metavar="FILE", help="translate these lines instead; needs --ref")
-    add("--ref", metavar="FILE", nargs="+", help="reference translations of --src; several files are alternatives")
+    add("--ref", metavar="FILE", nargs="+", action="extend", help=references)
     add("--data", metavar="FILE", help="translate the pairs of this table instead, or of two files by their prefix")
     options.add_table(parser)
     options.add_search(parser)
@@ -47,6 +48,7 @@ def run(args: argparse.Namespace) -> None:
         save_evaluation,
     )
     from seq2seq.evaluation.report import save_report
+    from seq2seq.files import is_folder
     from seq2seq.runs.run import Run
     from seq2seq.text.normalize import normalize
 
@@ -56,6 +58,8 @@ def run(args: argparse.Namespace) -> None:
     options.check_data(args, args.src)
     if args.report and not args.report.lower().endswith(".html"):
         raise UserError(f"--report {args.report}: the report is an .html page; give the file this ending")
+    if args.report and not is_folder(Path(args.report).absolute().parent):
+        raise UserError(f"--report {args.report}: there is no folder {Path(args.report).parent}; make it first")
 
     # check that the results can be kept, before the work
     folder, file = Run.open(args.run), args.src or args.data

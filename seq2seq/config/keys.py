@@ -43,7 +43,8 @@ def _two_columns(columns: Any) -> Any:
     allowed = [(type(c) is int and c > 0) or (isinstance(c, str) and c.strip()) for c in chosen]
     if len(chosen) == 2 and all(allowed) and chosen[0] != chosen[1]:
         return columns
-    raise ValueError(f'data.columns is {columns!r:.80}; write two numbers, [2, 3], or two names, ["en", "no"]')
+    twice = "the same column twice; " if len(chosen) == 2 and chosen[0] == chosen[1] else ""
+    raise ValueError(f'data.columns is {columns!r:.80}; {twice}write two numbers, [2, 3], or two names, ["en", "no"]')
 
 
 def _corpora(train: Any) -> Any:

@@ -278,7 +278,7 @@ def _read_csv(path: str) -> Iterator[Cells]:
     """Yield the rows of a CSV file; a quoted cell may hold separators, line breaks and doubled quotes."""
     lines = (line.replace("\r", " ") + "\n" for line in stream_lines(path))
     sample = list(islice(lines, 100))
-    is_named = bool(sample and re.fullmatch("sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
+    is_named = bool(sample and re.fullmatch("(?i)sep=[,;\t]\n", sample[0]))  # a line for spreadsheets, and no row
     separator = sample[0][4] if is_named else _separator(sample, path)
     csv.field_size_limit(LONGEST_LINE)
     rows = csv.reader(chain(sample[is_named:], lines), delimiter=separator, strict=True)
@@ -334,29 +334,42 @@ def _stream_objects(path: str, form: Form) -> Iterator[Row]:
     if form.header is True:
         raise UserError(f"{path}: data.header (--header) is true, but JSON lines have none: leave it out")
     src, tgt = map(str, form.columns or (form.src, form.tgt))
+    if src == tgt:
+        raise UserError(f"{path}: data.columns (--columns) has the key {src} twice; name two keys")
+
+    # the texts
+    fix = f'give "{src}" and "{tgt}" a text each, or name other keys: data.columns: [KEY, KEY]'
+    for texts in _read_objects(path, (src, tgt), fix):
+        yield texts[0], texts[1]
+
+
+def _read_objects(path: str, keys: Sequence[str], fix: str) -> Iterator[list[str]]:
+    """Yield the texts under some keys of each object of JSON lines, empty in a blank line; `fix` ends an error."""
     for number, line in enumerate(stream_lines(path), start=1):
         place = f"{path}:{number}"
         if not line.strip():
-            yield "", ""
+            yield [""] * len(keys)
             continue
 
-        # an object, of which both texts are strings; some data sets wrap it in {"translation": ...}
+        # an object; some data sets wrap it in {"translation": ...}
         try:
             row = json.loads(line, object_pairs_hook=_each_once)
         except (ValueError, RecursionError) as error:
             raise UserError(f"{place}: not JSON ({error}); write one object a line") from None
         if not isinstance(row, dict):
-            raise UserError(f'{place}: {line.strip()!r:.40} is not an object; write {{"{src}": "...", "{tgt}": "..."}}')
-        if isinstance(inner := row.get("translation"), dict):
+            example = ", ".join(f'"{key}": "..."' for key in keys)
+            raise UserError(f"{place}: {line.strip()!r:.40} is not an object; write {{{example}}}")
+        if isinstance(inner := row.get("translation"), dict) and not {*keys} <= row.keys():
             row = inner
-        values = [_value(row, key) for key in (src, tgt)]
-        for key, value in zip((src, tgt), values, strict=True):
+
+        # the texts
+        texts = [_value(row, key) for key in keys]
+        for key, value in zip(keys, texts, strict=True):
             if not isinstance(value, str):
                 is_there = value is not None or key in row
                 found = f"{value!r:.40}, not a string" if is_there else f"missing among {sorted(row)!r:.80}"
-                fix = f'give "{src}" and "{tgt}" a text each, or name other keys: data.columns: [KEY, KEY]'
                 raise UserError(f'{place}: key "{key}" is {found}; {fix}')
-        yield values[0], values[1]
+        yield texts
 
 
 def _each_once(members: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -400,7 +413,8 @@ def stream_column(path: str, column: str) -> Iterator[str]:
     """
     ending = table_ending(path)
     if ending == ".jsonl":
-        yield from (src for src, _ in _stream_objects(path, Form(column, column, [column, column])))
+        for texts in _read_objects(path, [column], "--column chooses a key whose values are texts"):
+            yield from texts
         return
     index = int(column) - 1 if column.isdecimal() else None
     for row in CELLS.get(ending, _read_tabs)(path):

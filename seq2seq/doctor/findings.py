@@ -38,6 +38,7 @@ FACTOR = 1.5  # at least this far, in a corpus whose lines are all alike
 UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has one
 TASK = 0.3  # share of the training pairs: where so many targets equal their source, copying is part of the task
 SEVERAL = 0.1  # share of a split's lines: where so many have a source with several targets, it is no accident
+OTHERWISE = 0.4  # difference of two shares of lines
 MOST = 0.8  # share of a split's lines
 NOVEL = 20  # characters that are listed
 
@@ -58,6 +59,7 @@ ADVICE = {  # the most serious finding first
     "escape": "\\u00e4 stands for ä, \\n for a line break, and so on: decode them in all files",
     "cut": "the text is cut into subwords already, and a model would cut these once more: join them, for example with "
     "sed 's/@@ //g'",
+    "spaced": "a space before a full stop makes another text of it: tokenize all files alike, or none",
     "numbered": "if these numbers count the lines, or are their ids, a model must learn to copy them: delete them in "
     "all files",
     "placeholder": "such a target is no translation: delete these lines on both sides, unless it is a label",
@@ -119,6 +121,7 @@ FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
 _CHOICE = re.compile(r"[^\s;|]\s*([;|])\s*[^\s;|]|\w (/) \w")  # a sign between two translations
 _ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt](?![a-z])")
 _NUMBERED = re.compile(r"[(\[]?\d+[.):\]]*\s+\S")
+_SPACED = re.compile(r"\w [.,!?]( |$)")
 _CUT = re.compile(r"\S@@( |$)|▁")
 _SHOWN_AT = {
     "entity": _ENTITY,
@@ -129,7 +132,7 @@ _SHOWN_AT = {
     "choices": _CHOICE,
 }
 _EACH = (
-    *("broken", "invisible", "mixed", "escape", "cut", "numbered", "choices"),
+    *("broken", "invisible", "mixed", "escape", "cut", "spaced", "numbered", "choices"),
     *("letters", "entity", "markup", "enclosed", "quoted", "quotes"),
 )
 _MARKS = np.dtype(
@@ -239,6 +242,7 @@ def diagnose(splits: Sequence[Split], lowercase: bool = False, decompose: bool =
     src, tgt = train["length"][_whole(train)].T
     ratio = float(np.median(tgt / src)) if len(src) else 1.0
     findings += [*_overlaps(seen), *_duplicates(seen), *_several_targets(seen), *_placeholders(seen)]
+    findings += _tokenized_otherwise(seen, languages)
     findings += _strange_lengths(seen, ratio, languages)
 
     # count the scripts
@@ -385,6 +389,7 @@ def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
         tuple(not text.isascii() and _MIXED.search(text) is not None for text in pair),
         tuple("\\" in text and _ESCAPE.search(text) is not None for text in pair),
         tuple(_CUT.search(text) is not None for text in pair),
+        tuple(_SPACED.search(text) is not None for text in pair),
         tuple(_NUMBERED.match(text) is not None for text in pair),
         tuple(_choices(text) and not _choices(other) for text, other in (pair, pair[::-1])),
         tuple(any(map(str.isalpha, text)) for text in pair),
@@ -537,6 +542,20 @@ def _several_targets(seen: dict[str, np.ndarray]) -> Iterator[Finding]:
         other = _whole(marks) & (marks["pair"] != marks["pair"][first])
         if other.sum() > SEVERAL * len(marks):
             yield from _finding("several", split, "", other, "an earlier line gives another target", None, split, first)
+
+
+def _tokenized_otherwise(seen: dict[str, np.ndarray], languages: list[str]) -> Iterator[Finding]:
+    """Find a split in which spaces stand before full stops while train has none, or the other way round."""
+    (_, train), *others = seen.items()
+    for split, marks in others:
+        for side, language in enumerate(languages):
+            shares = [float(each["spaced"][:, side].mean()) if len(each) else 0.0 for each in (train, marks)]
+            if abs(shares[0] - shares[1]) > OTHERWISE:
+                spaced = marks["spaced"][:, side]
+                says = (
+                    f"a space before full stops or commas in {shares[1]:.0%} of the lines, in {shares[0]:.0%} of train"
+                )
+                yield from _finding("spaced", split, language, spaced if shares[1] > shares[0] else ~spaced, says)
 
 
 def _placeholders(seen: dict[str, np.ndarray]) -> Iterator[Finding]:

@@ -420,6 +420,17 @@ class Run:
         raise UserError(f"{self.path}: no checkpoint yet; continue training with `{resume_command(self.path)}`")
 
 
+def must_not_be_of_a_run(path: Path) -> None:
+    """Raise UserError if a file that is to be written belongs to a run, or is an exported one."""
+    whole = Path(os.path.abspath(path))
+    own = {*AFTER_CONFIG, "config.yaml", "environment.json", "checkpoints"}
+    for folder in whole.parents:
+        if whole.relative_to(folder).parts[0] in own and is_file(folder / "config.yaml") and Run(folder).exists():
+            raise UserError(f"{path}: this file belongs to the run {folder}; give another name")
+    if is_archive(path):
+        raise UserError(f"{path}: this is an exported run; give another name")
+
+
 def _why_not(name: str) -> str:
     """Say why a name is none of a run, and what to give instead."""
     made = f"`seq2seq train CONFIG --run {shlex.quote(name)}` makes one"
