@@ -491,7 +491,9 @@ def test_no_output_replaces_a_file_of_a_run_or_an_exported_one(run, tmp_path, re
             refused([command, run, "--input", file, "--output", output], "this file belongs to the run")
         refused([command, run, "--input", file, "--output", tmp_path / "a.s2s"], "this is an exported run")
     assert before == {each: each.read_bytes() for each in before}
-    assert main(["translate", str(run), "--input", str(file), "--output", str(Path(run) / "mine.de")]) == 0
+    (tmp_path / "config.yaml").touch()  # of the user, in a folder that is no run
+    for output in (Path(run) / "mine.de", tmp_path / "test.hyp"):
+        assert main(["translate", str(run), "--input", str(file), "--output", str(output)]) == 0
 
 
 def test_no_process_looks_for_modules_in_the_working_folder(tmp_path):

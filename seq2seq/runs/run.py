@@ -425,7 +425,8 @@ def must_not_be_of_a_run(path: Path) -> None:
     whole = Path(os.path.abspath(path))
     own = {*AFTER_CONFIG, "config.yaml", "environment.json", "checkpoints"}
     for folder in whole.parents:
-        if whole.relative_to(folder).parts[0] in own and is_file(folder / "config.yaml") and Run(folder).exists():
+        is_own = whole.relative_to(folder).parts[0] in own
+        if is_own and is_file(folder / "config.yaml") and is_folder(folder / "checkpoints"):
             raise UserError(f"{path}: this file belongs to the run {folder}; give another name")
     if is_archive(path):
         raise UserError(f"{path}: this is an exported run; give another name")
