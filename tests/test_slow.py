@@ -1,6 +1,7 @@
 """Trainings through the command line, and what must have been learned. `make test-all` runs them: minutes each."""
 
 import json
+import random
 import shutil
 
 import pytest
@@ -14,6 +15,7 @@ from seq2seq.decoding.forced import score
 from seq2seq.decoding.translation import Options
 from seq2seq.runs.run import Run
 from seq2seq.serving.session import Session
+from seq2seq.training.calibration import shuffle
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +69,17 @@ def test_session_pipe_evaluation_and_python_agree_on_every_line_at_batch_1_and_6
     session = Session(Run.open(toy), translator, Options())
     shown = [f"unsure ({t.unsure}): {t.text}" if t.unsure else t.text for t in translator.translate(lines("test.en"))]
     assert [session.answer(line).text for line in lines("test.en")] == shown
+
+
+def test_the_toy_model_doubts_shuffled_and_foreign_lines_and_hardly_any_other(toy):
+    translator, draw = load(toy), random.Random(7)
+
+    def share_in_doubt(sources):
+        return sum(t.unsure is not None for t in translator.translate(sources)) / len(sources)
+
+    assert share_in_doubt(lines("test.en")) < 0.02
+    assert share_in_doubt([shuffle(line, draw) for line in lines("test.en")]) > 0.95
+    assert share_in_doubt(lines("test.de")) > 0.99
 
 
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs a browser: chromium")
