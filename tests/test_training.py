@@ -354,7 +354,7 @@ def test_python_training_names_what_is_no_config_and_no_folder(config, run, fix)
 def test_the_config_of_a_run_is_resumed_in_its_folder(tmp_path):
     config = write_config(tmp_path, training={"max_updates": 1})
     run = seq2seq.train(str(config), run=tmp_path / "run")
-    with pytest.raises(UserError, match=f"to resume this run, add --run {run.path}"):
+    with pytest.raises(UserError, match=f"is the config of a run; .* --run {run.path} --resume` continues it"):
         seq2seq.train(run.path / "config.yaml", resume=True)
 
 

@@ -1,9 +1,8 @@
 """The faults of a parallel corpus: which lines look wrong, and what to do about them.
 
-A corpus may have any size: of each pair only 49 bytes are kept. The few texts that are shown are read a second time.
+A corpus may have any size: of each pair only 73 bytes are kept. The few texts that are shown are read a second time.
 """
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,20 +14,26 @@ import numpy as np
 
 from seq2seq.data.corpus import Pair
 from seq2seq.data.splitting import find_common
-from seq2seq.data.tables import COLUMN_NAMES, QUOTED, Row, fold_name
+from seq2seq.data.tables import COLUMN_NAMES, Row, fold_name
+from seq2seq.doctor.signs import (
+    APOSTROPHES,
+    SIGNS,
+    TRAITS,
+    apostrophe,
+    is_broken,
+    is_comment,
+    is_sentence,
+    scripts_of,
+    shown,
+)
 from seq2seq.shapes import Bool, Float, Int, Shaped
-from seq2seq.text.languages import LANGUAGES, base_code, language_code, script_of
-from seq2seq.text.normalize import is_broken, normalize
+from seq2seq.text.languages import LANGUAGES, base_code, language_code
+from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import UNK, Tokenizers
 
 SHOWN = 3  # lines that are printed for a finding
 LISTED = 100  # line numbers that are kept for a finding
-WIDTH = 40  # characters of a text that are printed
 
-# Names may be copied, or stand in another script. A text with at least SENTENCE bytes of letters in UTF-8 is hardly a
-# name. (Bytes, because a Hangul or Han letter has three of them and says more than a Latin letter.)
-SENTENCE = 16
-CLEAR = 0.9  # share of these bytes in one script, for the line to be in this script: the rest may be names, or code
 USUAL = 0.1  # share of a side's lines: a script with so many lines is no accident
 # The ratio of lengths varies more in short lines. It varies about equally in all lines after ADDED characters are added
 # to the longer language, and proportionally fewer to the other language.
@@ -39,7 +44,7 @@ UNKNOWN = 0.02  # share of the tokens: every second sentence of 25 tokens has on
 TASK = 0.3  # share of the training pairs: where so many targets equal their source, copying is part of the task
 SEVERAL = 0.1  # share of a split's lines: where so many have a source with several targets, it is no accident
 OTHERWISE = 0.4  # difference of two shares of lines
-MOST = 0.8  # share of a split's lines
+FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
 NOVEL = 20  # characters that are listed
 
 ADVICE = {  # the most serious finding first
@@ -100,56 +105,13 @@ OF_MOST = {  # advice where most lines of a split are found
 }
 _NONE = "none: no line is repeated, blank, too long, broken, in another script, untranslated, or of an unusual length"
 
-# replacement characters; UTF-8 that was read as Latin-1 or Windows-1252. Editions use letters of private use on purpose
-_BROKEN = re.compile("[\ufffd-\uffff]|[ÂÃ][\x80-\xbf]|â€")
-_ENTITY = re.compile(r"&(#[0-9]+|#[xX][0-9a-fA-F]+|[A-Za-z]{2,8}[0-9]{0,2});")
-_MARKUP = re.compile(
-    r"</[A-Za-z][\w:]*>|<[A-Za-z][\w:]*( [^<>]*)?=[^<>]*>|<(br|b|i|u|p|tu|seg|doc)( ?/)?>|<[!?](xml|DOCTYPE|--)", re.I
-)
-_WORD = re.compile(r"[^\W\d_]+")
-_ENCLOSED = re.compile(r"/.*/|\[.*\]")  # a pronunciation, as dictionaries print it
-_COMMENT = re.compile(r"#+ |%+ |//")
-# spaces without width, and marks of the direction of writing
-_INVISIBLE = re.compile("[\u200b\u200e\u200f\u202a-\u202e\u2061-\u2064\u2066-\u2069]")
-BREAK_WITHOUT_WIDTH = ("Thai", "Lao", "Khmer", "Myanmar", "Tibetan", "Javanese")  # scripts that write U+200B
-# a Latin letter beside a Cyrillic one, or beside a Greek one that looks Latin; phones are written with other Greek ones
-_ALIKE = "\u0400-\u052fΑΒΕΖΗΙΚΜΝΟΡΤΥΧο"
-_MIXED = re.compile(f"[A-Za-z][{_ALIKE}]|[{_ALIKE}][A-Za-z]")
-_APOSTROPHE = re.compile(r"(?<=[^\W\d_])['’ʼ‘`´](?=[^\W\d_])")
-APOSTROPHES = "'’ʼ‘`´"
-FEW = 0.01  # share of the lines with an apostrophe: a sign in fewer is no habit
-_CHOICE = re.compile(r"[^\s;|]\s*([;|])\s*[^\s;|]|\w (/) \w")  # a sign between two translations
-_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{4}|\\x[0-9a-fA-F]{2}|\\[nrt](?![a-z])")
-_NUMBERED = re.compile(r"[(\[]?\d+[.):\]]*\s+\S")
-_SPACED = re.compile(r"\w [.,!?]( |$)")
-_CUT = re.compile(r"\S@@( |$)|▁")
-_SHOWN_AT = {
-    "entity": _ENTITY,
-    "escape": _ESCAPE,
-    "markup": _MARKUP,
-    "mixed": _MIXED,
-    "apostrophe": _APOSTROPHE,
-    "choices": _CHOICE,
-}
-_EACH = (
-    *("broken", "invisible", "mixed", "escape", "cut", "spaced", "numbered", "choices"),
-    *("letters", "entity", "markup", "enclosed", "quoted", "quotes"),
-)
 _MARKS = np.dtype(
     [("src", "i8"), ("tgt", "i8"), ("pair", "i8"), ("length", "u2", 2), ("script", "u2", 2), ("main", "u2", 2)]
     + [(name, "?") for name in ("copy", "same", "comment")]
-    + [(name, "?", 2) for name in _EACH]  # a mark for each side
-    + [("apostrophe", "u1", 2), ("novel", "u2", 2)]
+    + [("broken", "?", 2), ("apostrophe", "u1", 2)]
+    + [(name, "?", 2) for name in TRAITS]
+    + [("novel", "u2", 2)]
 )
-SIGNS = {  # of a faulty line of a side
-    "broken": "broken characters",
-    "invisible": "signs without width",
-    "mixed": "letters of two scripts in a word",
-    "escape": "escaped characters",
-    "entity": "HTML entities",
-    "markup": "mark-up",
-}
-
 Lines = Bool[np.ndarray, " lines"]
 Rows = Shaped[np.ndarray, " lines"] | None
 Letters = Callable[[str], set[str]]  # the different letters of a text, as a model sees them
@@ -330,7 +292,7 @@ def report(findings: Sequence[Finding], splits: Sequence[Split]) -> Iterator[tup
                 if twin:
                     place += f" = {named[finding.other].place(twin, languages[0])}"
                 sides = dict(zip(languages, texts[finding.split][number], strict=True))
-                text = [_shown(sides[side], kind) for side in ([finding.side] if finding.side else languages)]
+                text = [shown(sides[side], kind) for side in ([finding.side] if finding.side else languages)]
                 yield "", f"  {place}  {' | '.join(text)}"
         for advice in dict.fromkeys(finding.advice for finding in group):
             yield "", f"> {advice}"
@@ -373,32 +335,19 @@ def _read(
 
 def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
     """Return the `_MARKS` of a pair up to `novel`, from the row and its normalized texts; number new scripts."""
-    quoted = tuple(QUOTED.fullmatch(text) is not None for text in pair)
-    mains, clear = zip(*map(_scripts, pair), strict=True)
+    mains, clear = zip(*map(scripts_of, pair), strict=True)
     return (
         *map(hash, pair),  # 64 bits: no two of ten million texts have the same
         hash(pair),
         tuple(min(len(text) - text.count(" "), 0xFFFF) for text in pair),
         tuple(scripts.setdefault(script, len(scripts)) for script in clear),
         tuple(scripts.setdefault(script, len(scripts)) for script in mains),
-        pair.src == pair.tgt and _is_sentence(pair.src),
+        pair.src == pair.tgt and is_sentence(pair.src),
         pair.src == pair.tgt,
-        _COMMENT.match(pair.src) is not None and _COMMENT.match(pair.tgt) is None,
-        tuple(_is_broken(text) for text in row),
-        tuple(_has_invisible(text) for text in pair),
-        tuple(not text.isascii() and _MIXED.search(text) is not None for text in pair),
-        tuple("\\" in text and _ESCAPE.search(text) is not None for text in pair),
-        tuple(_CUT.search(text) is not None for text in pair),
-        tuple(_SPACED.search(text) is not None for text in pair),
-        tuple(_NUMBERED.match(text) is not None for text in pair),
-        tuple(_choices(text) and not _choices(other) for text, other in (pair, pair[::-1])),
-        tuple(any(map(str.isalpha, text)) for text in pair),
-        tuple("&" in text and _ENTITY.search(text) is not None for text in pair),
-        tuple("<" in text and _MARKUP.search(text) is not None for text in pair),
-        tuple(_ENCLOSED.fullmatch(text) is not None for text in pair),
-        quoted,
-        tuple(is_quoted and '""' in text[1:-1] for is_quoted, text in zip(quoted, pair, strict=True)),
-        tuple(1 + APOSTROPHES.index(found[0]) if (found := _APOSTROPHE.search(text)) else 0 for text in pair),
+        is_comment(pair.src) and not is_comment(pair.tgt),
+        tuple(map(is_broken, row)),
+        tuple(map(apostrophe, pair)),
+        *(tuple(map(has, pair)) for has in TRAITS.values()),
     )
 
 
@@ -411,32 +360,27 @@ def _is_header(row: Row, languages: Sequence[str]) -> bool:
 
 def _strange_signs(split: str, language: str, marks: np.ndarray, side: int) -> Iterator[Finding]:
     """Find signs that do not belong to the text of a side: broken ones, mark-up, and brackets or quotes around it."""
-    for kind, says in SIGNS.items():
-        yield from _finding(kind, split, language, marks[kind][:, side], says)
+    yield from _finding("broken", split, language, marks["broken"][:, side], "broken characters")
+    for kind, sign in SIGNS.items():
+        lines = marks[kind][:, side]
+        if lines.sum() > sign.least * len(marks):
+            yield from _finding(kind, split, language, lines, sign.says)
 
-    # what is around a text counts where most lines have it
-    enclosed, quoted = marks["enclosed"][:, side], marks["quoted"][:, side]
-    if enclosed.sum() > len(marks) / 2:
-        yield from _finding("enclosed", split, language, enclosed, "between signs, as in /.../ or [...]")
-    quotes = marks["quotes"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
+    # quotation marks around most lines, or doubled ones in any; a sign between translations that the other side lacks
+    quoted = marks["quoted"][:, side]
+    quotes = marks["doubled"][:, side] | (quoted & (quoted.sum() > len(marks) / 2))
     yield from _finding("quotes", split, language, quotes, "quotation marks of CSV")
-    cut = marks["cut"][:, side]
-    if cut.sum() > len(marks) / 2:
-        yield from _finding("cut", split, language, cut, "pieces of words, as @@ or ▁ mark them")
-    numbered = marks["numbered"][:, side]
-    if numbered.sum() > MOST * len(marks):
-        yield from _finding("numbered", split, language, numbered, "a number at the beginning")
-    choices = marks["choices"][:, side]
+    choices = marks["choices"][:, side] & ~marks["choices"][:, 1 - side]
     if choices.sum() > SEVERAL * len(marks):
         yield from _finding("choices", split, language, choices, "a sign as between two translations: ; or | or /")
 
     # several signs for one: the lines with the rarer ones
-    apostrophe = marks["apostrophe"][:, side]
-    counts = np.bincount(apostrophe, minlength=len(APOSTROPHES) + 1)[1:]
+    first = marks["apostrophe"][:, side]
+    counts = np.bincount(first, minlength=len(APOSTROPHES) + 1)[1:]
     usual = np.flatnonzero(counts > FEW * counts.sum())
     if len(usual) > 1:
         signs = ", ".join(f"{APOSTROPHES[i]} in {counts[i]:,}" for i in sorted(usual, key=lambda i: -counts[i]))
-        rare = (apostrophe > 0) & (apostrophe != 1 + counts.argmax())
+        rare = (first > 0) & (first != 1 + counts.argmax())
         yield from _finding("apostrophe", split, language, rare, f"several signs for the apostrophe: {signs} lines")
 
 
@@ -468,36 +412,6 @@ def _wrong_column(
     return _finding("columns", split, language, strange, f"not in {' or '.join(expected)}")
 
 
-def _scripts(text: str) -> tuple[str, str]:
-    """Return the script of nearly all letters of a text, and the same if they are enough to tell; else empty texts."""
-    sizes: Counter[str] = Counter()
-    for character, count in Counter(text).items():
-        if script := script_of(character):
-            sizes[script] += count * len(character.encode())
-    script = max(sizes, key=lambda name: sizes[name], default="")
-    main = script if sizes[script] >= CLEAR * sizes.total() else ""
-    return main, main if sizes[script] >= SENTENCE else ""
-
-
-def _is_sentence(text: str) -> bool:
-    words = _WORD.findall(text)
-    return len(words) > 1 and len("".join(words).encode()) >= SENTENCE
-
-
-def _has_invisible(text: str) -> bool:
-    found = {} if text.isascii() else {*_INVISIBLE.findall(text)}
-    return bool(found) and (found != {"\u200b"} or _scripts(text)[0] not in BREAK_WITHOUT_WIDTH)
-
-
-def _choices(text: str) -> bool:
-    text = _ENTITY.sub("", text) if "&" in text else text
-    return any(sign in text for sign in ";|/") and _CHOICE.search(text) is not None
-
-
-def _is_broken(text: str) -> bool:
-    return is_broken(text) or bool(not text.isascii() and _BROKEN.search(text))
-
-
 def _whole(marks: np.ndarray) -> Lines:
     """Return which pairs have text on both sides."""
     return marks["length"].min(axis=1) > 0
@@ -510,9 +424,9 @@ def _finding(
     rows = np.flatnonzero(lines)
     if badness is not None:
         rows = rows[np.argsort(-badness[rows].astype(float), kind="stable")]
-    shown = rows[:LISTED]
-    there = [] if twins is None else (twins[shown] + 1).tolist()
-    found = Finding(kind, split, side, len(rows), len(lines), says, (shown + 1).tolist(), other, there)
+    listed = rows[:LISTED]
+    there = [] if twins is None else (twins[listed] + 1).tolist()
+    found = Finding(kind, split, side, len(rows), len(lines), says, (listed + 1).tolist(), other, there)
     return [found] if found.count else []
 
 
@@ -596,17 +510,3 @@ def _strange_lengths(seen: dict[str, np.ndarray], ratio: float, languages: list[
     for split, marks in seen.items():
         far = distance(marks)
         yield from _finding("ratio", split, "", far > max(DEVIATIONS * spread, np.log(FACTOR)), says, far)
-
-
-def _shown(text: str, kind: str) -> str:
-    """Return a text cut to one line; of one with a sign that was found, the part around it."""
-    if kind in ("broken", "invisible"):
-        is_wrong = _is_broken if kind == "broken" else _INVISIBLE.search
-        begin = max(0, next(i for i in range(len(text)) if is_wrong(text[i : i + 2])) - WIDTH // 2)
-        part = text[begin : begin + WIDTH]
-        text = "…" * (begin > 0) + "".join(c if c.isprintable() else ascii(c)[1:-1] for c in part)
-    text = normalize(text)
-    if (pattern := _SHOWN_AT.get(kind)) and (match := pattern.search(text)):
-        begin = max(0, min(match.start() - WIDTH // 2, len(text) - WIDTH))
-        text = "…" * (begin > 0) + text[begin + (begin > 0) :]
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
