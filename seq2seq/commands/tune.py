@@ -129,7 +129,7 @@ def _tune_run(args: argparse.Namespace) -> None:
     best = best_of(trials, metric, config.search)
     found = f"best {LABELS[metric]} on dev: {best.score.score:.2f} with beam {best.beam}, length penalty "
     say("", *table.split("\n"), "")
-    if len({*scores}) == 1:
+    if len({*scores}) < min(2, len(scores)):
         say(f"all settings have the same {LABELS[metric]} on dev: the config stays as it is")
         return
     say(f"{found}{best.length_penalty:g}   {best.score.signature}")

@@ -8,14 +8,12 @@ from itertools import pairwise
 from statistics import fmean, pstdev
 from typing import Literal, NamedTuple
 
-import numpy as np
 from pydantic import BaseModel
 
 from seq2seq.decoding.engine import Outcome
 from seq2seq.decoding.search import Hypothesis
 from seq2seq.files import is_file, read_json
 from seq2seq.runs.run import Run
-from seq2seq.shapes import Float, Int
 from seq2seq.text.normalize import normalize
 from seq2seq.text.tokenizer import EOS, Tokenizer, Tokenizers
 
@@ -70,8 +68,8 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         """Set each floor so that it marks an equal share of `FALSE_ALARMS` of the dev translations."""
         pairs, pair_counts = neighbors
         blank = cls(floors={}, counts=list(counts), neighbors=pairs, neighbor_counts=pair_counts, marked={})
-        usual = np.concatenate([blank._information(source) for source, _ in dev])
-        blank = blank.model_copy(update={"information": float(usual.mean())})
+        usual = [each for source, _ in dev for each in blank._information(source)]
+        blank = blank.model_copy(update={"information": fmean(usual)})
         floors = {}
         for name, found in zip(Signals._fields, zip(*(blank.signals(*each) for each in dev), strict=True), strict=True):
             lowest = sorted(found)[int(FALSE_ALARMS / len(Signals._fields) * (len(found) - 1))]
@@ -94,8 +92,7 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         """Return the signals of a translation; `source` are token ids with `</s>`, at least one before it."""
         tokens = [*hypothesis.tokens, EOS]
         pairs = list(pairwise(tokens))
-        total = sum(self.counts) + 1
-        frequencies = [(self.counts[i] + 0.5) / total for i in source[:-1]]
+        frequencies = [(self.counts[i] + 0.5) / (self._total + 1) for i in source[:-1]]
         return Signals(
             likelihood=hypothesis.score / len(tokens),
             familiarity=fmean(map(math.log, frequencies)),
@@ -105,30 +102,36 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
         )
 
     @cached_property
-    def _counts(self) -> tuple[Float[np.ndarray, " tokens"], Int[np.ndarray, " pairs"], Float[np.ndarray, " pairs"]]:
-        return np.array(self.counts, float), np.array(self.neighbors, int), np.array(self.neighbor_counts, float)
+    def _total(self) -> int:
+        """How many source tokens were counted."""
+        return sum(self.counts)
+
+    @cached_property
+    def _pairs(self) -> dict[int, int]:
+        """How often each pair of neighboring tokens occurs."""
+        return dict(zip(self.neighbors, self.neighbor_counts, strict=True))
 
     def _order(self, source: list[int]) -> float:
         """Return the sum of (i - mean of i on dev) / sqrt(tokens), i being the information of each pair of neighbors.
 
         The deviation of a sum grows with the square root of its terms: so short lines do not decide the floor.
         """
-        excess = self._information(source) - self.information
-        return float(excess.sum() / math.sqrt(len(source)))
+        found = self._information(source)
+        return (sum(found) - self.information * len(found)) / math.sqrt(len(found))
 
-    def _information(self, source: list[int]) -> Float[np.ndarray, " tokens"]:
+    def _information(self, source: list[int]) -> list[float]:
         """Return log P(b | a) / P(b), the pointwise mutual information, of neighboring tokens a, b; the first a is EOS.
 
         P(b | a) of a pair that was never seen is `UNSEEN` P(b).
         """
-        counts, pairs, pair_counts = self._counts
-        b = np.array(source)
-        a = np.append(EOS, b[:-1])
-        wanted = a * len(counts) + b
-        place = np.searchsorted(pairs, wanted)
-        seen = np.append(pairs, -1)[place] == wanted
-        ratio = np.append(pair_counts, 0)[place] * counts.sum() / np.maximum(counts[a] * counts[b], 1)
-        return np.log(np.where(seen, ratio, UNSEEN))
+        size = len(self.counts)
+
+        def information(a: int, b: int) -> float:
+            together = self._pairs.get(a * size + b, 0)
+            apart = max(1, self.counts[a] * self.counts[b])
+            return math.log(together * self._total / apart if together else UNSEEN)
+
+        return [information(a, b) for a, b in pairwise([EOS, *source])]
 
     def low(self, source: list[int], hypothesis: Hypothesis) -> list[str]:
         """Return the names of the signals that are below their floors."""

@@ -57,11 +57,11 @@ def try_searches(
 def best_of(trials: Sequence[Trial], metric: str, now: SearchConfig) -> Trial:
     """Return the trial with the best score; of equal ones the present setting, then the smallest beam.
 
-    Where all have the same score, nothing was learned: the present setting is returned, even if it was not tried.
+    If several have the same score and none has another, the present setting is returned, even if it was not tried.
     """
     sign = 1 if metric in LOWER_IS_BETTER else -1
     is_now = (now.beam, now.length_penalty)
-    if len({trial.score.score for trial in trials}) == 1:
+    if len({trial.score.score for trial in trials}) < min(2, len(trials)):
         return Trial(*is_now, trials[0].score)
     return min(trials, key=lambda trial: (sign * trial.score.score, trial[:2] != is_now, *trial[:2]))
 
