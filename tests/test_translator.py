@@ -337,7 +337,15 @@ def test_a_run_without_rules_and_floors_translates_whole_lines_and_doubts_nothin
     assert old.translate(["qqq zzz. Yyy."])[0].unsure is None
 
 
-@pytest.mark.parametrize(("name", "content"), [("sentences.json", "{}"), ("confidence.json", '{"floors": 1}')])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("sentences.json", "{}"),
+        ("confidence.json", '{"floors": 1}'),
+        ("confidence.json", '{"floors": {}, "counts": [1], "neighbors": [1], "neighbor_counts": [], "marked": {}}'),
+        ("confidence.json", '{"floors": {}, "counts": [-1], "marked": {}}'),
+    ],
+)
 def test_damaged_rules_and_floors_are_named(run, tmp_path, name, content):
     shutil.copytree(run.path, tmp_path / "run")
     (tmp_path / "run" / name).write_text(content)

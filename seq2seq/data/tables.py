@@ -411,21 +411,29 @@ def stream_column(path: str, column: str) -> Iterator[str]:
 
     Raises UserError: there is no such column, or a row lacks it.
     """
+    # a key of JSON lines
     ending = table_ending(path)
     if ending == ".jsonl":
         for texts in _read_objects(path, [column], "--column chooses a key whose values are texts"):
             yield from texts
         return
+
+    def missing(row: Cells) -> UserError:
+        return UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
+
     index = int(column) - 1 if column.isdecimal() else None
     for row in CELLS.get(ending, _read_tabs)(path):
+        # the header, if the column has a name
         if index is None:
             names = [fold_name(cell) for cell in row.cells]
             if names.count(fold_name(column)) != 1:
-                raise UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
+                raise missing(row)
             index = names.index(fold_name(column))
             continue
+
+        # a cell; a blank row has an empty one
         if not 0 <= index < len(row.cells) and any(map(str.strip, row.cells)):
-            raise UserError(f"{path}:{row.line}: {row}; there is no column {column}: choose one by number or name")
+            raise missing(row)
         cell = row.cells[index] if index < len(row.cells) else ""
         if row.line == 1 and fold_name(cell) in COLUMN_NAMES | CODES.keys() | LANGUAGES.keys():
             name = f"if it is the name of the column, choose it by that: --column {shlex.quote(cell.strip())}"

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from functools import cached_property
 from itertools import pairwise
 from statistics import fmean, pstdev
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field, model_validator
 
 from seq2seq.decoding.engine import Outcome
 from seq2seq.decoding.search import Hypothesis
@@ -25,6 +25,8 @@ UNSEEN = 0.4  # the weight of a pair of tokens that was never seen, as in stupid
 SHOWN_WORDS = 3  # unknown words that a reason names
 SHOWN_FROM = 10_000  # characters of a text in which they are looked for
 
+
+Natural = Annotated[int, Field(ge=0)]
 
 STRANGE = "unlike the training text"
 ALONE = {  # reasons where one signal is low, and no other
@@ -52,11 +54,17 @@ class Confidence(BaseModel, strict=True, extra="forbid", frozen=True):
     """The floors of the signals, and how often the source tokens and their pairs occur in the training text."""
 
     floors: dict[Literal["likelihood", "familiarity", "variety", "brevity", "order"], float]
-    counts: list[int]
-    neighbors: list[int] = []  # pairs of neighboring tokens, as `dataset.count_neighbors` returns them
-    neighbor_counts: list[int] = []
+    counts: list[Natural]
+    neighbors: list[Natural] = []  # pairs of neighboring tokens, as `dataset.count_neighbors` returns them
+    neighbor_counts: list[Natural] = []
     information: float = 0.0  # mean pointwise mutual information of neighboring tokens of dev, in nats
     marked: dict[str, float]  # share of lines marked at calibration, by kind of line
+
+    @model_validator(mode="after")
+    def _each_pair_has_a_count(self) -> "Confidence":
+        if len(self.neighbors) != len(self.neighbor_counts):
+            raise ValueError("neighbors and neighbor_counts differ in length")
+        return self
 
     @classmethod
     def calibrate(
