@@ -23,7 +23,7 @@ from seq2seq.doctor.signs import (
     is_broken,
     is_comment,
     is_sentence,
-    scripts_of,
+    scripts_of_text,
     shown,
 )
 from seq2seq.shapes import Bool, Float, Int, Shaped
@@ -335,7 +335,7 @@ def _read(
 
 def _mark(row: Row, pair: Pair, scripts: dict[str, int]) -> tuple[object, ...]:
     """Return the `_MARKS` of a pair up to `novel`, from the row and its normalized texts; number new scripts."""
-    mains, clear = zip(*map(scripts_of, pair), strict=True)
+    mains, clear = zip(*map(scripts_of_text, pair), strict=True)
     return (
         *map(hash, pair),  # 64 bits: no two of ten million texts have the same
         hash(pair),

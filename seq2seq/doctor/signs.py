@@ -49,7 +49,7 @@ _SHOWN_AT = {
 APOSTROPHES = "'’ʼ‘`´"
 
 
-def scripts_of(text: str) -> tuple[str, str]:
+def scripts_of_text(text: str) -> tuple[str, str]:
     """Return the script of nearly all letters of a text, and the same if they are enough to tell; else empty texts."""
     sizes: Counter[str] = Counter()
     for character, count in Counter(text).items():
@@ -83,7 +83,7 @@ def apostrophe(text: str) -> int:
 
 def _has_invisible(text: str) -> bool:
     found = {} if text.isascii() else {*_INVISIBLE.findall(text)}
-    return bool(found) and (found != {"\u200b"} or scripts_of(text)[0] not in _BREAK_WITHOUT_WIDTH)
+    return bool(found) and (found != {"\u200b"} or scripts_of_text(text)[0] not in _BREAK_WITHOUT_WIDTH)
 
 
 def _has_choices(text: str) -> bool:
